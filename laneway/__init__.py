@@ -1,0 +1,1 @@
+"""laneway: actor-based event dispatch for AI-agent platforms."""
