@@ -134,13 +134,19 @@ class Context(Protocol):
         ...
 
     @property
-    def tenant(self) -> str: ...
+    def tenant(self) -> str:
+        """Whose data it may touch."""
+        ...
 
     @property
-    def session(self) -> str: ...
+    def session(self) -> str:
+        """Session (AG-UI threadId)."""
+        ...
 
     @property
-    def run(self) -> str: ...
+    def run(self) -> str:
+        """Run (AG-UI runId), or empty."""
+        ...
 
     @property
     def deadline(self) -> float:
@@ -278,7 +284,9 @@ class Store(Protocol):
         """True if what was acknowledged survives kill -9."""
         ...
 
-    async def open(self) -> None: ...
+    async def open(self) -> None:
+        """Make ready; raises StoreError naming the path or address that failed."""
+        ...
 
     async def close(self) -> None:
         """Flush and release; idempotent."""
@@ -315,7 +323,9 @@ class Store(Protocol):
         """
         ...
 
-    async def delete(self, key: str) -> None: ...
+    async def delete(self, key: str) -> None:
+        """Forget a value; absent is fine."""
+        ...
 
     async def bury(self, letter: DeadLetter) -> int:
         """Keep a dead letter (its id is assigned); oldest go first beyond the store's bound."""

@@ -1,0 +1,72 @@
+# Two commands from a bare clone do everything: `make demo` and `make test`.
+# `make check` is what CI runs, line for line. PYTHON= picks the interpreter (3.11 or newer).
+PYTHON ?= python3
+MODEL ?= local-llm
+RUNTIME ?= local
+VENV := .venv
+PY := $(VENV)/bin/python
+EXTRAS := mcp,agui,pydantic-ai,sentencex,local-llm
+PROTO := engine/proto/laneway/v1/edge.proto
+
+export PYTHONUNBUFFERED = 1
+
+.PHONY: demo test check bench serve proto format lint types imports package examples simulate clean
+
+demo: $(VENV)/.demo
+	$(PY) -m examples.demo --model $(MODEL) --runtime $(RUNTIME)
+
+test: $(VENV)/.dev
+	$(PY) -m pytest
+
+check: format lint types imports test package examples demo
+
+format: $(VENV)/.dev
+	$(VENV)/bin/ruff format --check .
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+
+types: $(VENV)/.dev
+	$(VENV)/bin/mypy
+
+imports: $(VENV)/.dev
+	$(VENV)/bin/lint-imports --no-cache
+
+package: $(VENV)/.dev
+	$(PY) tests/packaging/build_and_install.py
+
+examples: $(VENV)/.dev
+	$(PY) -m pytest tests/examples
+
+bench: $(VENV)/.dev
+	$(PY) -m benchmarks
+
+simulate: $(VENV)/.dev
+	$(PY) -m tests.simulation --seeds $(or $(SEEDS),1000)
+
+serve: $(VENV)/.demo
+	$(VENV)/bin/laneway serve --model $(MODEL)
+
+proto: $(VENV)/.dev
+	$(PY) -m grpc_tools.protoc --proto_path=engine/proto --python_out=engine/proto --pyi_out=engine/proto \
+		--grpc_python_out=engine/proto $(PROTO)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "laneway needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+		{ echo "$(PYTHON) lacks venv/ensurepip; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.python pyproject.toml
+	$(PY) -m pip install --quiet -e '.[mcp,local-llm]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.python pyproject.toml
+	$(PY) -m pip install --quiet -e '.[$(EXTRAS)]' --group dev
+	@touch $@ $(VENV)/.demo

@@ -1,0 +1,153 @@
+"""Group commit of one log: whatever gathers while one append is under way goes into the next.
+
+Law of this file: entries reach the store in the order in which they were added, each exactly
+once, or the log is given up (`Fenced`). A failed append leaves it unknown what was written, so
+the committer claims the log again, compares the heads and appends the rest; nothing that was
+added is forgotten while the process lives. `healthy` is False in between: the owner then
+refuses new work instead of queueing it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from laneway.actors.ports import Claim, Entry, Store
+from laneway.routing.errors import Fenced, StoreError
+
+__all__ = ["Committer"]
+
+_RETRY_FIRST_S: Final = 0.05
+_RETRY_CAP_S: Final = 2.0
+_ENTRY_OVERHEAD_BYTES: Final = 64
+
+
+class Committer:
+    """Writes one claimed log.
+
+    Args:
+        store: where to.
+        claim: the right to write, as `store.claim` gave it.
+        on_fenced: called once when somebody else took the log over; the owner must stop.
+        on_health: called with False at the first failed append, with True when it writes again.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        claim: Claim,
+        *,
+        on_fenced: Callable[[Fenced], None],
+        on_health: Callable[[bool], None] | None = None,
+    ) -> None:
+        self.claim = claim
+        self.healthy = True
+        self._store = store
+        self._on_fenced = on_fenced
+        self._on_health = on_health
+        self._waiting: deque[Entry] = deque()
+        self._then: deque[tuple[int, Callable[[], None]]] = deque()
+        self._added = 0
+        self._written = 0
+        self._bytes = 0
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes added and not yet written."""
+        return self._bytes
+
+    def add(self, entries: Sequence[Entry], then: Callable[[], None] | None = None) -> None:
+        """Queue entries; `then` is called (in order) once they and all before them are written.
+
+        Seqs must continue each stream. After `Fenced` or `close` entries are ignored: the owner
+        has been told and is stopping.
+        """
+        if self._closed:
+            return
+        self._waiting.extend(entries)
+        self._added += len(entries)
+        self._bytes += sum(len(entry.blob) + _ENTRY_OVERHEAD_BYTES for entry in entries)
+        if then is not None:
+            self._then.append((self._added, then))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name=f"commit {self.claim.key}")
+
+    async def flush(self) -> None:
+        """Return when everything added so far is written, or the log was given up."""
+        while self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def close(self, deadline_s: float = 5.0) -> None:
+        """Write what is left within `deadline_s` seconds, then stop; idempotent."""
+        task = self._task
+        if task is not None:
+            await asyncio.wait([task], timeout=deadline_s)
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+        self._closed = True
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting or self._then:
+                await self._write_batch()
+        except Fenced as error:
+            self._closed = True
+            self._waiting.clear()
+            self._then.clear()
+            self._on_fenced(error)
+        finally:
+            self._task = None
+
+    async def _write_batch(self) -> None:
+        batch = list(self._waiting)
+        upto = self._added
+        if batch:
+            try:
+                await self._store.append(self.claim, batch)
+            except StoreError:
+                await self._recover()
+                return
+        self._settle(len(batch), upto)
+
+    def _settle(self, count: int, upto: int) -> None:
+        """Take `count` written entries off the queue and call who waited for position `upto`."""
+        for _ in range(count):
+            entry = self._waiting.popleft()
+            self._bytes -= len(entry.blob) + _ENTRY_OVERHEAD_BYTES
+        self._written = upto
+        while self._then and self._then[0][0] <= upto:
+            self._then.popleft()[1]()
+
+    async def _recover(self) -> None:
+        """Claim again until it works, then drop from the queue what did get written."""
+        self._set_health(False)
+        pause_s = _RETRY_FIRST_S
+        while True:
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _RETRY_CAP_S)
+            try:
+                claim = await self._store.claim(self.claim.key)
+            except StoreError:
+                continue
+            break
+        if claim.epoch != self.claim.epoch or claim.generation != self.claim.generation + 1:
+            raise Fenced(f"log {claim.key} was claimed by another home while the store was away")
+        written = 0
+        for entry in self._waiting:
+            if entry.seq > claim.heads.get(entry.stream, (0, 0))[0]:
+                break
+            written += 1
+        self.claim = claim
+        self._settle(written, self._written + written)
+        self._set_health(True)
+
+    def _set_health(self, healthy: bool) -> None:
+        if self.healthy is not healthy:
+            self.healthy = healthy
+            if self._on_health is not None:
+                self._on_health(healthy)
