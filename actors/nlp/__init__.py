@@ -1,0 +1,1 @@
+"""The nlp pool: runs of a language model as correctly sequenced AG-UI events."""

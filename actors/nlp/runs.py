@@ -1,0 +1,320 @@
+"""The driver of runs: one user message or RunAgentInput in, one whole AG-UI run out.
+
+Law of this file: every run that starts ends with exactly one terminal event, whatever happens to
+the model, the client or this task: RUN_FINISHED, RUN_FINISHED with outcome "cancelled" after
+closing what was open, or RUN_ERROR, after which nothing follows. The model's iterator is closed
+before the terminal event is sent, so a client that sees the end knows that the model has stopped.
+
+On cancel the closing events are sent from a shielded task with a deadline: a client without credit
+must not keep a cancelled run alive. If they cannot get out in time, RUN_ERROR does it: it is
+critical and waits for no data credit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from laneway.actors.nlp.chunks import ChunkExpander
+from laneway.actors.nlp.history import History, Turn
+from laneway.actors.nlp.sequence import RunSequence
+from laneway.actors.nlp.vocabulary import PROTOCOL_VERSION, bare, fields_of, run_error, run_finished, run_started
+from laneway.actors.ports import Clock, Context, Model, Out, Principal, ToolResult, ToolSpec
+from laneway.routing.envelope import BODY, ENTITY, KIND, NO_DEADLINE, RUN, SESSION, TENANT, Envelope, envelope_id
+from laneway.routing.errors import (
+    DeadlineExceeded,
+    Drained,
+    HandlerFailed,
+    LanewayError,
+    ModelFailed,
+    PeerProtocolError,
+)
+
+__all__ = ["RunDriver"]
+
+_CLOSE_S: Final = 2.0
+"""For everything after a cancel; the cell abandons a handler after 5 s, and this must be well inside."""
+_RUN_MARKS: Final = frozenset({"RUN_STARTED", "RUN_FINISHED", "RUN_ERROR"})
+
+Earlier = Callable[[str, str], Sequence[Mapping[str, Any]]]
+
+
+class RunDriver:
+    """Handler of USER_MESSAGE and RUN_INPUT for a pool with `run_starting=True`.
+
+    However a run fails, the client is told first (RUN_ERROR, or RUN_FINISHED "cancelled"); then the
+    cause is raised on, so that the event counts as failed or cancelled. Nobody else may report it.
+
+    Args:
+        model: what answers.
+        clock: monotonic seconds, for the run's deadline.
+        history: (tenant, session) -> the AG-UI messages said before the current one, for
+            USER_MESSAGE; by default the driver remembers a bounded history of its own.
+        raw: let RAW events and `rawEvent` fields through; they are stripped by default (10x smaller).
+        close_s: seconds that ending a cancelled run may take.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        clock: Clock,
+        history: Earlier | None = None,
+        raw: bool = False,
+        close_s: float = _CLOSE_S,
+    ) -> None:
+        self._model = model
+        self._clock = clock
+        self._own = History() if history is None else None
+        self._earlier: Earlier = history if history is not None else self._own.messages  # type: ignore[union-attr]
+        self._raw = raw
+        self._close_s = close_s
+
+    async def __call__(self, env: Envelope, context: Context) -> None:
+        """Drive one run to its end.
+
+        Raises, after the terminal event is out, asyncio.CancelledError if cancelled, else the
+        LanewayError that ended the run (DeadlineExceeded, ModelFailed, PeerProtocolError;
+        HandlerFailed for what the model raised outside the tree).
+        """
+        play: _Play | None = None
+        try:
+            play = _Play(self._input(env, context), context, self._turn(env), raw=self._raw)
+            async with asyncio.timeout(self._remaining(context)):
+                await play.through(self._model)
+        except asyncio.CancelledError:
+            if play is not None:
+                await self._end_cancelled(play, context)
+            raise
+        except TimeoutError as error:
+            late = DeadlineExceeded("the run's deadline passed before the model was done")
+            await self._fail(context, late)
+            raise late from error
+        except LanewayError as error:
+            await self._fail(context, error)
+            raise
+        except Exception as error:
+            failed = HandlerFailed(f"the model raised {type(error).__name__}: {error}")
+            await self._fail(context, failed)
+            raise failed from error
+        finally:
+            if play is not None and self._own is not None:
+                self._own.add(env[TENANT], env[SESSION], play.turn.messages())
+
+    def _remaining(self, context: Context) -> float | None:
+        if context.deadline == NO_DEADLINE:
+            return None
+        return max(0.0, context.deadline - self._clock.now())
+
+    def _turn(self, env: Envelope) -> Turn:
+        opening = [_said(env)] if env[KIND] == "USER_MESSAGE" else []
+        return Turn(opening, self._own.session_bytes if self._own is not None else 0)
+
+    def _input(self, env: Envelope, context: Context) -> dict[str, Any]:
+        run = env[RUN] or context.run or f"run-{envelope_id(env)}"
+        if env[KIND] == "RUN_INPUT":
+            return {**_parsed(env[BODY]), "threadId": env[SESSION], "runId": run}
+        said = _said(env)
+        before = [dict(m) for m in self._earlier(env[TENANT], env[SESSION]) if m.get("id") != said["id"]]
+        return {
+            "threadId": env[SESSION],
+            "runId": run,
+            "protocolVersion": PROTOCOL_VERSION,
+            "state": {},
+            "messages": [*before, said],
+            "tools": [],
+            "context": [],
+            "forwardedProps": {},
+        }
+
+    async def _fail(self, context: Context, error: LanewayError) -> None:
+        await context.emit(run_error(error.message, error.code, retryable=error.retryable, reason=error.reason))
+
+    async def _end_cancelled(self, play: _Play, context: Context) -> None:
+        if not context.cancelled:
+            drained = self._fail(context, Drained("the engine stopped before the run could end; start it again"))
+            await _outlast(drained, self._close_s)
+            return
+        if not await _outlast(play.cancelled(), self._close_s):
+            told = run_error("the run was cancelled", "CANCELLED")
+            await _outlast(context.emit(told), self._close_s)
+
+
+class _Play:
+    """One run on its way: its input, its sequence, and the model's own marks."""
+
+    def __init__(self, run: dict[str, Any], context: Context, turn: Turn, *, raw: bool) -> None:
+        self.run = run
+        self.turn = turn
+        self._context = context
+        self._raw = raw
+        self._sequence = RunSequence()
+        self._chunks = ChunkExpander()
+        self._ending: dict[str, Any] = {}
+        self._started = False
+
+    async def through(self, model: Model) -> None:
+        """Start, stream and finish. Raises what the model raises, and ModelFailed for a broken sequence."""
+        thread, run = self.run["threadId"], self.run["runId"]
+        await self._start()
+        async with _closing(model.stream(self.run, _Recorded(self._context, self.turn))) as outs:
+            async for out in outs:
+                if self._context.cancelled:
+                    raise asyncio.CancelledError
+                if out.kind in _RUN_MARKS:
+                    if self._marked(out):
+                        break
+                else:
+                    await self._give(out)
+        await self._close()
+        await self._context.emit(run_finished(thread, run, **self._ending))
+
+    async def cancelled(self) -> None:
+        """Close what is open and say that the run was cancelled."""
+        if not self._started:
+            await self._start()
+        await self._close()
+        await self._context.emit(run_finished(self.run["threadId"], self.run["runId"], outcome={"type": "cancelled"}))
+
+    async def _start(self) -> None:
+        await self._context.emit(run_started(self.run["threadId"], self.run["runId"], self.run.get("parentRunId")))
+        self._started = True
+
+    async def _give(self, out: Out) -> None:
+        if not self._raw:
+            if out.kind == "RAW":
+                return
+            out = bare(out)
+        for event in self._chunks.expand(out):
+            await self._send(event)
+
+    async def _send(self, event: Out) -> None:
+        self._sequence.offer(event)
+        try:
+            await self._context.emit(event)
+        except BaseException:
+            self._sequence.retract()  # a cancelled emit had no effect: the event was not sent
+            raise
+        self.turn.fold(event)
+
+    async def _close(self) -> None:
+        for event in self._sequence.closing():
+            await self._send(event)
+
+    def _marked(self, out: Out) -> bool:
+        """Keep what the model says about its end; True if the run is over."""
+        fields = fields_of(out)
+        if out.kind == "RUN_ERROR":
+            code = str(fields.get("code") or "MODEL_FAILED")
+            raise ModelFailed(str(fields.get("message") or "the model ended with an error"), reason=code)
+        self._ending = {key: fields[key] for key in ("outcome", "result", "usage") if fields.get(key) is not None}
+        return out.kind == "RUN_FINISHED"
+
+
+class _Recorded:
+    """The model's context: the run's own, with tool calls remembered in the turn."""
+
+    def __init__(self, context: Context, turn: Turn) -> None:
+        self._context = context
+        self._turn = turn
+
+    @property
+    def principal(self) -> Principal:
+        """Whose event this is."""
+        return self._context.principal
+
+    @property
+    def tenant(self) -> str:
+        """As the run's."""
+        return self._context.tenant
+
+    @property
+    def session(self) -> str:
+        """As the run's."""
+        return self._context.session
+
+    @property
+    def run(self) -> str:
+        """As the run's."""
+        return self._context.run
+
+    @property
+    def deadline(self) -> float:
+        """As the run's."""
+        return self._context.deadline
+
+    @property
+    def cancelled(self) -> bool:
+        """As the run's."""
+        return self._context.cancelled
+
+    @property
+    def trace(self) -> str:
+        """As the run's."""
+        return self._context.trace
+
+    async def emit(self, out: Out) -> None:
+        """Send beside the stream; such events are not checked against the sequence."""
+        await self._context.emit(out)
+
+    async def call_tool(self, name: str, arguments: Mapping[str, Any], call_id: str = "") -> ToolResult:
+        """Run a tool and remember the call."""
+        result = await self._context.call_tool(name, arguments, call_id)
+        self._turn.call(result.call_id, name, json.dumps(arguments, ensure_ascii=False), result.content)
+        return result
+
+    def tools(self) -> Sequence[ToolSpec]:
+        """As the run's."""
+        return self._context.tools()
+
+
+@asynccontextmanager
+async def _closing(outs: AsyncIterator[Out]) -> AsyncIterator[AsyncIterator[Out]]:
+    """Close the model's iterator however the block is left, so that its upstream stops now."""
+    try:
+        yield outs
+    finally:
+        close: Callable[[], Awaitable[None]] | None = getattr(outs, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _outlast(work: Coroutine[Any, Any, None], limit_s: float) -> bool:
+    """Finish `work` within limit_s although this task is being cancelled; False if it could not.
+
+    Further cancels are absorbed here, because the caller raises the first one on.
+    """
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + limit_s
+    while not task.done() and (left := ends - loop.time()) > 0:
+        try:
+            await asyncio.wait({task}, timeout=left)
+        except asyncio.CancelledError:
+            continue
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=limit_s)
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _said(env: Envelope) -> dict[str, Any]:
+    try:
+        content = env[BODY].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PeerProtocolError("the message is not UTF-8 text", reason="BAD_UTF8") from error
+    return {"id": env[ENTITY] or envelope_id(env), "role": "user", "content": content}
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    try:
+        run = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise PeerProtocolError("the run input is not JSON; send an AG-UI RunAgentInput", reason="BAD_TYPE") from error
+    if not isinstance(run, dict) or not isinstance(run.get("messages", []), list):
+        raise PeerProtocolError("the run input is not an AG-UI RunAgentInput object", reason="BAD_TYPE")
+    run.setdefault("messages", [])
+    return run
