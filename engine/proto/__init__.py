@@ -1,0 +1,1 @@
+"""The wire schema for other languages, its generated Python, and our own fast reading of it."""
