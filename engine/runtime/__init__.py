@@ -1,0 +1,1 @@
+"""Where actors and tools run: this event loop, worker processes, other hosts."""
