@@ -1,0 +1,260 @@
+"""The replay ring: the newest numbered events of one stream, which every link reads in place.
+
+Law of this file: a number is given once and never changes meaning. `position(seq)` is the sum of
+the weights (body + 16 bytes) of seqs 1..seq since the epoch began: a pure function of the log,
+which merging, splitting, dropping and resending never change; credit, retention and "bytes
+behind" are all differences of positions. Nothing above `committed` is ever readable, so a link
+cannot send what a store does not have.
+
+Bounds are counts and bytes. When bytes run out, the oldest droppable bodies become tombstones
+first (seq, kind and weight stay, so that a GAP is exact), then the oldest entries leave; whoever
+still needs those reads the log.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final, NamedTuple, TypeAlias
+
+from laneway.routing.classify import BUILTIN_KINDS
+from laneway.routing.envelope import BODY, KIND, Envelope, with_body
+from laneway.routing.errors import LocalProtocolError
+
+__all__ = ["SEQ_COST_BYTES", "TOMBSTONE", "Cursor", "Eviction", "Numbered", "ReplayRing", "weight_bytes"]
+
+SEQ_COST_BYTES: Final = 16
+"""What a numbered event weighs beside its body, so that empty bodies are not free of credit."""
+
+TOMBSTONE: Final = bytes(bytearray(b"\xff tombstone"))
+"""Body of an entry whose real body was dropped; recognised by identity (`is`), so that no user's
+body can look like it."""
+
+_LEFT: Final[Envelope] = ("", 0, "", "", "", "", "", 0, 0.0, "", "", b"", 0.0)
+"""Stands where an entry was until the list is compacted; only its position is still read."""
+
+_DROPPABLE: Final = frozenset(kind.name for kind in BUILTIN_KINDS if kind.droppable)
+
+Numbered: TypeAlias = tuple[int, int, Envelope]
+"""(seq, position after it, envelope): how rings and logs hand events to links."""
+
+
+class Cursor(NamedTuple):
+    """Where a reader stands: the last seqs it has whole, in one uninterrupted numbering.
+
+    `skip` = bytes it already has of data seq `data + 1` (a text delta that was cut in half).
+    """
+
+    epoch: str = ""
+    urgent: int = 0
+    data: int = 0
+    skip: int = 0
+
+
+class Eviction(NamedTuple):
+    """What a ring let go since it was last asked: kind -> dropped bodies, and entries that left."""
+
+    dropped: dict[str, int]
+    left: int
+
+
+def weight_bytes(env: Envelope) -> int:
+    """Return what a numbered event adds to the position of its stream."""
+    return len(env[11]) + SEQ_COST_BYTES
+
+
+class ReplayRing:
+    """One stream's newest events, contiguous in seq.
+
+    Args:
+        max_events: entries kept at most, at least 1.
+        max_bytes: bodies + 16 bytes each kept at most; the newest entry is kept whatever it weighs.
+        droppable: names of the kinds whose bodies may become tombstones.
+
+    Raises:
+        LocalProtocolError: for bounds below 1.
+    """
+
+    __slots__ = (
+        "_bytes",
+        "_committed",
+        "_dead",
+        "_droppable",
+        "_dropped",
+        "_entries",
+        "_head",
+        "_left",
+        "_low",
+        "_max_bytes",
+        "_max_events",
+        "_position",
+    )
+
+    def __init__(
+        self, max_events: int = 1000, max_bytes: int = 262_144, droppable: frozenset[str] = _DROPPABLE
+    ) -> None:
+        if max_events < 1 or max_bytes < 1:
+            raise LocalProtocolError(f"a ring of {max_events} events and {max_bytes} bytes holds nothing; use >= 1")
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._droppable = droppable
+        self._entries: list[Numbered] = []
+        self._dead = 0  # leading entries that left; cut off in bulk, so that leaving is O(1) amortised
+        self._low: deque[int] = deque()  # seqs of droppable bodies still here, oldest first
+        self._head = 0
+        self._position = 0
+        self._bytes = 0
+        self._committed = 0
+        self._dropped: dict[str, int] = {}
+        self._left = 0
+
+    def append(self, env: Envelope) -> tuple[int, int]:
+        """Number one event; returns (seq, position after it). O(1) amortised."""
+        weight = len(env[11]) + SEQ_COST_BYTES
+        self._head = seq = self._head + 1
+        self._position = position = self._position + weight
+        self._bytes += weight
+        self._entries.append((seq, position, env))
+        if env[2] in self._droppable:
+            self._low.append(seq)
+        if self._bytes > self._max_bytes or len(self._entries) - self._dead > self._max_events:
+            self._shrink()
+        return seq, position
+
+    def commit(self, seq: int) -> None:
+        """Everything up to `seq` is in the log: links may send it. Lower values are ignored.
+
+        Raises:
+            LocalProtocolError: above `head`.
+        """
+        if seq > self._head:
+            raise LocalProtocolError(f"commit of seq {seq}, but only {self._head} were numbered")
+        if seq > self._committed:
+            self._committed = seq
+
+    def restore(self, entries: Iterable[Numbered], *, head: int = 0, head_position: int = 0) -> None:
+        """Take over the contiguous tail of a log as committed; for a ring that was never used.
+
+        `head` and `head_position` say where numbering goes on when the tail is empty.
+
+        Raises:
+            LocalProtocolError: after an append, or with a hole in the entries.
+        """
+        if self._head:
+            raise LocalProtocolError("restore() after events were numbered; restore a fresh ring")
+        self._head, self._position = head, head_position
+        for seq, position, env in entries:
+            if self._entries and seq != self._head + 1:
+                raise LocalProtocolError(f"the log jumps from seq {self._head} to {seq}")
+            self._head, self._position = seq, position
+            self._bytes += weight_bytes(env)
+            self._entries.append((seq, position, env))
+            if env[KIND] in self._droppable:
+                self._low.append(seq)
+        self._committed = self._head
+        self._shrink()
+
+    def release(self, below_seq: int) -> None:
+        """Let entries with seq < `below_seq` go (nobody will ask for them again)."""
+        while len(self._entries) > self._dead and self.first < below_seq:
+            self._leave()
+        self._compact()
+
+    @property
+    def first(self) -> int:
+        """Oldest seq still here; `head + 1` when empty."""
+        return self._head + 1 - (len(self._entries) - self._dead)
+
+    @property
+    def head(self) -> int:
+        """Last seq given, 0 if none."""
+        return self._head
+
+    @property
+    def head_position(self) -> int:
+        """Position after the last seq."""
+        return self._position
+
+    @property
+    def committed(self) -> int:
+        """Last seq that links may send."""
+        return self._committed
+
+    @property
+    def bytes(self) -> int:
+        """Bodies + 16 bytes each now held."""
+        return self._bytes
+
+    def __len__(self) -> int:
+        return len(self._entries) - self._dead
+
+    def position_before(self, seq: int) -> int | None:
+        """Return where `seq` starts (`head + 1` included), or None if that is before the ring."""
+        if seq == self._head + 1:
+            return self._position
+        if seq == 1:
+            return 0
+        index = seq - self.first
+        if index > 0:
+            return self._entries[self._dead + index - 1][1]
+        if index == 0 and self._dead:
+            return self._entries[self._dead - 1][1]
+        if index == 0 and (entry := self._entries[self._dead])[2][BODY] is not TOMBSTONE:
+            return entry[1] - weight_bytes(entry[2])
+        return None
+
+    def get(self, seq: int) -> Envelope | None:
+        """Return the event, or None if it is not here or only its tombstone is."""
+        index = seq - self.first
+        if index < 0 or seq > self._head:
+            return None
+        env = self._entries[self._dead + index][2]
+        return None if env[BODY] is TOMBSTONE else env
+
+    def read(self, seq: int, limit: int) -> list[Numbered]:
+        """Return up to `limit` committed entries from `seq` on; [] if `seq` is not here (yet)."""
+        start = seq - self.first
+        if start < 0:
+            return []
+        start += self._dead
+        stop = max(0, min(start + limit, len(self._entries) - (self._head - self._committed)))
+        return self._entries[start:stop]
+
+    def evicted(self) -> Eviction:
+        """Return and reset what was let go since the last call."""
+        eviction = Eviction(self._dropped, self._left)
+        self._dropped, self._left = {}, 0
+        return eviction
+
+    def _shrink(self) -> None:
+        while len(self._entries) - self._dead > self._max_events:
+            self._leave()
+        while self._bytes > self._max_bytes and self._low and self._low[0] != self._head:
+            self._bury(self._low.popleft())
+        while self._bytes > self._max_bytes and len(self._entries) - self._dead > 1:
+            self._leave()
+        self._compact()
+
+    def _bury(self, seq: int) -> None:
+        """Replace one droppable body by a tombstone."""
+        index = self._dead + seq - self.first
+        _, position, env = self._entries[index]
+        self._entries[index] = (seq, position, with_body(env, TOMBSTONE))
+        self._bytes -= len(env[BODY])
+        self._dropped[env[KIND]] = self._dropped.get(env[KIND], 0) + 1
+
+    def _leave(self) -> None:
+        seq, position, env = self._entries[self._dead]
+        body = env[BODY]
+        self._bytes -= SEQ_COST_BYTES if body is TOMBSTONE else len(body) + SEQ_COST_BYTES
+        if self._low and self._low[0] == seq:
+            self._low.popleft()
+        self._entries[self._dead] = (seq, position, _LEFT)
+        self._dead += 1
+        self._left += 1
+
+    def _compact(self) -> None:
+        """Cut off what left once it is half of the list; one stays, to know where the first starts."""
+        if self._dead > 64 and self._dead * 2 > len(self._entries):
+            del self._entries[: self._dead - 1]
+            self._dead = 1

@@ -1,0 +1,51 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laneway.routing.window import MAX_WINDOW_BYTES, MIN_WINDOW_BYTES, CreditWindow, GrantPolicy
+
+
+@given(st.integers(0, 2**40), st.lists(st.integers(0, 2**41)))
+def test_credit_is_the_highest_grant_ever_seen(start, grants):
+    """Lower and repeated grants are ignored; order does not matter."""
+    window = CreditWindow(start, 100)
+    for position in grants:
+        before = window.granted
+        assert window.grant(position) == (position > before)
+    assert window.granted == max([start + 100, *grants])
+    assert window.can_send(window.granted - 1)
+    assert not window.can_send(window.granted)
+
+
+@given(st.integers(0, 2**30), st.lists(st.tuples(st.integers(1, 70_000), st.floats(0, 10)), max_size=50))
+def test_a_reader_that_keeps_reading_never_starves_its_sender(start, steps):
+    """With any rate of reading, the grants rise, stay within bounds and leave at least half a window."""
+    policy = GrantPolicy(start, start + 65_536)
+    consumed, now = start, 0.0
+    for size, pause in steps:
+        consumed = min(consumed + size, policy.granted)
+        now += pause
+        before = policy.granted
+        grant = policy.due(consumed, now)
+        if grant is not None:
+            assert grant == policy.granted > before
+            assert MIN_WINDOW_BYTES <= policy.window_bytes <= MAX_WINDOW_BYTES
+            assert grant - consumed <= MAX_WINDOW_BYTES
+        assert policy.granted > consumed
+        assert policy.due(consumed, now) is None
+
+
+def test_grants_cost_one_message_per_half_window():
+    """Nothing is sent before half of the window is used."""
+    policy = GrantPolicy(0, 65_536)
+    assert policy.due(32_767, 0.0) is None
+    assert policy.due(32_768, 0.1) == 32_768 + 65_536
+
+
+def test_the_window_follows_the_rate():
+    """A fast reader gets a larger window, a slow one a smaller."""
+    policy = GrantPolicy(0, 65_536)
+    policy.due(60_000, 1.0)
+    policy.due(120_000, 1.01)
+    assert policy.window_bytes == MAX_WINDOW_BYTES
+    policy.due(policy.granted, 100.0)
+    assert policy.window_bytes == MIN_WINDOW_BYTES
