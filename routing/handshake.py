@@ -22,6 +22,7 @@ PROTOCOL_VERSION: Final = 1
 
 _ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _MAX_INT: Final = 2**63 - 1
+_MAX_TOPICS: Final = 64
 _BANDWIDTH_SHARE: Final = 0.9
 """A declared bandwidth is paced below itself, so that the queue stays on our side, where urgent overtakes."""
 
@@ -40,6 +41,7 @@ class Hello:
         chunk_chars, flush_s, max_items, max_frame_bytes, heartbeat_s: wishes; 0 = no wish.
         bandwidth_bytes_per_s: declared bandwidth, 0 = not declared.
         hold_sentence: give text in whole sentences (for speech).
+        topics: what to listen to beside one's own user and tenant, at most 64.
     """
 
     versions: tuple[int, ...]
@@ -55,6 +57,7 @@ class Hello:
     heartbeat_s: float = 0.0
     bandwidth_bytes_per_s: int = 0
     hold_sentence: bool = False
+    topics: tuple[str, ...] = ()
 
     @property
     def skip(self) -> int:
@@ -130,6 +133,7 @@ def parse_hello(offer: object) -> Hello:
         heartbeat_s=_count(caps.get("heartbeat_ms", 0), "caps.heartbeat_ms") / 1000,
         bandwidth_bytes_per_s=_count(caps.get("bandwidth_bytes_per_s", 0), "caps.bandwidth_bytes_per_s"),
         hold_sentence=caps.get("hold") == "sentence",
+        topics=_topics(offer.get("topics") or []),
     )
 
 
@@ -173,6 +177,16 @@ def negotiate(hello: Hello, policy: LinkPolicy) -> LinkPlan:
             _clamp(hello.max_frame_bytes or policy.max_frame_bytes, 4096, max(4096, policy.max_frame_bytes))
         ),
     )
+
+
+def _topics(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(topic, str) and len(topic) <= 128 for topic in value):
+        raise _bad_type("hello.topics", "a list of strings of at most 128 characters", value)
+    if len(value) > _MAX_TOPICS:
+        raise PeerProtocolError(
+            f"hello.topics has {len(value)} entries, {_MAX_TOPICS} is the most", reason="TOO_MANY_ITEMS"
+        )
+    return tuple(value)
 
 
 def _resume_cursor(offer: Mapping[str, object]) -> Cursor | None:
