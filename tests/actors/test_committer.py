@@ -1,0 +1,133 @@
+"""Group commit: order, batching, a store that fails, a log that is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from laneway.actors.committer import Committer
+from laneway.actors.ports import Claim, Entry
+from laneway.routing.errors import Fenced, StoreError
+from tests.simulation.loop import run
+
+
+class _Log:
+    """A store double that can fail before or after writing, and be taken over by somebody else."""
+
+    durable = True
+
+    def __init__(self) -> None:
+        self.written: list[Entry] = []
+        self.appends = 0
+        self.generation = 1
+        self.fail: list[str] = []
+        self.down = False
+
+    async def claim(self, key: str) -> Claim:
+        if self.down:
+            raise StoreError("still down")
+        self.generation += 1
+        heads = {1: (self.written[-1].seq, 0)} if self.written else {}
+        return Claim(key, self.generation, "e", heads, {})
+
+    async def append(self, claim: Claim, entries: Sequence[Entry]) -> None:
+        self.appends += 1
+        await asyncio.sleep(0.002)
+        if claim.generation != self.generation:
+            raise Fenced("taken over")
+        mode = self.fail.pop(0) if self.fail else ""
+        if mode == "before" or self.down:
+            raise StoreError("disk full")
+        self.written.extend(entries)
+        if mode == "after":
+            raise StoreError("fsync failed")
+
+
+def _entries(first: int, last: int) -> list[Entry]:
+    return [Entry(1, seq, seq * 20, b"x" * 4) for seq in range(first, last + 1)]
+
+
+def _committer(log: _Log, fenced: list[Fenced], health: list[bool]) -> Committer:
+    claim = Claim("k", log.generation, "e", {}, {})
+    return Committer(log, claim, on_fenced=fenced.append, on_health=health.append)  # type: ignore[arg-type]
+
+
+def test_what_gathers_goes_into_the_next_append() -> None:
+    """The first entry is written alone and at once; what comes meanwhile is one append; calls keep order."""
+    log, told = _Log(), list[int]()
+
+    async def main() -> None:
+        committer = _committer(log, [], [])
+        committer.add(_entries(1, 1), lambda: told.append(1))
+        await asyncio.sleep(0.001)
+        for seq in range(2, 50):
+            committer.add(_entries(seq, seq), lambda seq=seq: told.append(seq))  # type: ignore[misc]
+        committer.add([], lambda: told.append(50))
+        assert committer.backlog_bytes == 49 * 68
+        await committer.flush()
+        assert committer.backlog_bytes == 0
+        await committer.close()
+
+    run(main())
+    assert log.written == _entries(1, 49)
+    assert log.appends == 2
+    assert told == list(range(1, 51))
+
+
+def test_a_failed_append_is_repaired_without_loss_or_repeat() -> None:
+    """Whether the failing append wrote or not, in the end each entry is there exactly once, in order."""
+    for faults in (["before"], ["after"], ["before", "after"]):
+        log, fenced, health, told = _Log(), list[Fenced](), list[bool](), list[int]()
+        log.fail = list(faults)
+
+        async def main(log: _Log = log, told: list[int] = told, fenced: list[Fenced] = fenced) -> None:
+            committer = _committer(log, fenced, health)
+            for seq in range(1, 30):
+                committer.add(_entries(seq, seq), lambda seq=seq: told.append(seq))  # type: ignore[misc]
+                await asyncio.sleep(0.001)
+            await committer.flush()
+            await committer.close()
+
+        run(main())
+        assert log.written == _entries(1, 29)
+        assert told == list(range(1, 30))
+        assert fenced == []
+        assert health[:2] == [False, True]
+        assert not log.fail, "the faults were meant to fire"
+
+
+def test_a_lost_log_ends_the_committer() -> None:
+    """When a newer claim exists the committer stops, tells once, and writes nothing more."""
+    log, fenced, told = _Log(), list[Fenced](), list[int]()
+
+    async def main() -> None:
+        committer = _committer(log, fenced, [])
+        committer.add(_entries(1, 1), lambda: told.append(1))
+        await committer.flush()
+        log.generation += 1
+        committer.add(_entries(2, 2), lambda: told.append(2))
+        await committer.flush()
+        committer.add(_entries(3, 3), lambda: told.append(3))
+        await committer.flush()
+        await committer.close()
+
+    run(main())
+    assert told == [1]
+    assert [type(error) for error in fenced] == [Fenced]
+    assert log.written == _entries(1, 1)
+
+
+def test_close_gives_a_dead_store_up_after_its_deadline() -> None:
+    """A store that never comes back does not keep close() from returning."""
+    log = _Log()
+    log.down = True
+
+    async def main() -> float:
+        committer = _committer(log, [], [])
+        committer.add(_entries(1, 1))
+        start = asyncio.get_running_loop().time()
+        await committer.close(deadline_s=3.0)
+        return asyncio.get_running_loop().time() - start
+
+    assert 2.9 < run(main()) < 3.5
+    assert log.written == []

@@ -1,0 +1,108 @@
+"""A simulated disk under the Store port: it takes time, fails, and survives a kill -9.
+
+Law of this file: what `append` returned from is there for ever; what was under way when the process
+died may or may not be. The data lives in one MemoryStore that is kept across crashes (so it keeps its
+epoch, as a file would); each process reaches it through its own `SimStore`, which dies with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from laneway.actors.ports import Claim, DeadLetter, Entry, Record, Store
+from laneway.routing.errors import StoreError
+from tests.simulation.faults import Faults
+
+__all__ = ["SimStore"]
+
+
+class SimStore:
+    """One process's view of the disk.
+
+    Args:
+        disk: where the data stays.
+        faults: how it behaves.
+    """
+
+    durable = True
+
+    def __init__(self, disk: Store, faults: Faults) -> None:
+        self._disk = disk
+        self._faults = faults
+        self._head = asyncio.Lock()
+        self.dead_process = False
+
+    def kill(self) -> None:
+        """The process died: appends under way are decided by the dice, later ones never happen."""
+        self.dead_process = True
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    async def close(self) -> None:
+        """Nothing to do: the disk stays."""
+
+    async def claim(self, key: str) -> Claim:
+        """Claim after a short read."""
+        await self._pause(0.0002, 0.002)
+        return await self._disk.claim(key)
+
+    async def append(self, claim: Claim, entries: Sequence[Entry]) -> None:
+        """Append in order, after a commit's time, unless a fault strikes."""
+        async with self._head:
+            weather = self._faults.weather
+            slow = self._faults.happens("slow commit", weather.slow_commit)
+            await asyncio.sleep(0.5 if slow else self._faults.between(weather.commit_s))
+            if self._faults.happens("lost commit", weather.lost_commit):
+                raise StoreError("append failed before it wrote (simulated disk full)")
+            await self._write(claim, entries)
+            if self._faults.happens("torn commit", weather.torn_commit):
+                raise StoreError("append wrote and failed (simulated fsync error)")
+
+    async def _write(self, claim: Claim, entries: Sequence[Entry]) -> None:
+        if self.dead_process and not self._faults.happens("commit survived the crash", 0.5):
+            raise asyncio.CancelledError
+        await self._disk.append(claim, entries)
+
+    async def read(self, key: str, stream: int, first: int, max_bytes: int = 262_144) -> list[Entry]:
+        """Read after a seek."""
+        await self._pause(0.0001, 0.001)
+        return await self._disk.read(key, stream, first, max_bytes)
+
+    async def trim(self, claim: Claim, stream: int, below: int) -> None:
+        """Trim at once."""
+        await self._disk.trim(claim, stream, below)
+
+    async def keys(self, prefix: str) -> list[str]:
+        """List keys."""
+        return await self._disk.keys(prefix)
+
+    async def get(self, key: str) -> Record:
+        """Read a value."""
+        await self._pause(0.0001, 0.001)
+        return await self._disk.get(key)
+
+    async def put(self, key: str, value: bytes, *, version: int | None = None, ttl_s: float | None = None) -> int:
+        """Write a value after a commit's time."""
+        await asyncio.sleep(self._faults.between(self._faults.weather.commit_s))
+        return await self._disk.put(key, value, version=version, ttl_s=ttl_s)
+
+    async def delete(self, key: str) -> None:
+        """Forget a value."""
+        await self._disk.delete(key)
+
+    async def bury(self, letter: DeadLetter) -> int:
+        """Keep a dead letter."""
+        return await self._disk.bury(letter)
+
+    async def dead(self, tenant: str | None = None, limit: int = 100) -> list[DeadLetter]:
+        """List dead letters."""
+        return await self._disk.dead(tenant, limit)
+
+    async def exhume(self, ids: Sequence[int]) -> list[DeadLetter]:
+        """Take dead letters out."""
+        return await self._disk.exhume(ids)
+
+    async def _pause(self, low_s: float, high_s: float) -> None:
+        await asyncio.sleep(self._faults.between((low_s, high_s)))

@@ -1,0 +1,55 @@
+"""Seeded faults, counted: a run that claims to have survived faults must show that they happened."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+__all__ = ["Faults", "Weather"]
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """How bad a simulated world is; probabilities per operation, times in seconds."""
+
+    commit_s: tuple[float, float] = (0.0005, 0.006)
+    """Range of one group commit."""
+    slow_commit: float = 0.01
+    """Chance that a commit takes 0.5 s."""
+    lost_commit: float = 0.005
+    """Chance that an append fails without having written."""
+    torn_commit: float = 0.005
+    """Chance that an append fails although it has written."""
+    latency_s: tuple[float, float] = (0.001, 0.05)
+    """Range of one way through the network."""
+    cut: float = 0.02
+    """Chance per frame that the connection breaks, losing what is under way."""
+    stall: float = 0.01
+    """Chance per frame that the network stands still for 1 s."""
+    crash_every_s: float = 0.0
+    """Mean time between kill -9 of the engine; 0 = never."""
+
+
+@dataclass(slots=True)
+class Faults:
+    """One run's random source and what it made happen."""
+
+    seed: int
+    weather: Weather = field(default_factory=Weather)
+    fired: Counter[str] = field(default_factory=Counter)
+    rng: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(self.seed)
+
+    def happens(self, name: str, chance: float) -> bool:
+        """True with the given probability; counted under `name` if so."""
+        if self.rng.random() < chance:
+            self.fired[name] += 1
+            return True
+        return False
+
+    def between(self, bounds: tuple[float, float]) -> float:
+        """A uniform value within bounds."""
+        return self.rng.uniform(*bounds)
