@@ -1,0 +1,48 @@
+"""What an edge needs of the engine behind it, as Protocols owned here.
+
+Law of this file: an edge moves frames and knows who is speaking; sessions, order, credit and
+resume are behind these two methods, so that every wire gets the same guarantees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from laneway.actors.ports import Principal
+from laneway.routing.envelope import Envelope
+from laneway.routing.errors import LanewayError
+from laneway.routing.handshake import Hello
+from laneway.routing.link import LinkFrame
+
+__all__ = ["Attachment", "Gateway"]
+
+
+class Attachment(Protocol):
+    """One client's live link, seen from its wire."""
+
+    async def receive(self, header: Mapping[str, object], envelopes: Sequence[Envelope]) -> None:
+        """Take one frame in; may wait for room. Raises PeerProtocolError if it breaks the contract."""
+        ...
+
+    async def frames(self) -> list[LinkFrame]:
+        """Wait for the frames due now. Raises the LanewayError that closed the link, after the last one."""
+        ...
+
+    async def close(self, error: LanewayError | None = None) -> None:
+        """Leave; idempotent. With `error`, `frames` gives what is still due and then raises it."""
+        ...
+
+
+class Gateway(Protocol):
+    """The engine, as an edge sees it."""
+
+    async def attach(self, hello: Hello, principal: Principal) -> Attachment:
+        """Open or resume a link. Raises a LanewayError: refused, unknown, draining, not allowed."""
+        ...
+
+    async def call(
+        self, name: str, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal
+    ) -> tuple[Mapping[str, Any], Sequence[bytes]]:
+        """Answer one unary question. Raises a LanewayError; an unknown name is a PeerProtocolError."""
+        ...

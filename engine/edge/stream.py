@@ -1,0 +1,267 @@
+"""One client's stream, whatever carries it: bytes to frames, frames to bytes, and who watches it.
+
+Law of this file: three tasks per stream. The reader takes frames in, the writer sends what the
+link says is due, the watchdog ends what takes too long. Reads are never cancelled nor wrapped in
+a timeout (a cancelled gRPC read leaks memory, https://github.com/grpc/grpc/issues/43360): the
+stream ends, and the pending read ends with it. Whatever is wrong is told in a `notice` with
+`fatal` before the wire's own status, and is the trouble of this stream only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from laneway.actors.ports import Clock, Principal
+from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
+from laneway.engine.edge.gateway import Attachment, Gateway
+from laneway.engine.limits import DEFAULT_LIMITS, Limits
+from laneway.routing.classify import KindTable
+from laneway.routing.envelope import Envelope
+from laneway.routing.errors import HandlerFailed, LanewayError, PeerProtocolError, SessionExpired, SlowConsumer
+from laneway.routing.handshake import parse_hello
+
+__all__ = ["SessionStream", "StreamPolicy", "Wire", "notice"]
+
+_log: Final = logging.getLogger(__name__)
+
+_FAREWELL_S: Final = 1.0
+"""How long the last frames may take; a peer that does not read them gets the status only."""
+
+
+class Wire(Protocol):
+    """The bytes under one stream."""
+
+    async def read(self) -> bytes | None:
+        """Return the next frame, or None when there will be no more. Raises PeerProtocolError."""
+        ...
+
+    async def write(self, frame: bytes) -> None:
+        """Send one frame; waits for the transport. Raises ConnectionError when it is gone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPolicy:
+    """Bounds of one stream.
+
+    Attributes:
+        hello_s: how long a client may take to introduce itself.
+        stall_s: how long one write may wait for a client that does not read.
+        expiry_grace_s: from SESSION_EXPIRED to the end, for a reconnect with fresh credentials.
+        limits: of frames and bodies.
+    """
+
+    hello_s: float = 5.0
+    stall_s: float = 30.0
+    expiry_grace_s: float = 25.0
+    limits: Limits = DEFAULT_LIMITS
+
+
+def notice(error: LanewayError, *, fatal: bool) -> dict[str, Any]:
+    """Return the header content that tells a client about an error."""
+    return {
+        "code": error.code,
+        "reason": error.reason,
+        "message": error.message,
+        "retryable": error.retryable,
+        "retry_after_ms": error.retry_after_ms,
+        "fatal": fatal,
+    }
+
+
+class SessionStream:
+    """Serves one stream from its hello to its end.
+
+    Args:
+        wire: its bytes.
+        principal: who is speaking, checked already.
+        expires_at: monotonic seconds at which the principal's credentials end, or infinity.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        gateway: Gateway,
+        principal: Principal,
+        *,
+        kinds: KindTable,
+        clock: Clock,
+        policy: StreamPolicy,
+        expires_at: float = float("inf"),
+    ) -> None:
+        self.principal = principal
+        self._wire = wire
+        self._gateway = gateway
+        self._kinds = kinds
+        self._clock = clock
+        self._policy = policy
+        self._expires_at = expires_at
+        self._expiry_told = False
+        self._hello_by = clock.now() + policy.hello_s
+        self._attachment: Attachment | None = None
+        self._over: asyncio.Future[LanewayError | None] = asyncio.get_running_loop().create_future()
+        self._write_lock = asyncio.Lock()
+        self._writing_since = float("inf")
+        self._fatal_told = False
+        self._reader: asyncio.Task[None] | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._telling: set[asyncio.Task[None]] = set()
+
+    @property
+    def reader(self) -> asyncio.Task[None] | None:
+        """The reading task; it ends after the wire does, and the wire's owner then awaits it."""
+        return self._reader
+
+    def end(self, error: LanewayError | None) -> None:
+        """End the stream from outside; the first reason counts."""
+        if not self._over.done():
+            self._over.set_result(error)
+
+    def tell(self, error: LanewayError) -> None:
+        """Send a notice that is not fatal, past whatever the link has to send."""
+        self._held(self._send({"notice": notice(error, fatal=False)}, ()))
+
+    async def serve(self) -> LanewayError | None:
+        """Serve until the client leaves (None) or something ends it (the reason). Never raises a LanewayError."""
+        self._reader = asyncio.create_task(self._read())
+        watchdog = asyncio.create_task(self._watch())
+        reason: LanewayError | None = None
+        try:
+            reason = await self._over
+            await self._farewell(reason)
+        finally:
+            self.end(reason)
+            tasks = [watchdog, *self._telling, *([self._writer] if self._writer else [])]
+            for task in tasks:
+                task.cancel()
+            if self._attachment is not None:
+                await self._attachment.close(reason)
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return reason
+
+    # ---- in ---------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        try:
+            while (data := await self._wire.read()) is not None:
+                header, envelopes = self._decode(data)
+                if self._attachment is None:
+                    self._attachment = await self._open(header)
+                await self._attachment.receive(header, envelopes)
+                if "bye" in header or self._over.done():
+                    break
+            self.end(None)
+        except LanewayError as error:
+            self.end(error)
+        except asyncio.CancelledError:
+            self.end(None)
+            raise
+        except Exception:
+            self._broken("taking a frame in")
+
+    def _decode(self, data: bytes) -> tuple[dict[str, Any], list[Envelope]]:
+        limits, now = self._policy.limits, self._clock.now()
+        header, items = decode_frame(data, limits)
+        return header, [unpack_envelope(item, now, self._kinds, limits) for item in items]
+
+    async def _open(self, header: Mapping[str, Any]) -> Attachment:
+        """Attach by the first frame's hello; its other content is for the link, like any frame's."""
+        if "hello" not in header:
+            raise PeerProtocolError("the first frame must carry `hello`; see docs/protocol.md", reason="NO_HELLO")
+        self._hello_by = float("inf")
+        attachment = await self._gateway.attach(parse_hello(header["hello"]), self.principal)
+        if self._over.done():
+            await attachment.close()
+        else:
+            self._writer = asyncio.create_task(self._write(attachment))
+        return attachment
+
+    # ---- out --------------------------------------------------------------------------------
+
+    async def _write(self, attachment: Attachment) -> None:
+        try:
+            while True:
+                for frame in await attachment.frames():
+                    await self._send(frame.header, frame.envelopes)
+        except LanewayError as error:
+            self.end(error)
+        except ConnectionError:
+            self.end(None)
+        except Exception:
+            self._broken("sending")
+
+    def _broken(self, doing: str) -> None:
+        """A bug, ours or the engine's: it ends this stream, and the log has it."""
+        _log.exception("session stream failed while %s", doing)
+        self.end(HandlerFailed(f"the engine failed while {doing}; see its log"))
+
+    async def _send(self, header: Mapping[str, Any], envelopes: Sequence[Envelope]) -> None:
+        now = self._clock.now()
+        frame = encode_frame(header, [pack_envelope(env, now, self._kinds) for env in envelopes])
+        async with self._write_lock:
+            self._writing_since = self._clock.now()
+            try:
+                await self._wire.write(frame)
+            finally:
+                self._writing_since = float("inf")
+        told = header.get("notice")
+        if isinstance(told, Mapping) and told.get("fatal"):
+            self._fatal_told = True
+
+    def _held(self, coroutine: Any) -> asyncio.Task[None]:
+        async def sending() -> None:
+            try:
+                await coroutine
+            except ConnectionError:
+                self.end(None)
+
+        task = asyncio.create_task(sending())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+        return task
+
+    async def _farewell(self, reason: LanewayError | None) -> None:
+        """Let the link send what is still due, then the reason unless it has been sent already."""
+        if self._attachment is not None:
+            await self._attachment.close(reason)
+        if reason is None or isinstance(reason, SlowConsumer):
+            return
+        if self._writer is not None:
+            await asyncio.wait({self._writer}, timeout=_FAREWELL_S)
+        if not self._fatal_told and not self._write_lock.locked():
+            await asyncio.wait(
+                {self._held(self._send({"notice": notice(reason, fatal=True)}, ()))}, timeout=_FAREWELL_S
+            )
+
+    # ---- time -------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        policy = self._policy
+        while not self._over.done():
+            now = self._clock.now()
+            if now >= self._hello_by:
+                self.end(PeerProtocolError(f"no hello within {policy.hello_s:g} s", reason="HELLO_TIMEOUT"))
+            elif now >= self._writing_since + policy.stall_s:
+                self.end(SlowConsumer(f"nothing was read for {policy.stall_s:g} s; reconnect and resume"))
+            elif now >= self._expires_at + policy.expiry_grace_s:
+                self.end(SessionExpired("the credentials of this connection are over; reconnect with fresh ones"))
+            elif now >= self._expires_at and not self._expiry_told:
+                self._expiry_told = True
+                self.tell(
+                    SessionExpired(
+                        "the credentials of this connection are over; reconnect with fresh ones and resume within "
+                        f"{policy.expiry_grace_s:g} s"
+                    )
+                )
+            else:
+                await asyncio.sleep(self._next_look(now) - now)
+
+    def _next_look(self, now: float) -> float:
+        """When something may be due next; a write may begin to stall at any time, hence the half."""
+        expiry = self._expires_at + (self._policy.expiry_grace_s if self._expiry_told else 0.0)
+        stall = min(self._writing_since + self._policy.stall_s, now + self._policy.stall_s / 2)
+        return max(now + 0.001, min(self._hello_by, expiry, stall))
