@@ -1,0 +1,77 @@
+"""Dedupe windows against a plain set."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from laneway.routing.dedupe import WINDOW, ProducerWindow, ProducerWindows
+from laneway.routing.errors import ConfigError
+
+_STEPS = st.lists(
+    st.one_of(
+        st.just(("next", 0)),
+        st.tuples(st.just("run"), st.integers(1, 1500)),
+        st.tuples(st.just("back"), st.integers(0, 1100)),
+        st.tuples(st.just("jump"), st.integers(2, 1100)),
+        st.tuples(st.just("raw"), st.integers(-5, 2**70)),
+        st.just(("reload", 0)),
+    ),
+    max_size=40,
+)
+
+
+@settings(deadline=None)
+@given(_STEPS)
+def test_window_agrees_with_a_set(steps: list[tuple[str, int]]) -> None:
+    """New exactly once inside the window, duplicate afterwards, unknown below it; also across a reload."""
+    window, taken, high = ProducerWindow(), set[int](), 0
+    for step, number in steps:
+        if step == "reload":
+            state = window.state()
+            window = ProducerWindow.from_state(*state)
+            assert window.state() == state
+            continue
+        first = number if step == "raw" else high - number if step == "back" else high + (number or 1)
+        counters = range(high + 1, high + 1 + number) if step == "run" else (first,)
+        for counter in counters:
+            if counter < 1 or (counter <= high and high - counter >= WINDOW):
+                expected = "unknown"
+            else:
+                expected = "duplicate" if counter in taken else "new"
+            assert window.peek(counter) == expected
+            assert window.offer(counter) == expected
+            if expected == "new":
+                taken.add(counter)
+                high = max(high, counter)
+            assert window.high == high
+    high, bits = window.state()
+    assert 0 <= bits < 1 << WINDOW
+    assert all(bool(bits >> back & 1) == (high - back in taken) for back in range(WINDOW))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.integers(-1, 9)), max_size=80))
+def test_windows_are_kept_per_producer_and_bounded(offers: list[tuple[str, int]]) -> None:
+    """Producers do not see each other; the longest idle one is forgotten beyond the bound."""
+    windows, model = ProducerWindows(max_producers=3), dict[str, set[int]]()
+    for producer, counter in offers:
+        seen = model.pop(producer, set())
+        expected = "unknown" if counter < 1 else "duplicate" if counter in seen else "new"
+        assert windows.peek(producer, counter) == expected
+        assert windows.offer(producer, counter) == expected
+        if len(model) == 3:
+            del model[next(iter(model))]
+        model[producer] = seen | ({counter} if counter >= 1 else set())
+        assert len(windows) == len(model)
+    copy = ProducerWindows(max_producers=3)
+    copy.restore(windows.state())
+    assert copy.state() == windows.state()
+    assert [row[0] for row in windows.state()] == list(model)
+
+
+def test_a_bound_below_one_is_refused() -> None:
+    """Remembering no producer would deduplicate nothing."""
+    with pytest.raises(ConfigError):
+        ProducerWindows(0)
