@@ -1,0 +1,417 @@
+"""A cell: one mailbox and the workers that empty it, most urgent event first.
+
+Law of this file: every event delivered is answered through `on_done` exactly once, on every path:
+handled, failed, expired, cancelled (queued or running), abandoned, quarantined, closed.
+
+* Workers are tasks made on demand, `concurrency` of them, plus one that takes only critical events,
+  so that an interrupt never waits for a slow handler.
+* Cancel comes from outside the mailbox and does not wait for the handler. A worker whose handler was
+  stopped is spent: it ends with that turn and a fresh one replaces it, so no stray cancellation can
+  reach the next event.
+* A handler that has ignored its cancel for `grace_s` is abandoned: answered for, silenced, its slot
+  replaced up to a limit. Python cannot kill a task; what must be killable belongs in a process.
+* One timer per cell watches the deadlines of what runs and the grace of what was stopped; a handler
+  that ends in time costs no timer at all.
+* More than 5 crashed workers in 60 s quarantine the cell for 60 s (Erlang's restart intensity).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from laneway.actors.endings import cancelled, drained, expired, quarantined, stopped_late
+from laneway.actors.mailbox import Mailbox
+from laneway.actors.ports import Clock, Outcome, Probe
+from laneway.actors.turn import Answer, BatchTurn, MakeContext, SingleTurn, Turn
+from laneway.routing.envelope import DEADLINE, NO_DEADLINE, Envelope
+from laneway.routing.errors import LocalProtocolError
+
+__all__ = ["Cell", "CellStatistics", "Match"]
+
+Match = Callable[[Envelope], bool]
+"""Says whether a cancel is meant for this event. Must not raise."""
+
+_GRACE_S: Final = 5.0
+_DEADLINE_SLACK_S: Final = 0.05
+"""A handler that watches its own deadline gets this long to end in its own words first."""
+_BATCH_LIMIT: Final = 64
+"""Events in one call of a batch handler: where the measured cost per event stops falling."""
+_MAX_CRASHES: Final = 5
+_CRASH_WINDOW_S: Final = 60.0
+_MIN_TIMER_S: Final = 0.001
+"""Timers may fire a clock tick early; looking again a millisecond later costs less than spinning."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellStatistics:
+    """One cell at one moment."""
+
+    name: str
+    waiting: tuple[int, ...]
+    """Events in the mailbox per lane, critical first."""
+    running: int
+    """Events in handlers that are not abandoned."""
+    workers: int
+    """Worker tasks, idle ones included, abandoned ones not."""
+    abandoned: int
+    """Handlers that ignored their cancel and still run (gauge)."""
+    abandoned_total: int
+    crashes: int
+    """Workers that died, since the start."""
+    quarantined: bool
+
+
+class _Worker:
+    """One task that runs turns, and what its cell knows of it."""
+
+    __slots__ = ("critical", "give_up_at", "retired", "task", "turn", "wake")
+
+    def __init__(self, critical: bool) -> None:
+        self.critical = critical
+        self.task: asyncio.Task[None] | None = None
+        self.turn: Turn | None = None
+        self.wake: asyncio.Future[None] | None = None
+        self.give_up_at = NO_DEADLINE
+        self.retired = False
+
+
+class Cell:
+    """One actor instance with its mailbox. Lives on one event loop; nothing here is thread-safe.
+
+    Args:
+        handler: see `ports.Handler`; with `batch`, a `turn.BatchHandler`.
+        concurrency: handlers at once, at least 1; one more for critical events only.
+        make_context: makes the context a handler gets beside the event.
+        on_done: told how each event ended, exactly once; must not raise.
+        grace_s: seconds between a cancel and the abandonment of a handler that ignores it.
+        batch: give the handler lists, up to 64 events of one cell at once.
+        max_abandoned: abandoned handlers whose slots are replaced; default `concurrency`.
+        on_room: called when the cell can take events again after a quarantine or a lost slot.
+        probe: counters `cell.abandoned`, `cell.crashed`, `cell.quarantined`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        handler: Callable[..., Any],
+        *,
+        concurrency: int,
+        clock: Clock,
+        make_context: MakeContext,
+        on_done: Answer,
+        grace_s: float = _GRACE_S,
+        batch: bool = False,
+        max_abandoned: int | None = None,
+        on_room: Callable[[], None] | None = None,
+        probe: Probe | None = None,
+    ) -> None:
+        if concurrency < 1:
+            raise LocalProtocolError(f"cell {name!r} needs a concurrency of at least 1, not {concurrency}")
+        self.name = name
+        self._handler = handler
+        self._concurrency = concurrency
+        self._clock = clock
+        self._make_context = make_context
+        self._on_done = on_done
+        self._grace_s = grace_s
+        self._batch = batch
+        self._max_abandoned = concurrency if max_abandoned is None else max_abandoned
+        self._on_room = on_room
+        self._probe = probe
+        self._mailbox = Mailbox(2 * concurrency, max(2, concurrency), lambda env: on_done(env, expired()))
+        self._workers: dict[_Worker, None] = {}
+        self._reserved: _Worker | None = None
+        self._idle: list[_Worker] = []
+        self._reserved_idle = False
+        self._summoned: _Worker | None = None
+        self._abandoned: dict[_Worker, None] = {}
+        self._abandoned_total = 0
+        self._crashes: deque[float] = deque(maxlen=_MAX_CRASHES + 1)
+        self._crash_total = 0
+        self._quarantined = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._reopen: asyncio.TimerHandle | None = None
+        self._watch_at = NO_DEADLINE
+        self._running = 0
+        self._closing = False
+
+    # -- what the pool asks ---------------------------------------------------------------------
+
+    @property
+    def open(self) -> bool:
+        """True if events may be delivered: not closing, not quarantined, a slot left."""
+        return not self._closing and not self._quarantined and self._slots() > 0
+
+    @property
+    def load(self) -> int:
+        """Events waiting and running."""
+        return len(self._mailbox) + self._running
+
+    def free(self, critical: bool = False) -> int:
+        """How many events may be delivered now: ordinary ones, or critical ones."""
+        return self._mailbox.free(critical) if self.open else 0
+
+    def deliver(self, env: Envelope) -> None:
+        """Queue one event for a worker. Raises LocalProtocolError beyond `free`.
+
+        An event delivered to a cell that has closed or quarantined itself since is answered at once.
+        """
+        if self._closing:
+            self._on_done(env, drained())
+        elif self._quarantined:
+            self._on_done(env, quarantined(self.name))
+        else:
+            self._mailbox.push(env)
+            self._summon()
+
+    def cancel(self, match: Match, reason: str = "") -> int:
+        """End queued and running events that match; returns how many. Does not wait for handlers."""
+        return self._end(match, cancelled(reason), asked=True)
+
+    def statistics(self) -> CellStatistics:
+        """Return the cell's gauges and counters."""
+        return CellStatistics(
+            name=self.name,
+            waiting=self._mailbox.depths(),
+            running=self._running,
+            workers=len(self._workers),
+            abandoned=len(self._abandoned),
+            abandoned_total=self._abandoned_total,
+            crashes=self._crash_total,
+            quarantined=self._quarantined,
+        )
+
+    async def close(self, deadline: float) -> None:
+        """Answer what waits with DRAINED, let handlers run until `deadline` (monotonic), then stop them.
+
+        Returns at the latest `grace_s` after the deadline, with everything answered. Idempotent.
+        """
+        self._closing = True
+        for env in self._mailbox.clear():
+            self._on_done(env, drained())
+        for worker in list(self._workers):
+            self._retire(worker)
+        await self._settle(deadline - self._clock.now())
+        self._end(lambda _: True, drained(), asked=False)
+        await self._settle(self._grace_s)
+        for worker in list(self._workers):
+            if worker.turn is not None:
+                self._abandon(worker)
+        for timer in (self._timer, self._reopen):
+            if timer is not None:
+                timer.cancel()
+
+    async def _settle(self, timeout_s: float) -> None:
+        tasks = [worker.task for worker in self._workers if worker.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=max(0.0, timeout_s))
+
+    # -- workers --------------------------------------------------------------------------------
+
+    def _slots(self) -> int:
+        return self._concurrency - max(0, len(self._abandoned) - self._max_abandoned)
+
+    def _summon(self) -> None:
+        """See that one worker is on its way if something waits that one may take.
+
+        One at a time: the summoned worker summons the next, so a burst that a single worker can empty
+        without ever suspending wakes one task and not all of them.
+        """
+        if self._summoned is not None or not len(self._mailbox) or self._closing:
+            return
+        if self._idle:
+            self._rouse(self._idle.pop())
+            return
+        ordinary = len(self._workers) - (self._reserved is not None)
+        if ordinary < self._slots():
+            self._spawn(critical=False)
+        elif self._mailbox.critical:
+            if self._reserved is None:
+                if len(self._abandoned) <= self._max_abandoned:
+                    self._spawn(critical=True)
+            elif self._reserved_idle:
+                self._reserved_idle = False
+                self._rouse(self._reserved)
+
+    def _rouse(self, worker: _Worker) -> None:
+        self._summoned = worker
+        if worker.wake is not None and not worker.wake.done():
+            worker.wake.set_result(None)
+
+    def _spawn(self, critical: bool) -> None:
+        worker = _Worker(critical)
+        self._workers[worker] = None
+        self._summoned = worker
+        if critical:
+            self._reserved = worker
+        label = "critical" if critical else str(len(self._workers))
+        worker.task = asyncio.get_running_loop().create_task(self._work(worker), name=f"{self.name} worker {label}")
+        worker.task.add_done_callback(lambda task: self._gone(worker, task))
+
+    async def _work(self, worker: _Worker) -> None:
+        """Take and run turns until retired; the cell holds the task and `close` awaits it."""
+        while not worker.retired:
+            if self._summoned is worker:
+                self._summoned = None
+            turn = self._take(worker)
+            self._summon()  # also if nothing was left for this one: another may be the one who may take it
+            if turn is None:
+                await self._rest(worker)
+                continue
+            worker.turn = turn
+            self._running += turn.size
+            self._watch(turn.deadline() + _DEADLINE_SLACK_S)
+            try:
+                await turn.run()
+            except asyncio.CancelledError:
+                if _asked_to_end(worker):
+                    raise
+                # else the handler cancelled something of its own and let it out: answered as such
+            finally:
+                if worker.turn is not None:
+                    worker.turn = None
+                    self._running -= turn.size
+
+    async def _rest(self, worker: _Worker) -> None:
+        worker.wake = asyncio.get_running_loop().create_future()
+        if worker.critical:
+            self._reserved_idle = True
+        else:
+            self._idle.append(worker)
+        await worker.wake
+        worker.wake = None
+
+    def _take(self, worker: _Worker) -> Turn | None:
+        now = self._clock.now()
+        if self._batch:
+            envs = self._mailbox.pop_batch(now, _BATCH_LIMIT, worker.critical)
+            return BatchTurn(envs, self._handler, self._make_context, self._on_done) if envs else None
+        env = self._mailbox.pop(now, worker.critical)
+        return None if env is None else SingleTurn(env, self._handler, self._make_context, self._on_done)
+
+    def _retire(self, worker: _Worker) -> None:
+        """Let a worker end with its turn, or now if it rests."""
+        worker.retired = True
+        if worker.wake is not None and not worker.wake.done():
+            worker.wake.set_result(None)
+
+    def _gone(self, worker: _Worker, task: asyncio.Task[None]) -> None:
+        """A worker's task is over: forget it, count a crash, and see that its work goes on."""
+        self._workers.pop(worker, None)
+        self._abandoned.pop(worker, None)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        if self._summoned is worker:
+            self._summoned = None
+        if self._reserved is worker:
+            self._reserved, self._reserved_idle = None, False
+        if task.cancelled():
+            if not worker.retired:
+                self._loop_ends()
+        elif task.exception() is not None:
+            self._crashed()
+        self._summon()
+        if worker.retired and self._on_room is not None and not self._closing:
+            self._on_room()
+
+    def _loop_ends(self) -> None:
+        """A worker was cancelled by nobody here: the event loop is being torn down. Answer what waits."""
+        self._closing = True
+        for env in self._mailbox.clear():
+            self._on_done(env, drained())
+
+    # -- stopping -------------------------------------------------------------------------------
+
+    def _end(self, match: Match, outcome: Outcome, *, asked: bool) -> int:
+        waiting = self._mailbox.remove(match)
+        for env in waiting:
+            self._on_done(env, outcome)
+        return len(waiting) + sum(self._stop(worker, match, outcome, asked=asked) for worker in list(self._workers))
+
+    def _stop(self, worker: _Worker, match: Match, outcome: Outcome, *, asked: bool) -> int:
+        if worker.turn is None or worker.task is None:
+            return 0
+        hits, whole = worker.turn.stop(match, outcome, asked=asked)
+        if whole:
+            worker.retired = True
+            worker.give_up_at = self._clock.now() + self._grace_s
+            worker.task.cancel()
+            self._watch(worker.give_up_at)
+        return hits
+
+    def _watch(self, at: float) -> None:
+        """See that `_look` runs at `at` or before. A later look than the planned one costs nothing."""
+        if at >= self._watch_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._watch_at = at
+        delay = max(_MIN_TIMER_S, at - self._clock.now())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._look)
+
+    def _look(self) -> None:
+        """Stop what is past its deadline, abandon what is past its grace, plan the next look."""
+        self._timer, self._watch_at = None, NO_DEADLINE
+        now = self._clock.now()
+
+        def late(env: Envelope) -> bool:
+            return env[DEADLINE] + _DEADLINE_SLACK_S <= now
+
+        for worker in list(self._workers):
+            if worker.give_up_at <= now:
+                self._abandon(worker)
+            elif worker.turn is not None and worker.turn.deadline() + _DEADLINE_SLACK_S <= now:
+                self._stop(worker, late, stopped_late(), asked=False)
+        for worker in self._workers:
+            if worker.turn is not None:
+                self._watch(min(worker.give_up_at, worker.turn.deadline() + _DEADLINE_SLACK_S))
+
+    def _abandon(self, worker: _Worker) -> None:
+        """Give a slot up: answer for it, silence it, and let another worker take its place."""
+        turn, worker.turn = worker.turn, None
+        del self._workers[worker]
+        if self._reserved is worker:
+            self._reserved, self._reserved_idle = None, False
+        self._abandoned[worker] = None
+        self._abandoned_total += 1
+        self._count("cell.abandoned")
+        worker.retired, worker.give_up_at = True, NO_DEADLINE
+        if turn is not None:
+            self._running -= turn.size
+            turn.abandon()
+        self._summon()
+
+    # -- supervision ----------------------------------------------------------------------------
+
+    def _crashed(self) -> None:
+        now = self._clock.now()
+        self._crash_total += 1
+        self._crashes.append(now)
+        self._count("cell.crashed")
+        often = len(self._crashes) > _MAX_CRASHES and now - self._crashes[0] <= _CRASH_WINDOW_S
+        if not often or self._quarantined or self._closing:
+            return
+        self._quarantined = True
+        self._count("cell.quarantined")
+        for env in self._mailbox.clear():
+            self._on_done(env, quarantined(self.name))
+        self._reopen = asyncio.get_running_loop().call_later(_CRASH_WINDOW_S, self._release)
+
+    def _release(self) -> None:
+        self._reopen, self._quarantined = None, False
+        self._crashes.clear()
+        if self._on_room is not None:
+            self._on_room()
+
+    def _count(self, name: str) -> None:
+        if self._probe is not None:
+            self._probe.count(name, cell=self.name)
+
+
+def _asked_to_end(worker: _Worker) -> bool:
+    """True if the task itself is cancelled; else the handler cancelled something of its own and let it out."""
+    return worker.retired or (worker.task is not None and worker.task.cancelling() > 0)

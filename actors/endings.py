@@ -1,0 +1,50 @@
+"""How events end other than by their handler's answer: one outcome per cause, worded once.
+
+Law of this file: an ending names the cause (`code`), says it in a sentence, and whether the same
+event may be sent again. "expired" is only what never began; what was begun and stopped is "cancelled".
+"""
+
+from __future__ import annotations
+
+from laneway.actors.ports import Outcome
+from laneway.routing.errors import Cancelled, DeadlineExceeded, Drained, HandlerFailed, LanewayError
+
+__all__ = ["cancelled", "drained", "expired", "failed", "quarantined", "stopped_late"]
+
+
+def cancelled(reason: str = "") -> Outcome:
+    """Somebody asked for its end."""
+    return Outcome("cancelled", code=Cancelled.code, message=reason or "cancelled on request")
+
+
+def drained() -> Outcome:
+    """The engine shut down first."""
+    message = "the engine shut down before this event was done; send it again"
+    return Outcome("cancelled", code=Drained.code, message=message, retryable=Drained.retryable)
+
+
+def expired() -> Outcome:
+    """Its deadline passed before its handler began."""
+    message = "its deadline passed before its handler began"
+    return Outcome("expired", code=DeadlineExceeded.code, message=message, retryable=DeadlineExceeded.retryable)
+
+
+def stopped_late() -> Outcome:
+    """Its deadline passed inside its handler, which was stopped."""
+    message = "its deadline passed while it was handled"
+    return Outcome("cancelled", code=DeadlineExceeded.code, message=message, retryable=DeadlineExceeded.retryable)
+
+
+def quarantined(cell: str) -> Outcome:
+    """Its cell crashed too often and takes nothing for a while."""
+    message = f"cell {cell!r} crashed too often and rests for a minute; try again then"
+    return Outcome("failed", code=HandlerFailed.code, message=message, retryable=True)
+
+
+def failed(error: BaseException) -> Outcome:
+    """Its handler raised this: an error of the tree keeps its code, anything else is HANDLER_FAILED."""
+    if isinstance(error, LanewayError):
+        status = "cancelled" if isinstance(error, Cancelled) else "failed"
+        return Outcome(status, code=error.code, message=error.message, retryable=error.retryable)
+    message = f"the handler raised {type(error).__name__}: {str(error)[:1000]}"
+    return Outcome("failed", code=HandlerFailed.code, message=message, retryable=HandlerFailed.retryable)

@@ -1,0 +1,108 @@
+"""What waits for one cell: four FIFO queues, taken most urgent lane first, bounded on both sides.
+
+Law of this file: an event past its deadline is never handed out, it goes to `on_expired`; and
+critical has its own bound, so ordinary events can never take its room, nor it
+theirs; whoever delivers asks `free` first, because a delivery beyond the bound is a bug, not load.
+
+The bound is small on purpose (twice the cell's concurrency): events wait in the dispatcher, where
+they can still be reordered, refused and moved; a cell only holds enough to never run dry. Strict
+lane order cannot starve low here: what is passed over fills the mailbox until only it is left.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from laneway.routing.envelope import DEADLINE, LANE, Envelope, envelope_id
+from laneway.routing.errors import LocalProtocolError
+from laneway.routing.lanes import LANE_COUNT, Lane
+
+__all__ = ["Mailbox"]
+
+
+class Mailbox:
+    """Lane-ordered bounded queue of one cell. All operations O(1) except `remove` and `clear`.
+
+    Args:
+        capacity: events of high, normal and low that may wait together, at least 1.
+        critical: critical events that may wait beside them, at least 1.
+        on_expired: told, at dequeue, of each event whose deadline has passed.
+    """
+
+    __slots__ = ("_capacity", "_critical_capacity", "_lanes", "_on_expired", "_ordinary")
+
+    def __init__(self, capacity: int, critical: int, on_expired: Callable[[Envelope], None]) -> None:
+        self._on_expired = on_expired
+        self._capacity = capacity
+        self._critical_capacity = critical
+        self._lanes: tuple[deque[Envelope], ...] = tuple(deque() for _ in range(LANE_COUNT))
+        self._ordinary = 0
+
+    def __len__(self) -> int:
+        return self._ordinary + len(self._lanes[Lane.CRITICAL])
+
+    @property
+    def critical(self) -> int:
+        """Critical events waiting."""
+        return len(self._lanes[Lane.CRITICAL])
+
+    def depths(self) -> tuple[int, ...]:
+        """Events waiting per lane, critical first."""
+        return tuple(len(lane) for lane in self._lanes)
+
+    def free(self, critical: bool = False) -> int:
+        """How many more events fit: ordinary ones, or critical ones."""
+        if critical:
+            return self._critical_capacity - len(self._lanes[Lane.CRITICAL])
+        return self._capacity - self._ordinary
+
+    def push(self, env: Envelope) -> None:
+        """Queue one event. Raises LocalProtocolError if its side is full."""
+        lane = env[LANE]
+        if self.free(lane == Lane.CRITICAL) <= 0:
+            raise LocalProtocolError(f"mailbox full at event {envelope_id(env)}; ask free() before delivering")
+        self._lanes[lane].append(env)
+        if lane != Lane.CRITICAL:
+            self._ordinary += 1
+
+    def pop(self, now: float, only_critical: bool = False) -> Envelope | None:
+        """Take the oldest live event of the most urgent lane, or None."""
+        critical, high, normal, low = self._lanes
+        while critical or (self._ordinary and not only_critical):
+            if critical:
+                env = critical.popleft()
+            else:
+                env = (high or normal or low).popleft()
+                self._ordinary -= 1
+            if env[DEADLINE] > now:
+                return env
+            self._on_expired(env)
+        return None
+
+    def pop_batch(self, now: float, limit: int, only_critical: bool = False) -> list[Envelope]:
+        """Take up to `limit` live events, critical ones alone: they do not wait for the others' handling."""
+        envs: list[Envelope] = []
+        while len(envs) < limit and (env := self.pop(now, only_critical)) is not None:
+            envs.append(env)
+            only_critical = only_critical or env[LANE] == Lane.CRITICAL
+        return envs
+
+    def remove(self, match: Callable[[Envelope], bool]) -> list[Envelope]:
+        """Take out every event that matches, most urgent first. O(waiting)."""
+        taken: list[Envelope] = []
+        for index, lane in enumerate(self._lanes):
+            hits = [env for env in lane if match(env)]
+            if not hits:
+                continue
+            kept = [env for env in lane if not match(env)]
+            lane.clear()
+            lane.extend(kept)
+            taken += hits
+            if index != Lane.CRITICAL:
+                self._ordinary -= len(hits)
+        return taken
+
+    def clear(self) -> list[Envelope]:
+        """Take out everything, most urgent first."""
+        return self.remove(lambda _: True)

@@ -1,0 +1,89 @@
+"""The mailbox hands out the most urgent event first and never mixes the bounds of its two sides."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laneway.actors.mailbox import Mailbox
+from laneway.routing.errors import LocalProtocolError
+from laneway.routing.lanes import Lane
+
+
+def _mailbox(capacity=4, critical=2):
+    late = []
+    return Mailbox(capacity, critical, late.append), late
+
+
+def test_most_urgent_lane_first_and_fifo_inside(rig):
+    """A critical event overtakes everything; inside a lane arrival order holds."""
+    box, _ = _mailbox()
+    for counter, lane in enumerate([Lane.LOW, Lane.NORMAL, Lane.NORMAL, Lane.HIGH, Lane.CRITICAL], 1):
+        box.push(rig.event(counter, lane=lane))
+    assert [box.pop(0.0)[1] for _ in range(5)] == [5, 4, 2, 3, 1]
+    assert box.pop(0.0) is None
+
+
+def test_each_side_has_its_own_bound(rig):
+    """A mailbox full of ordinary events still takes critical ones, and the other way round."""
+    box, _ = _mailbox(capacity=1, critical=1)
+    box.push(rig.event(1))
+    assert (box.free(), box.free(critical=True)) == (0, 1)
+    with pytest.raises(LocalProtocolError, match="client:2"):
+        box.push(rig.event(2))
+    box.push(rig.event(3, lane=Lane.CRITICAL))
+    with pytest.raises(LocalProtocolError):
+        box.push(rig.event(4, lane=Lane.CRITICAL))
+
+
+def test_an_event_past_its_deadline_is_not_handed_out(rig):
+    """Expired events are told at dequeue; the next live one is returned."""
+    box, late = _mailbox()
+    box.push(rig.event(1, deadline=5.0))
+    box.push(rig.event(2, deadline=9.0))
+    assert box.pop(5.0)[1] == 2
+    assert [env[1] for env in late] == [1]
+    assert len(box) == 0
+
+
+def test_a_batch_never_holds_a_critical_event_among_others(rig):
+    """Critical events come alone, so that they do not wait for the handling of the rest."""
+    box, _ = _mailbox()
+    for counter, lane in [(1, Lane.HIGH), (2, Lane.CRITICAL), (3, Lane.LOW)]:
+        box.push(rig.event(counter, lane=lane))
+    assert [env[1] for env in box.pop_batch(0.0, 8)] == [2]
+    assert [env[1] for env in box.pop_batch(0.0, 8, only_critical=True)] == []
+    assert [env[1] for env in box.pop_batch(0.0, 8)] == [1, 3]
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("push"), st.integers(0, 3), st.sampled_from([1.0, float("inf")])),
+        st.tuples(st.just("pop"), st.booleans(), st.just(0.0)),
+        st.tuples(st.just("remove"), st.integers(1, 3), st.just(0.0)),
+    ),
+    max_size=80,
+)
+
+
+@given(steps)
+def test_every_event_leaves_exactly_once_and_the_counts_agree(rig, script):
+    """Popped, expired and removed events together are the pushed ones; bounds hold throughout."""
+    box, late = _mailbox(capacity=5, critical=2)
+    pushed, left = [], []
+    for number, (what, which, deadline) in enumerate(script, 1):
+        if what == "push" and box.free(which == Lane.CRITICAL) > 0:
+            pushed.append(number)
+            box.push(rig.event(number, lane=which, deadline=deadline))
+        elif what == "pop":
+            env = box.pop(2.0, only_critical=which)
+            left += [env] if env else []
+            assert env is None or not which or env[7] == Lane.CRITICAL
+        elif what == "remove":
+            left += box.remove(lambda env, which=which: env[1] % (which + 1) == 0)
+        assert len(box) == sum(box.depths()) == len(pushed) - len(left) - len(late)
+        assert box.depths()[0] <= 2
+        assert sum(box.depths()[1:]) <= 5
+    left += box.clear()
+    assert sorted(env[1] for env in left + late) == pushed

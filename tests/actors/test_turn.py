@@ -1,0 +1,188 @@
+"""A turn answers each of its events exactly once, whatever its handler does."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from laneway.actors.endings import cancelled
+from laneway.actors.ports import Out
+from laneway.actors.turn import BatchTurn, SingleTurn
+from laneway.routing.errors import ToolDenied
+
+
+class Panic(BaseException):
+    """What native code raises past `except Exception`."""
+
+
+def _single(rig, handler, env=None):
+    answers, contexts = rig.Answers(), []
+
+    def make(env):
+        contexts.append(rig.Context(env))
+        return contexts[-1]
+
+    return SingleTurn(env or rig.event(1), handler, make, answers), answers, contexts
+
+
+def _run_single(rig, handler):
+    turn, answers, contexts = _single(rig, handler)
+    asyncio.run(turn.run())
+    return answers[1], contexts[0].outs
+
+
+def _agen(*items):
+    async def handler(env, ctx):
+        for item in items:
+            yield item
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("result", "value", "emitted"),
+    [
+        (None, b"", 0),
+        (b"answer", b"answer", 0),
+        (Out("A"), b"", 1),
+        ([Out("A"), Out("B")], b"", 2),
+        (_agen(Out("A"), Out("B"))(None, None), b"", 2),
+    ],
+    ids=["nothing", "bytes", "one", "list", "iterator"],
+)
+def test_what_a_handler_returns_is_emitted_or_answered(rig, result, value, emitted):
+    """None, bytes, an Out, a list of Out and an async iterator are all understood."""
+
+    async def handler(env, ctx):
+        return result
+
+    outcome, outs = _run_single(rig, handler)
+    assert (outcome.status, outcome.value, len(outs)) == ("handled", value, emitted)
+
+
+def test_an_async_generator_function_is_a_handler(rig):
+    """Its events go out in order."""
+    outcome, outs = _run_single(rig, _agen(Out("A"), Out("B")))
+    assert outcome.status == "handled"
+    assert [out.kind for out in outs] == ["A", "B"]
+
+
+def test_a_generator_is_closed_before_the_answer(rig):
+    """Its `finally` runs inside the turn also when the emit fails, never by the garbage collector."""
+    order = []
+
+    async def handler(env, ctx):
+        try:
+            yield Out("A")
+            yield "not an Out"
+        finally:
+            await asyncio.sleep(0)
+            order.append("closed")
+
+    turn, answers, _ = _single(rig, handler)
+    asyncio.run(turn.run())
+    assert order == ["closed"]
+    assert (answers[1].status, answers[1].code) == ("failed", "HANDLER_FAILED")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(ValueError("bad"), "HANDLER_FAILED"), (ToolDenied("no"), "TOOL_DENIED")], ids=["any", "tree"]
+)
+def test_an_exception_becomes_a_failure_with_its_code(rig, error, code):
+    """An error of the tree keeps its code; anything else is HANDLER_FAILED and names itself."""
+
+    async def handler(env, ctx):
+        raise error
+
+    outcome, _ = _run_single(rig, handler)
+    assert (outcome.status, outcome.code) == ("failed", code)
+    assert str(error.args[0]) in outcome.message
+
+
+def test_a_result_of_another_type_is_a_failure(rig):
+    """The message names what is allowed and what came."""
+
+    async def handler(env, ctx):
+        return 5
+
+    outcome, _ = _run_single(rig, handler)
+    assert outcome.code == "HANDLER_FAILED"
+    assert "not int" in outcome.message
+
+
+def test_a_panic_is_answered_and_raised_on(rig):
+    """The asker gets a failure, and the worker crashes so that the cell can count it."""
+
+    async def handler(env, ctx):
+        raise Panic("native code")
+
+    turn, answers, _ = _single(rig, handler)
+    with pytest.raises(Panic):
+        asyncio.run(turn.run())
+    assert answers[1].code == "HANDLER_FAILED"
+
+
+def test_a_broken_context_fails_only_its_event(rig):
+    """If no context can be made, the event fails and the worker lives."""
+    answers = rig.Answers()
+
+    def make(env):
+        raise LookupError("no session")
+
+    asyncio.run(SingleTurn(rig.event(1), _agen(), make, answers).run())
+    assert answers[1].status == "failed"
+
+
+def _batch(rig, handler, count=3):
+    answers = rig.Answers()
+    return BatchTurn([rig.event(n) for n in range(1, count + 1)], handler, rig.Context, answers), answers
+
+
+def test_a_batch_is_answered_per_event(rig):
+    """One exception in the list fails its event and no neighbour."""
+
+    async def handler(events, contexts):
+        return [b"one", ValueError("two"), Out("THREE")]
+
+    turn, answers = _batch(rig, handler)
+    asyncio.run(turn.run())
+    assert answers.status() == {1: "handled", 2: "failed", 3: "handled"}
+    assert answers[1].value == b"one"
+
+
+@pytest.mark.parametrize("result", [[None], "abc", Out("A", b"", "")], ids=["short", "string", "one out"])
+def test_a_batch_of_the_wrong_length_fails_whole(rig, result):
+    """Results that cannot be matched to events are a failure of every event."""
+
+    async def handler(events, contexts):
+        return result
+
+    turn, answers = _batch(rig, handler)
+    asyncio.run(turn.run())
+    assert set(answers.status().values()) == {"failed"}
+
+
+def test_a_raising_batch_does_not_touch_events_already_answered(rig):
+    """Cancelled neighbours keep their answer; the rest fail with the handler's error."""
+    turn, answers = None, None
+
+    async def handler(events, contexts):
+        turn.stop(lambda env: env[1] == 2, cancelled(), asked=True)
+        assert [context.cancelled for context in contexts] == [False, True, False]
+        await contexts[1].emit(Out("LATE"))
+        assert contexts[1].late == 1
+        raise ValueError("whole batch")
+
+    turn, answers = _batch(rig, handler)
+    asyncio.run(turn.run())
+    assert answers.status() == {1: "failed", 2: "cancelled", 3: "failed"}
+
+
+def test_stop_reports_when_the_whole_batch_is_over(rig):
+    """The worker is to be cancelled only when no event of the batch is left."""
+    turn, answers = _batch(rig, None, count=2)
+    assert turn.stop(lambda env: env[1] == 1, cancelled(), asked=True) == (1, False)
+    assert turn.stop(lambda env: env[1] == 1, cancelled(), asked=True) == (0, False)
+    assert turn.stop(lambda env: True, cancelled(), asked=True) == (1, True)
+    assert len(answers) == 2
