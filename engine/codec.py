@@ -1,0 +1,287 @@
+"""Bytes to frames, envelopes and bodies, and back: the only place that parses what a peer sent.
+
+Law of this file: nothing is allocated in proportion to a number that the peer merely claims, and
+every refusal is a PeerProtocolError whose `reason` names the rule and leaves no state behind (the
+rules are in `values.py`). Client data is never unpickled: bytes stay bytes.
+
+Duplicate keys: the last one wins, in msgpack as in JSON.
+
+Wire forms (docs/protocol.md)::
+
+    frame    = [version, header map, [item bin, ...]]
+    item     = [producer, counter, kind int|str, tenant, session, run, entity, lane,
+                remaining_ms int|nil, trace, after, body bin]
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NoReturn
+
+import msgpack
+
+from laneway.engine.limits import DEFAULT_LIMITS, Limits
+from laneway.engine.values import check_values, from_json_error, from_msgpack_error, refuse, scan
+from laneway.routing.classify import KindTable
+from laneway.routing.envelope import NO_DEADLINE, Envelope
+from laneway.routing.errors import LocalProtocolError, PeerProtocolError
+from laneway.routing.lanes import LANE_COUNT
+
+__all__ = [
+    "FRAME_VERSION",
+    "decode_frame",
+    "decode_json",
+    "decode_text",
+    "encode_frame",
+    "pack_body",
+    "pack_envelope",
+    "unpack_body",
+    "unpack_envelope",
+    "valid_id",
+]
+
+FRAME_VERSION: Final = 1
+
+_INT64_MAX: Final = 2**63 - 1
+
+_ID: Final = re.compile(r"(?!\.+\Z)[A-Za-z0-9_.:-]{1,64}\Z")
+_ADDRESS: Final = re.compile(
+    r"[A-Za-z0-9_.:-]{1,64}\n(?:[A-Za-z0-9_.:-]{0,64}\n){3}[A-Za-z0-9_.:-]{0,128}\n[A-Za-z0-9_.:-]{0,128}\Z"
+)
+"""producer, tenant, session, run, entity, after, joined by newlines: one match for six ids."""
+_DOTS: Final = re.compile(r"(?:\A|\n)\.+(?:\n|\Z)")
+_TRACE: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_JSON_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""Possessive and matching an unclosed string too, so that hostile quotes cost linear time."""
+
+_ENVELOPE_FIELDS: Final = 12
+_SHAPES: Final = frozenset(
+    (str, int, kind, str, str, str, str, int, remaining, str, str, bytes)
+    for kind in (int, str)
+    for remaining in (int, type(None))
+)
+
+
+def valid_id(text: str) -> bool:
+    """Return whether `text` is an id: `[A-Za-z0-9_.:-]{1,64}` and not only dots."""
+    return _ID.match(text) is not None
+
+
+# ---- frames ---------------------------------------------------------------------------------
+
+
+def encode_frame(header: Mapping[str, object], items: Sequence[bytes]) -> bytes:
+    """Return the frame's bytes. Raises LocalProtocolError if the header cannot be packed."""
+    return _pack([FRAME_VERSION, header, items])
+
+
+def decode_frame(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[dict[str, Any], list[bytes]]:
+    """Return (header, packed envelopes) of one frame.
+
+    Raises PeerProtocolError. The items are not looked into: see `unpack_envelope`.
+    """
+    if len(data) > limits.frame_bytes:
+        refuse(
+            "TOO_LARGE", f"a frame of {len(data)} bytes is over the limit of {limits.frame_bytes}; send less at once"
+        )
+    if not data:
+        refuse("TRUNCATED", "an empty frame; a frame is a msgpack array of version, header and items")
+    if data[0] != 0x93:
+        refuse("BAD_TYPE", "a frame is a msgpack array of version, header and items")
+    if len(data) > 1 and data[1] != FRAME_VERSION:
+        refuse("UNKNOWN_VERSION", f"this side speaks frame version {FRAME_VERSION} only")
+    end = scan(data, 2, limits)
+    if end - 2 > limits.header_bytes:
+        refuse("TOO_LARGE", f"a frame header of {end - 2} bytes is over the limit of {limits.header_bytes}")
+    header = _build(data[2:end], limits)
+    if not isinstance(header, dict):
+        refuse("BAD_TYPE", "a frame's header is a map")
+    check_values(header, limits)
+    return header, _decode_items(data, end, limits)
+
+
+def _decode_items(data: bytes, start: int, limits: Limits) -> list[bytes]:
+    """Return the items; a streaming unpacker, since it can be told to accept no container."""
+    unpacker = msgpack.Unpacker(
+        max_buffer_size=limits.frame_bytes, max_array_len=0, max_map_len=0, max_str_len=0, max_ext_len=0, read_size=0
+    )
+    unpacker.feed(memoryview(data)[start:])
+    try:
+        count = unpacker.read_array_header()
+        if count > limits.items:
+            refuse("TOO_MANY_ITEMS", f"a frame of {count} items is over the limit of {limits.items}")
+        unpack = unpacker.unpack
+        items = [unpack() for _ in range(count)]
+        end = start + unpacker.tell()
+    except msgpack.OutOfData as error:
+        raise PeerProtocolError("the frame ends inside its items", reason="TRUNCATED") from error
+    except ValueError as error:
+        raise PeerProtocolError("a frame's items are an array of bin", reason="BAD_TYPE") from error
+    if any(type(item) is not bytes for item in items):
+        refuse("BAD_TYPE", "a frame's items are an array of bin")
+    if end != len(data):
+        refuse("TRAILING_BYTES", f"{len(data) - end} bytes follow the frame")
+    return items
+
+
+# ---- envelopes ------------------------------------------------------------------------------
+
+
+def pack_envelope(env: Envelope, now: float, kinds: KindTable) -> bytes:
+    """Return the item of one envelope: built-in kinds by number, the deadline as remaining ms.
+
+    Raises PeerProtocolError(UNKNOWN_KIND) if the kind is not in the table.
+    """
+    deadline = env[8]
+    remaining = None if deadline == NO_DEADLINE else max(0, math.ceil((deadline - now) * 1000.0))
+    row = kinds.get(env[2]) or kinds.require(env[2])
+    return _pack((env[0], env[1], row.number or row.name, *env[3:8], remaining, env[9], env[10], env[11]))
+
+
+def unpack_envelope(data: bytes, now: float, kinds: KindTable, limits: Limits = DEFAULT_LIMITS) -> Envelope:
+    """Return the envelope of one item; ACCEPTED is `now`, the deadline absolute again.
+
+    The lane is what the sender asked for (0..3): the caller classifies. An unusable traceparent
+    becomes an empty one. tenant and session may be empty: the edge stamps them.
+    Raises PeerProtocolError.
+    """
+    row = _unpack_row(data)
+    producer, counter, kind, tenant, session, run, entity, lane, remaining, trace, after, body = row
+    if len(body) > limits.body_bytes:
+        refuse("TOO_LARGE", f"a body of {len(body)} bytes is over the limit of {limits.body_bytes}")
+    address = f"{producer}\n{tenant}\n{session}\n{run}\n{entity}\n{after}"
+    if _ADDRESS.match(address) is None or ("." in address and _DOTS.search(address)):
+        refuse("BAD_ID", "an id is 1 to 64 of A-Z a-z 0-9 _ . : - (entity and after: up to 128) and not only dots")
+    if not (0 <= counter <= _INT64_MAX and 0 <= lane < LANE_COUNT):
+        refuse("NUMBER_RANGE", f"counter is 0 to 2^63-1 and lane 0 to {LANE_COUNT - 1}")
+    if remaining is None:
+        deadline = NO_DEADLINE
+    elif 0 <= remaining <= _INT64_MAX:
+        deadline = now + remaining / 1000.0
+    else:
+        refuse("NUMBER_RANGE", "remaining_ms is 0 to 2^63-1, or nil for no deadline")
+    if trace and _TRACE.match(trace) is None:
+        trace = ""
+    name = kinds.require(kind).name
+    return (producer, counter, name, tenant, session, run, entity, lane, deadline, trace, after, body, now)
+
+
+def _unpack_row(data: bytes) -> Any:
+    try:
+        row = msgpack.unpackb(
+            data,
+            list_hook=_envelope_row,
+            ext_hook=_no_extension,
+            max_array_len=_ENVELOPE_FIELDS,
+            max_map_len=0,
+            max_ext_len=0,
+        )
+    except PeerProtocolError:
+        raise
+    except ValueError as error:
+        raise from_msgpack_error(error) from error
+    if type(row) is not tuple:
+        refuse("BAD_TYPE", f"an item is an array of {_ENVELOPE_FIELDS} fields")
+    return row
+
+
+def _envelope_row(row: list[Any]) -> tuple[Any, ...]:
+    """Check the fields' types; called for inner lists first, which so are refused at once."""
+    if tuple(map(type, row)) not in _SHAPES:
+        refuse("BAD_TYPE", f"an item is an array of {_ENVELOPE_FIELDS} fields of fixed types; see docs/protocol.md")
+    return tuple(row)
+
+
+# ---- bodies ---------------------------------------------------------------------------------
+
+
+def pack_body(body: Mapping[str, Any]) -> bytes:
+    """Return a body as msgpack. Raises LocalProtocolError if a value is not JSON-like."""
+    return _pack(body)
+
+
+def unpack_body(data: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
+    """Return the map of one msgpack body; O(bytes). Raises PeerProtocolError."""
+    if len(data) > limits.body_bytes:
+        refuse("TOO_LARGE", f"a body of {len(data)} bytes is over the limit of {limits.body_bytes}")
+    end = scan(data, 0, limits)
+    if end != len(data):
+        refuse("TRAILING_BYTES", f"{len(data) - end} bytes follow the body")
+    body = _build(data, limits)
+    if not isinstance(body, dict):
+        refuse("BAD_TYPE", "this kind's body is a msgpack map")
+    check_values(body, limits)
+    return body
+
+
+def decode_text(data: bytes, limits: Limits = DEFAULT_LIMITS) -> str:
+    """Return a plain text body. Raises PeerProtocolError for bad UTF-8, NUL and a BOM."""
+    if len(data) > limits.body_bytes:
+        refuse("TOO_LARGE", f"a text of {len(data)} bytes is over the limit of {limits.body_bytes}")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PeerProtocolError(f"not UTF-8 at byte {error.start}", reason="BAD_UTF8") from error
+    if "\0" in text or text.startswith("\ufeff"):
+        refuse("BAD_UTF8", "a text holds no NUL and does not start with a byte order mark")
+    return text
+
+
+def decode_json(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Any:
+    """Return one JSON document; numbers finite and 64-bit. O(bytes). Raises PeerProtocolError."""
+    from pydantic_core import from_json  # 20 ms that a gRPC-only process does not need
+
+    decode_text(data, limits)
+    if _values_at_most(data) > limits.values:
+        _count_json_values(data, limits)
+    try:
+        document = from_json(data, cache_strings="keys")
+    except ValueError as error:
+        raise from_json_error(error) from error
+    check_values(document, limits)
+    return document
+
+
+def _values_at_most(data: bytes) -> int:
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
+
+
+def _count_json_values(data: bytes, limits: Limits) -> None:
+    """Count what stands outside of strings, and stop as soon as it is too much."""
+    values = strings = end = 0
+    for string in _JSON_STRING.finditer(data):
+        strings += 1
+        values += _values_at_most(data[end : string.start()])
+        if max(values, strings // 2) > limits.values:
+            break
+        end = string.end()
+    else:
+        values += _values_at_most(data[end:])
+    if max(values, strings // 2) > limits.values:
+        refuse("TOO_MANY_ITEMS", f"over {limits.values} values in one document; send less at once")
+
+
+# ---- msgpack ------------------------------------------------------------------------------------
+
+
+def _build(data: bytes, limits: Limits) -> Any:
+    """Build the value that `_scan` has walked over."""
+    try:
+        return msgpack.unpackb(data, strict_map_key=True, max_array_len=limits.elements, max_map_len=limits.elements)
+    except ValueError as error:
+        raise from_msgpack_error(error) from error
+
+
+def _no_extension(code: int, data: bytes) -> NoReturn:
+    refuse("EXT_REFUSED", "msgpack extension types (timestamps too) are not used here")
+
+
+def _pack(value: object) -> bytes:
+    try:
+        packed: bytes = msgpack.packb(value)
+    except (TypeError, ValueError, OverflowError, struct.error) as error:
+        raise LocalProtocolError(f"cannot be packed: {error}; bodies hold JSON values and 64-bit numbers") from error
+    return packed
