@@ -1,0 +1,319 @@
+"""The handler of TOOL_CALL: one call from its request to its answer, whatever the tool is.
+
+Law of this file: the order is look up, scopes, arguments, ledger, turn (limiter), breaker, intent,
+effect, result; each step before the intent may refuse without a trace, each step after it leaves one.
+A failed tool is an answer with a code, never an exception of this handler: only cancellation leaves
+it. The time a call may take is the tool's own timeout or the run's deadline, whichever is nearer.
+A call that came straight from a client is also told to the session as AG-UI events; one that came
+from a run is told by the run itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol, runtime_checkable
+
+import msgpack
+
+from laneway.actors.ports import Clock, Context, Out, Probe, ToolInvoker
+from laneway.actors.tools.breaker import Breaker
+from laneway.actors.tools.catalogue import Catalogue
+from laneway.actors.tools.ledger import Ledger, Settled, Ticket, digest
+from laneway.actors.tools.lifecycle import Lifecycle, State, Step
+from laneway.actors.tools.limiter import HasQueue, Limiter, LimiterPolicy
+from laneway.actors.tools.request import CallRequest, failure, fallback_id, pack_answer, parse
+from laneway.actors.tools.retries import BASE_S, CAP_S, MAX_ATTEMPTS, RetryBudget, worth_retrying
+from laneway.routing.backoff import full_jitter
+from laneway.routing.envelope import PRODUCER, Envelope
+from laneway.routing.errors import (
+    Cancelled,
+    LanewayError,
+    OutcomeUnknown,
+    Overloaded,
+    ToolArguments,
+    ToolCrashed,
+    ToolDenied,
+    ToolError,
+    ToolTimeout,
+    ToolUnavailable,
+)
+
+__all__ = ["MAX_RESULT_BYTES", "ChecksArguments", "ToolCalls"]
+
+MAX_RESULT_BYTES: Final = 1_048_576
+"""Largest result that is passed on; a model cannot read more, and a session cannot carry it."""
+_UNHEALTHY: Final = (ToolTimeout, ToolCrashed, ToolUnavailable, OutcomeUnknown)
+"""Errors that speak about the tool's health; a tool that answers with an error is alive."""
+_SILENT: Final = (ToolArguments, ToolDenied)
+_ENGINE: Final = "engine/"
+_LAST_STEP: Final = {
+    State.SUCCEEDED: Step.SUCCEED,
+    State.FAILED: Step.FAIL,
+    State.TIMED_OUT: Step.EXPIRE,
+    State.CANCELLED: Step.CANCEL,
+}
+
+
+@runtime_checkable
+class ChecksArguments(Protocol):
+    """An invoker that can judge arguments before anything is started."""
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        """Raise ToolArguments, with the path as reason, if they do not fit the schema."""
+        ...
+
+
+class _Desk:
+    """What is remembered about one tool between its calls."""
+
+    __slots__ = ("breaker", "budget", "limiter")
+
+    def __init__(self, clock: Clock, policy: LimiterPolicy) -> None:
+        self.breaker = Breaker()
+        self.limiter = Limiter(clock, policy)
+        self.budget = RetryBudget()
+
+
+class ToolCalls:
+    """The tools pool's handler; one instance serves every cell of the pool.
+
+    Args:
+        catalogue: the tools.
+        ledger: at-most-once memory. clock: monotonic time. probe: counters `tool.calls`, `tool.seconds`.
+        random: uniform in [0, 1), for the jitter of retries.
+        limits: bounds of each tool's concurrency.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        probe: Probe,
+        random: Callable[[], float],
+        limits: LimiterPolicy | None = None,
+    ) -> None:
+        self._catalogue = catalogue
+        self._ledger = ledger
+        self._clock = clock
+        self._probe = probe
+        self._random = random
+        self._limits = limits or LimiterPolicy()
+        self._desks: dict[str, _Desk] = {}
+
+    async def __call__(self, env: Envelope, context: Context) -> bytes:
+        """Handle one TOOL_CALL; returns the packed answer. Raises nothing but CancelledError."""
+        tell = None if env[PRODUCER].startswith(_ENGINE) else context
+        try:
+            request = parse(env)
+        except ToolArguments as error:
+            return await self._answer(failure(error), fallback_id(env), tell)
+        if tell is not None:
+            await _tell_start(request, tell)
+        started = self._clock.now()
+        settled = await self._settle(request, context)
+        self._probe.count("tool.calls", tool=self._label(request.name), code=settled.code or "OK")
+        self._probe.observe("tool.seconds", self._clock.now() - started, tool=self._label(request.name))
+        return await self._answer(settled, request.call_id, tell)
+
+    async def close(self) -> None:
+        """Wait for records that are still being written."""
+        await self._ledger.close()
+
+    def statistics(self) -> dict[str, dict[str, object]]:
+        """Per tool called so far: limit, in_flight, waiting, breaker."""
+        return {
+            name: {
+                "limit": desk.limiter.limit,
+                "in_flight": desk.limiter.in_flight,
+                "waiting": desk.limiter.waiting,
+                "breaker": desk.breaker.state,
+            }
+            for name, desk in self._desks.items()
+        }
+
+    def _label(self, name: str) -> str:
+        return name if name in self._catalogue else "?"  # a client must not invent metric labels
+
+    async def _answer(self, settled: Settled, call_id: str, tell: Context | None) -> bytes:
+        if tell is not None:
+            body = {"messageId": f"{call_id}-result", "toolCallId": call_id, "content": settled.content, "role": "tool"}
+            await tell.emit(Out("TOOL_CALL_RESULT", msgpack.packb(body), call_id))
+        return pack_answer(settled)
+
+    async def _settle(self, request: CallRequest, context: Context) -> Settled:
+        try:
+            tool = self._catalogue.find(request.name, context.principal)
+            if isinstance(tool, ChecksArguments):
+                tool.check(request.arguments)
+            claimed = await self._ledger.claim(
+                request.key, digest(request.name, request.arguments), repeatable=_repeatable(tool)
+            )
+        except LanewayError as error:
+            return failure(error)
+        if isinstance(claimed, Settled):
+            return claimed
+        desk = self._desks.get(request.name)
+        if desk is None:
+            desk = self._desks[request.name] = _Desk(self._clock, self._limits)
+        call = _Call(tool, desk, claimed, request, context, self._clock, self._random)
+        return await call.run()
+
+
+class _Call:
+    """One claimed call on its way; settles its ticket exactly once."""
+
+    __slots__ = ("_clock", "_context", "_deadline", "_desk", "_life", "_random", "_request", "_ticket", "_tool")
+
+    def __init__(
+        self,
+        tool: ToolInvoker,
+        desk: _Desk,
+        ticket: Ticket,
+        request: CallRequest,
+        context: Context,
+        clock: Clock,
+        random: Callable[[], float],
+    ) -> None:
+        self._tool = tool
+        self._desk = desk
+        self._ticket = ticket
+        self._request = request
+        self._context = context
+        self._clock = clock
+        self._random = random
+        self._deadline = min(clock.now() + tool.spec.timeout_s, context.deadline)
+        self._life = Lifecycle()
+
+    async def run(self) -> Settled:
+        self._life.step(Step.ADMIT)
+        try:
+            settled = Settled(State.SUCCEEDED, _bounded(await self._attempts()))
+        except asyncio.CancelledError:
+            self._cancelled()
+            raise
+        except LanewayError as error:
+            settled = failure(error)
+        except Exception as error:  # a tool's own exception is its answer, whatever type it has
+            settled = failure(_wrapped(self._request.name, error))
+        if not self._life.started or (settled.code and _repeatable(self._tool)):
+            self._ticket.abandon(settled)
+            return settled
+        self._life.step(_LAST_STEP.get(settled.state, Step.LOSE))
+        await self._ticket.settle(settled)
+        return settled
+
+    def _cancelled(self) -> None:
+        settled = failure(Cancelled(f"the call of {self._request.name!r} was cancelled"))
+        self._life.step(Step.CANCEL)
+        if self._life.started and not _repeatable(self._tool):
+            self._ticket.settle_later(settled)
+        else:
+            self._ticket.abandon(settled)
+
+    async def _attempts(self) -> str:
+        self._desk.budget.deposit()
+        attempt = 0
+        while True:
+            try:
+                return await self._attempt()
+            except LanewayError as error:
+                pause_s = full_jitter(attempt, BASE_S, CAP_S, self._random)
+                attempt += 1
+                if not self._again(error, attempt, pause_s):
+                    raise
+            if self._life.state is State.RUNNING:
+                self._life.step(Step.RETRY)
+            await asyncio.sleep(pause_s)
+
+    def _again(self, error: LanewayError, attempt: int, pause_s: float) -> bool:
+        return (
+            _repeatable(self._tool)
+            and attempt < MAX_ATTEMPTS
+            and worth_retrying(error)
+            and self._clock.now() + pause_s < self._deadline
+            and self._desk.budget.withdraw()
+        )
+
+    async def _attempt(self) -> str:
+        left_s = self._deadline - self._clock.now()
+        if left_s <= 0:
+            raise ToolTimeout(f"the deadline passed before {self._request.name!r} could start", reason="DEADLINE")
+        scope = asyncio.timeout(left_s)
+        try:
+            async with scope, self._desk.limiter.turn():
+                return await self._effect()
+        except TimeoutError as error:
+            if not scope.expired():
+                raise _wrapped(self._request.name, error) from error
+            if self._life.state is not State.RUNNING:
+                raise Overloaded(
+                    f"{self._request.name!r} had no free turn within {left_s:.1f} s; nothing was started",
+                    reason="TOOL_QUEUE",
+                    retry_after_ms=1000,
+                ) from None
+            raise ToolTimeout(f"{self._request.name!r} had not answered after {left_s:.1f} s and was stopped") from None
+
+    async def _effect(self) -> str:
+        breaker = self._desk.breaker
+        pause_s = breaker.allow(self._clock.now())
+        if pause_s > 0:
+            raise ToolUnavailable(
+                f"{self._request.name!r} failed too often and is left alone for {pause_s:.1f} s",
+                reason="BREAKER_OPEN",
+                retry_after_ms=int(pause_s * 1000) + 1,
+            )
+        healthy: bool | None = None
+        try:
+            await self._ticket.start()
+            self._life.step(Step.START)
+            healthy = False  # unless it says otherwise: a timeout arrives as a cancel
+            content = await self._tool.invoke(self._request.arguments, self._context)
+            healthy = True
+        except LanewayError as error:
+            if healthy is not None:
+                healthy = None if isinstance(error, _SILENT) else not isinstance(error, _UNHEALTHY)
+            raise
+        except asyncio.CancelledError:
+            if self._clock.now() < self._deadline:
+                healthy = None
+            raise
+        except Exception:
+            healthy = True
+            raise
+        finally:
+            if healthy is None:
+                breaker.forget()
+            else:
+                breaker.record(healthy, self._clock.now())
+            if isinstance(self._tool, HasQueue):
+                self._desk.limiter.observe(self._tool.queue_wait_s)
+        return content
+
+
+def _repeatable(tool: ToolInvoker) -> bool:
+    return tool.spec.idempotent or not tool.spec.effects
+
+
+def _wrapped(name: str, error: Exception) -> ToolError:
+    return ToolError(f"{name!r} raised {type(error).__name__}: {str(error)[:2000]}", reason=type(error).__name__)
+
+
+def _bounded(content: str) -> str:
+    if len(content) <= MAX_RESULT_BYTES // 4 or len(content.encode()) <= MAX_RESULT_BYTES:
+        return content
+    raise ToolError(
+        f"the result has more than {MAX_RESULT_BYTES} bytes; ask the tool for less, or page", reason="OUTPUT_TRUNCATED"
+    )
+
+
+async def _tell_start(request: CallRequest, context: Context) -> None:
+    call_id = request.call_id
+    named = {"toolCallId": call_id, "toolCallName": request.name}
+    text = json.dumps(request.arguments, ensure_ascii=False)
+    await context.emit(Out("TOOL_CALL_START", msgpack.packb(named), call_id))
+    await context.emit(Out("TOOL_CALL_ARGS", text.encode(), call_id))
+    await context.emit(Out("TOOL_CALL_END", msgpack.packb({"toolCallId": call_id}), call_id))
