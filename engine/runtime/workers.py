@@ -104,7 +104,13 @@ class _Worker:
         worker = cls(process, scratch, limits)
         try:
             async with asyncio.timeout(_START_S):
-                await worker._write({"sys_path": sys.path, "scratch": scratch, "limits": asdict(limits)})
+                await worker._write(
+                    {
+                        "sys_path": [os.path.abspath(path) for path in sys.path],
+                        "scratch": scratch,
+                        "limits": asdict(limits),
+                    }
+                )
                 worker.layers = (await worker._read())["ready"]
         except BaseException as error:
             worker.kill()

@@ -1,0 +1,1 @@
+"""Where tools come from: Python callables and MCP servers, all as `ToolInvoker`."""
