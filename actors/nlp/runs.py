@@ -37,6 +37,7 @@ __all__ = ["RunDriver"]
 
 _CLOSE_S: Final = 2.0
 """For everything after a cancel; the cell abandons a handler after 5 s, and this must be well inside."""
+_LATE: Final = "the run's deadline passed before the model was done"
 _RUN_MARKS: Final = frozenset({"RUN_STARTED", "RUN_FINISHED", "RUN_ERROR"})
 
 Earlier = Callable[[str, str], Sequence[Mapping[str, Any]]]
@@ -90,7 +91,7 @@ class RunDriver:
                 await self._end_cancelled(play, context)
             raise
         except TimeoutError as error:
-            late = DeadlineExceeded("the run's deadline passed before the model was done")
+            late = DeadlineExceeded(_LATE)
             await self._fail(context, late)
             raise late from error
         except LanewayError as error:
@@ -133,10 +134,15 @@ class RunDriver:
     async def _fail(self, context: Context, error: LanewayError) -> None:
         await context.emit(run_error(error.message, error.code, retryable=error.retryable, reason=error.reason))
 
+    def _stopped(self, context: Context) -> LanewayError:
+        """Why this task was stopped although nobody asked for the end of the run."""
+        if self._clock.now() >= context.deadline:
+            return DeadlineExceeded(_LATE)
+        return Drained("the engine stopped before the run could end; start it again")
+
     async def _end_cancelled(self, play: _Play, context: Context) -> None:
         if not context.cancelled:
-            drained = self._fail(context, Drained("the engine stopped before the run could end; start it again"))
-            await _outlast(drained, self._close_s)
+            await _outlast(self._fail(context, self._stopped(context)), self._close_s)
             return
         if not await _outlast(play.cancelled(), self._close_s):
             told = run_error("the run was cancelled", "CANCELLED")

@@ -28,6 +28,7 @@ from laneway.engine.models.endpoint import Endpoint
 from laneway.engine.models.grammar import choice_format, choice_prompt, chosen
 from laneway.engine.models.speech import Speech
 from laneway.engine.models.sse import SseDecoder
+from laneway.routing.backoff import full_jitter
 from laneway.routing.errors import ModelFailed
 
 __all__ = ["ChatOptions", "OpenAIModel"]
@@ -35,7 +36,7 @@ __all__ = ["ChatOptions", "OpenAIModel"]
 _RETRIED: Final = frozenset({"CONNECT", "HTTP_429", "HTTP_502", "HTTP_503"})
 """What may be asked again: the endpoint has not begun to work on it."""
 _MAX_ID_CHARS: Final = 64
-_RETRY_BASE_S: Final = 0.2
+_RETRY_BASE_S: Final = 0.4
 _RETRY_CAP_S: Final = 5.0
 
 
@@ -292,4 +293,4 @@ def _retry_delay_s(error: ModelFailed, attempt: int) -> float | None:
     if error.retry_after_ms is not None:
         asked_s = error.retry_after_ms / 1000
         return asked_s if asked_s <= _RETRY_CAP_S else None
-    return random.uniform(0.0, min(_RETRY_CAP_S, _RETRY_BASE_S * 2**attempt))
+    return full_jitter(attempt - 1, _RETRY_BASE_S, _RETRY_CAP_S, random.random)

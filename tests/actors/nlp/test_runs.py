@@ -393,3 +393,25 @@ def test_the_deadline_ends_the_run(recording: Recording) -> None:
         assert model.closed == 1
 
     asyncio.run(main())
+
+
+def test_a_stop_after_the_deadline_is_called_that(recording: Recording) -> None:
+    """If the cell's watch is first to stop a late run, the client still hears DEADLINE_EXCEEDED."""
+
+    class Jump:
+        def __init__(self) -> None:
+            self.times = iter([0.0, 1_000.0])
+
+        def now(self) -> float:
+            return next(self.times)
+
+    async def main() -> None:
+        context = recording(deadline=500.0)
+        task = asyncio.ensure_future(RunDriver(ScriptedStream(_endless), clock=Jump())(message(), context))
+        await _until(context, "TEXT_MESSAGE_CONTENT")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert v.fields_of(context.outs[-1])["code"] == "DEADLINE_EXCEEDED"
+
+    asyncio.run(main())
