@@ -106,7 +106,7 @@ class _Worker:
             async with asyncio.timeout(_START_S):
                 await worker._write(
                     {
-                        "sys_path": [os.path.abspath(path) for path in sys.path],
+                        "sys_path": _import_paths(),
                         "scratch": scratch,
                         "limits": asdict(limits),
                     }
@@ -239,6 +239,7 @@ class WorkerPool:
         self._idle: list[_Worker] = []
         self._busy: set[_Worker] = set()
         self._reaping: set[asyncio.Task[None]] = set()
+        self._ended = asyncio.Event()
         self._closed = False
         self._wait_s = 0.0
 
@@ -298,6 +299,7 @@ class WorkerPool:
             raise
         finally:
             self._busy.discard(worker)
+            self._ended.set()
             if answered and not self._closed and worker.alive and worker.calls < self._calls_per_worker:
                 self._idle.append(worker)
             else:
@@ -369,9 +371,15 @@ class WorkerPool:
             if not place.done():
                 place.set_exception(ToolUnavailable("the worker pool was closed", reason="CLOSED"))
         self._line.clear()
-        while self._busy or self._reaping:
+        while self._busy:
+            self._ended.clear()
+            await self._ended.wait()
+        while self._reaping:
             await asyncio.gather(*self._reaping)
-            await asyncio.sleep(0)
+
+
+def _import_paths() -> list[str]:
+    return [os.path.abspath(path) for path in sys.path]  # an empty entry means this process's directory
 
 
 def _died(status: int | None) -> str:
