@@ -7,13 +7,15 @@ resume are behind these two methods, so that every wire gets the same guarantees
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from laneway.actors.ports import Principal
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import LanewayError
 from laneway.routing.handshake import Hello
-from laneway.routing.link import LinkFrame
+
+if TYPE_CHECKING:
+    from laneway.routing.link import LinkFrame
 
 __all__ = ["Attachment", "Gateway"]
 

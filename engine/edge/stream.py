@@ -21,7 +21,14 @@ from laneway.engine.edge.gateway import Attachment, Gateway
 from laneway.engine.limits import DEFAULT_LIMITS, Limits
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import Envelope
-from laneway.routing.errors import HandlerFailed, LanewayError, PeerProtocolError, SessionExpired, SlowConsumer
+from laneway.routing.errors import (
+    HandlerFailed,
+    LanewayError,
+    LinkClosed,
+    PeerProtocolError,
+    SessionExpired,
+    SlowConsumer,
+)
 from laneway.routing.handshake import parse_hello
 
 __all__ = ["SessionStream", "StreamPolicy", "Wire", "notice"]
@@ -187,10 +194,10 @@ class SessionStream:
             while True:
                 for frame in await attachment.frames():
                     await self._send(frame.header, frame.envelopes)
+        except (LinkClosed, ConnectionError):
+            self.end(None)
         except LanewayError as error:
             self.end(error)
-        except ConnectionError:
-            self.end(None)
         except Exception:
             self._broken("sending")
 

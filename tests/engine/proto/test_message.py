@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,10 +29,8 @@ def test_unknown_fields_are_skipped() -> None:
 @given(st.binary(max_size=64))
 def test_any_bytes_give_a_frame_or_a_typed_error(message: bytes) -> None:
     """Garbage never raises anything but the protocol error."""
-    try:
-        unwrap(message)
-    except PeerProtocolError as error:
-        assert error.reason in {"TRUNCATED", "BAD_TYPE"}
+    with contextlib.suppress(PeerProtocolError):
+        assert isinstance(unwrap(message), bytes)
 
 
 def test_a_length_beyond_the_message_is_truncated() -> None:

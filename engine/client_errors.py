@@ -1,0 +1,116 @@
+"""What a server says went wrong, as the same error classes the server raised.
+
+Law of this file: a client never parses sentences. Code, reason and delay come from the notice, the
+refusal, or the google.rpc details of a call's status; a code this version does not know becomes
+the nearest class by what the status promises about a retry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from laneway.routing.errors import (
+    LanewayError,
+    PeerProtocolError,
+    RuntimeUnavailable,
+    SessionExpired,
+    Superseded,
+    TokenExpired,
+)
+
+__all__ = ["error_of_call", "error_of_code", "error_of_notice", "worth_a_reconnect"]
+
+_STATUS_DETAILS: Final = "grpc-status-details-bin"
+_RECONNECT_NEVER: Final = (Superseded,)
+
+
+def _classes(root: type[LanewayError]) -> Iterator[type[LanewayError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _classes(child)
+
+
+_BY_CODE: Final = {kind.code: kind for kind in _classes(LanewayError)}
+
+
+class _RemoteError(LanewayError):
+    """An error whose code this version does not know; `code` and `retryable` are the server's."""
+
+    def __init__(self, message: str, *, code: str, retryable: bool, reason: str, retry_after_ms: int | None) -> None:
+        super().__init__(message, reason=reason, retry_after_ms=retry_after_ms)
+        self.code = code  # type: ignore[misc]
+        self.retryable = retryable  # type: ignore[misc]
+
+
+def error_of_code(
+    code: object, message: object, *, reason: object = "", retry_after_ms: object = None, retryable: bool = False
+) -> LanewayError:
+    """Return the error of a code as the server sent it; values of a wrong type are dropped."""
+    delay = retry_after_ms if isinstance(retry_after_ms, int) and retry_after_ms >= 0 else None
+    text, why = str(message), reason if isinstance(reason, str) else ""
+    kind = _BY_CODE.get(code) if isinstance(code, str) else None
+    if kind is None:
+        return _RemoteError(text, code=str(code), retryable=retryable, reason=why, retry_after_ms=delay)
+    return kind(text, reason=why, retry_after_ms=delay)
+
+
+def error_of_notice(notice: Mapping[str, Any]) -> LanewayError:
+    """Return the error of a `notice` header."""
+    return error_of_code(
+        notice.get("code"),
+        notice.get("message", ""),
+        reason=notice.get("reason", ""),
+        retry_after_ms=notice.get("retry_after_ms"),
+        retryable=notice.get("retryable") is True,
+    )
+
+
+def error_of_call(error: Any) -> LanewayError:
+    """Return the error of a grpc.aio.AioRpcError; without our details, a retryable RuntimeUnavailable."""
+    found = _error_of_details(error.trailing_metadata())
+    if found is not None:
+        return found
+    status = error.code().name
+    text = f"the call ended with {status}: {error.details()}"
+    if status == "UNIMPLEMENTED":
+        return PeerProtocolError(f"{text}; is this a laneway edge?", reason="NOT_AN_EDGE")
+    if status == "RESOURCE_EXHAUSTED":
+        return PeerProtocolError(text, reason="TOO_LARGE")
+    return RuntimeUnavailable(text, reason=status)
+
+
+def _error_of_details(metadata: Any) -> LanewayError | None:
+    from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
+    packed = next((value for key, value in metadata or () if key == _STATUS_DETAILS), None)
+    if packed is None:
+        return None
+    status = status_pb2.Status.FromString(packed)
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    delay: int | None = None
+    for detail in status.details:
+        if detail.Is(retry.DESCRIPTOR) and detail.Unpack(retry):
+            delay = retry.retry_delay.ToMilliseconds()
+        elif detail.Is(info.DESCRIPTOR):
+            detail.Unpack(info)
+    if not info.reason:
+        return None
+    return error_of_code(
+        info.reason,
+        status.message,
+        reason=info.metadata.get("reason", ""),
+        retry_after_ms=delay,
+        retryable=info.metadata.get("retryable") == "true",
+    )
+
+
+def worth_a_reconnect(error: LanewayError, *, fresh_token: bool) -> bool:
+    """Say whether connecting again may help.
+
+    Args:
+        fresh_token: the client can get new credentials.
+    """
+    if isinstance(error, SessionExpired | TokenExpired):
+        return fresh_token
+    return error.retryable and not isinstance(error, _RECONNECT_NEVER)
