@@ -73,9 +73,11 @@ class Breaker:
                 self._judge_probe(healthy, now)
             return  # a straggler from before it opened says nothing new
         self._results.append((now, healthy))
+        if healthy:
+            return
         recent = [good for at, good in self._results if now - at <= self._policy.window_s]
         broken = recent.count(False)
-        if not healthy and len(recent) >= self._policy.least and broken >= self._policy.ratio * len(recent):
+        if len(recent) >= self._policy.least and broken >= self._policy.ratio * len(recent):
             self._open(now)
 
     def forget(self) -> None:

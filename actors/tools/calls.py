@@ -68,12 +68,20 @@ class ChecksArguments(Protocol):
 class _Desk:
     """What is remembered about one tool between its calls."""
 
-    __slots__ = ("breaker", "budget", "limiter")
+    __slots__ = ("breaker", "budget", "check", "limiter", "queue", "repeatable", "tool")
 
-    def __init__(self, clock: Clock, policy: LimiterPolicy) -> None:
+    def __init__(self, tool: ToolInvoker, clock: Clock, policy: LimiterPolicy) -> None:
+        self.serve(tool)
         self.breaker = Breaker()
         self.limiter = Limiter(clock, policy)
         self.budget = RetryBudget()
+
+    def serve(self, tool: ToolInvoker) -> None:
+        """Serve this tool, or its successor of the same name; what it can do is asked once, not per call."""
+        self.tool = tool
+        self.check = tool.check if isinstance(tool, ChecksArguments) else None
+        self.queue = tool if isinstance(tool, HasQueue) else None
+        self.repeatable = tool.spec.idempotent or not tool.spec.effects
 
 
 class ToolCalls:
@@ -146,31 +154,45 @@ class ToolCalls:
 
     async def _settle(self, request: CallRequest, context: Context) -> Settled:
         try:
-            tool = self._catalogue.find(request.name, context.principal)
-            if isinstance(tool, ChecksArguments):
-                tool.check(request.arguments)
-            claimed = await self._ledger.claim(
-                request.key, digest(request.name, request.arguments), repeatable=_repeatable(tool)
-            )
+            desk = self._desk(self._catalogue.find(request.name, context.principal))
+            if desk.check is not None:
+                desk.check(request.arguments)
+            hashed = digest(request.name, request.arguments)
+            claimed = await self._ledger.claim(request.key, hashed, repeatable=desk.repeatable)
         except LanewayError as error:
             return failure(error)
         if isinstance(claimed, Settled):
             return claimed
-        desk = self._desks.get(request.name)
+        return await _Call(desk, claimed, request, context, self._clock, self._random).run()
+
+    def _desk(self, tool: ToolInvoker) -> _Desk:
+        name = tool.spec.name
+        desk = self._desks.get(name)
         if desk is None:
-            desk = self._desks[request.name] = _Desk(self._clock, self._limits)
-        call = _Call(tool, desk, claimed, request, context, self._clock, self._random)
-        return await call.run()
+            desk = self._desks[name] = _Desk(tool, self._clock, self._limits)
+        elif desk.tool is not tool:
+            desk.serve(tool)
+        return desk
 
 
 class _Call:
     """One claimed call on its way; settles its ticket exactly once."""
 
-    __slots__ = ("_clock", "_context", "_deadline", "_desk", "_life", "_random", "_request", "_ticket", "_tool")
+    __slots__ = (
+        "_clock",
+        "_context",
+        "_deadline",
+        "_desk",
+        "_life",
+        "_random",
+        "_repeatable",
+        "_request",
+        "_ticket",
+        "_tool",
+    )
 
     def __init__(
         self,
-        tool: ToolInvoker,
         desk: _Desk,
         ticket: Ticket,
         request: CallRequest,
@@ -178,14 +200,15 @@ class _Call:
         clock: Clock,
         random: Callable[[], float],
     ) -> None:
-        self._tool = tool
+        self._tool = desk.tool
+        self._repeatable = desk.repeatable
         self._desk = desk
         self._ticket = ticket
         self._request = request
         self._context = context
         self._clock = clock
         self._random = random
-        self._deadline = min(clock.now() + tool.spec.timeout_s, context.deadline)
+        self._deadline = min(clock.now() + desk.tool.spec.timeout_s, context.deadline)
         self._life = Lifecycle()
 
     async def run(self) -> Settled:
@@ -199,7 +222,7 @@ class _Call:
             settled = failure(error)
         except Exception as error:  # a tool's own exception is its answer, whatever type it has
             settled = failure(_wrapped(self._request.name, error))
-        if not self._life.started or (settled.code and _repeatable(self._tool)):
+        if not self._life.started or (settled.code and self._repeatable):
             self._ticket.abandon(settled)
             return settled
         self._life.step(_LAST_STEP.get(settled.state, Step.LOSE))
@@ -209,7 +232,7 @@ class _Call:
     def _cancelled(self) -> None:
         settled = failure(Cancelled(f"the call of {self._request.name!r} was cancelled"))
         self._life.step(Step.CANCEL)
-        if self._life.started and not _repeatable(self._tool):
+        if self._life.started and not self._repeatable:
             self._ticket.settle_later(settled)
         else:
             self._ticket.abandon(settled)
@@ -231,7 +254,7 @@ class _Call:
 
     def _again(self, error: LanewayError, attempt: int, pause_s: float) -> bool:
         return (
-            _repeatable(self._tool)
+            self._repeatable
             and attempt < MAX_ATTEMPTS
             and worth_retrying(error)
             and self._clock.now() + pause_s < self._deadline
@@ -244,8 +267,12 @@ class _Call:
             raise ToolTimeout(f"the deadline passed before {self._request.name!r} could start", reason="DEADLINE")
         scope = asyncio.timeout(left_s)
         try:
-            async with scope, self._desk.limiter.turn():
-                return await self._effect()
+            async with scope:
+                await self._desk.limiter.take()
+                try:
+                    return await self._effect()
+                finally:
+                    self._desk.limiter.give()
         except TimeoutError as error:
             if not scope.expired():
                 raise _wrapped(self._request.name, error) from error
@@ -289,13 +316,9 @@ class _Call:
                 breaker.forget()
             else:
                 breaker.record(healthy, self._clock.now())
-            if isinstance(self._tool, HasQueue):
-                self._desk.limiter.observe(self._tool.queue_wait_s)
+            if self._desk.queue is not None:
+                self._desk.limiter.observe(self._desk.queue.queue_wait_s)
         return content
-
-
-def _repeatable(tool: ToolInvoker) -> bool:
-    return tool.spec.idempotent or not tool.spec.effects
 
 
 def _wrapped(name: str, error: Exception) -> ToolError:

@@ -17,7 +17,6 @@ import hashlib
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
-from urllib.parse import quote
 
 import msgpack
 
@@ -53,9 +52,8 @@ class CallKey:
     def text(self) -> str:
         """Store key; parts are escaped, so that no id can reach into another's place."""
         kind = "key" if self.named else "call"
-        return "/".join(["tool", kind, *(quote(part, safe="") for part in (self.tenant, self.session, self.run))]) + (
-            "/" + quote(self.call_id, safe="")
-        )
+        parts = (self.tenant, self.session, self.run, self.call_id)
+        return f"tool/{kind}/" + "/".join([part.replace("%", "%25").replace("/", "%2F") for part in parts])
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +117,7 @@ class Ticket:
         The answer is given even then: the effect has happened and its result is known here.
         """
         try:
-            return await self._ledger.write(self.key, self._digest, result)
+            return await self._ledger.write(self.key, self._digest, result, self._version)
         except StoreError:
             return False
         finally:
@@ -186,7 +184,8 @@ class Ledger:
         return outcome
 
     async def _look_up(self, key: CallKey, hashed: bytes, repeatable: bool) -> Ticket | Settled:
-        record = await self.store.get(key.text)
+        place = key.text
+        record = await self.store.get(place)
         if not record.version:
             return Ticket(self, key, hashed, 0, repeatable=repeatable)
         state, first, result = _unpack(record.value)
@@ -199,23 +198,29 @@ class Ledger:
             return Ticket(self, key, hashed, record.version, repeatable=True)
         if state is State.RUNNING:
             blob = _pack(State.OUTCOME_UNKNOWN, hashed, None)
-            await self.store.put(key.text, blob, version=record.version, ttl_s=_TTL_S)
+            await self.store.put(place, blob, version=record.version, ttl_s=_TTL_S)
         raise OutcomeUnknown(
             f"call {key.call_id!r} was started and the process that ran it is gone without a record; "
             "check the effect at its target, then call again under a new id"
         )
 
-    async def write(self, key: CallKey, hashed: bytes, result: Settled) -> bool:
-        """Write the result over this call's own record; False if somebody else's stands there."""
-        blob = _pack(result.state, hashed, result)
+    async def write(self, key: CallKey, hashed: bytes, result: Settled, version: int) -> bool:
+        """Write the result over this call's own record; False if somebody else's stands there.
+
+        Args:
+            key, hashed, result: the call and how it ended.
+            version: of the call's record as this process last knew it, 0 for none.
+        """
+        blob, place = _pack(result.state, hashed, result), key.text
         for _ in range(_ATTEMPTS):
-            record = await self.store.get(key.text)
+            if await self.store.put(place, blob, version=version, ttl_s=_TTL_S):
+                return True
+            record = await self.store.get(place)
             if record.version:
                 _, first, settled = _unpack(record.value)
                 if first != hashed or settled is not None:
                     return False
-            if await self.store.put(key.text, blob, version=record.version, ttl_s=_TTL_S):
-                return True
+            version = record.version
         return False
 
     def release(self, key: CallKey, outcome: Settled | LanewayError) -> None:

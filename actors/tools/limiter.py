@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from statistics import median
 from typing import Final, Protocol, runtime_checkable
@@ -25,6 +23,8 @@ __all__ = ["AimdLimit", "HasQueue", "Limiter", "LimiterPolicy"]
 
 _MAX_SAMPLES: Final = 128
 """Waits kept per tick: enough for a median, bounded for any rate."""
+_SAMPLED: Final = 8
+"""One turn in so many measures the loop's lag; a trip through the loop costs more than the rest."""
 
 
 @runtime_checkable
@@ -93,7 +93,7 @@ class Limiter:
         policy: bounds.
     """
 
-    __slots__ = ("_clock", "_in_flight", "_limit", "_line", "_policy")
+    __slots__ = ("_clock", "_in_flight", "_limit", "_line", "_policy", "_taken")
 
     def __init__(self, clock: Clock, policy: LimiterPolicy | None = None) -> None:
         self._policy = policy or LimiterPolicy()
@@ -101,6 +101,7 @@ class Limiter:
         self._limit = AimdLimit(self._policy, clock.now())
         self._line: deque[asyncio.Future[None]] = deque()
         self._in_flight = 0
+        self._taken = 0
 
     @property
     def limit(self) -> int:
@@ -117,22 +118,28 @@ class Limiter:
         """Callers in front of the limit."""
         return len(self._line)
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Hold one turn; the caller bounds the wait with its own deadline.
+    async def take(self) -> None:
+        """Wait for a turn, to be given back with `give`; the caller bounds the wait with its own deadline.
 
         Raises:
             Overloaded: the line in front of the limit is full.
         """
         await self._enter()
+        self._taken += 1
+        if self._taken % _SAMPLED:
+            return
         granted_at = self._clock.now()
         try:
             await asyncio.sleep(0)  # one trip through the loop: how late it comes back is the loop's queue wait
-            self.observe(self._clock.now() - granted_at)
-            yield
-        finally:
-            self._in_flight -= 1
-            self._wake()
+        except asyncio.CancelledError:
+            self.give()
+            raise
+        self.observe(self._clock.now() - granted_at)
+
+    def give(self) -> None:
+        """Give a turn back; the first in line gets it."""
+        self._in_flight -= 1
+        self._wake()
 
     def observe(self, wait_s: float) -> None:
         """Note that a call which had its turn waited this long, in seconds, for its executor."""
@@ -154,8 +161,7 @@ class Limiter:
             await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
-                self._in_flight -= 1  # the turn came with the cancel: hand it on
-                self._wake()
+                self.give()  # the turn came with the cancel: hand it on
             elif place in self._line:
                 self._line.remove(place)
             raise

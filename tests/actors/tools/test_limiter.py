@@ -53,10 +53,11 @@ def test_turns_are_first_come_first_served_within_the_limit() -> None:
 
         async def one(number: int) -> None:
             nonlocal most
-            async with limiter.turn():
-                order.append(number)
-                most = max(most, limiter.in_flight)
-                await asyncio.sleep(0)
+            await limiter.take()
+            order.append(number)
+            most = max(most, limiter.in_flight)
+            await asyncio.sleep(0)
+            limiter.give()
 
         async with asyncio.TaskGroup() as group:
             for number in range(10):
@@ -76,8 +77,11 @@ def test_a_cancelled_waiter_loses_no_turn() -> None:
         release = asyncio.Event()
 
         async def hold() -> None:
-            async with limiter.turn():
+            await limiter.take()
+            try:
                 await release.wait()
+            finally:
+                limiter.give()
 
         holders = [asyncio.create_task(hold()) for _ in range(2)]
         waiters = [asyncio.create_task(hold()) for _ in range(3)]
@@ -101,10 +105,12 @@ def test_a_full_line_refuses_with_a_time() -> None:
 
     async def main() -> None:
         limiter = Limiter(Clock(), LimiterPolicy(initial=2, floor=2, queue=0))
-        async with limiter.turn(), limiter.turn():
-            with pytest.raises(Overloaded) as caught:
-                async with limiter.turn():
-                    pass
-            assert caught.value.retry_after_ms
+        await limiter.take()
+        await limiter.take()
+        with pytest.raises(Overloaded) as caught:
+            await limiter.take()
+        assert caught.value.retry_after_ms
+        limiter.give()
+        await limiter.take()
 
     asyncio.run(main())
