@@ -27,6 +27,8 @@ later) and, where it is known, `retry_after_ms`. Only `engine/edge/status.py` ma
     |   +-- ResumeFailed         RESUME_FAILED       reason EPOCH_MISMATCH | OUT_OF_WINDOW
     |   +-- Superseded           SUPERSEDED          a newer link of the same client is live
     |   +-- SlowConsumer         SLOW_CONSUMER       resumable
+    |   +-- LinkClosed           LINK_CLOSED         the client said goodbye
+    |   +-- LinkLost             LINK_LOST           no sign of life from the client; resumable
     |   +-- Fenced               NOT_OWNER           a newer home holds this log
     |   +-- IdempotencyMismatch  IDEMPOTENCY_MISMATCH same key, other arguments
     +-- RunError                 RUN_FAILED
@@ -66,6 +68,8 @@ __all__ = [
     "IdempotencyMismatch",
     "LaneFull",
     "LanewayError",
+    "LinkClosed",
+    "LinkLost",
     "LocalProtocolError",
     "ModelFailed",
     "OutcomeUnknown",
@@ -240,6 +244,19 @@ class SlowConsumer(SessionError):
     """The link fell further behind than the log reaches; resume or reload."""
 
     code = "SLOW_CONSUMER"
+    retryable = True
+
+
+class LinkClosed(SessionError):
+    """The client said goodbye; its session and runs go on."""
+
+    code = "LINK_CLOSED"
+
+
+class LinkLost(SessionError):
+    """The client gave no sign of life within the agreed time; it may resume."""
+
+    code = "LINK_LOST"
     retryable = True
 
 

@@ -16,7 +16,16 @@ from typing import Final
 from laneway.routing.errors import PeerProtocolError
 from laneway.routing.replay import Cursor
 
-__all__ = ["PROTOCOL_VERSION", "Hello", "LinkPlan", "LinkPolicy", "negotiate", "parse_cursor", "parse_hello"]
+__all__ = [
+    "PROTOCOL_VERSION",
+    "Hello",
+    "LinkPlan",
+    "LinkPolicy",
+    "negotiate",
+    "parse_count",
+    "parse_cursor",
+    "parse_hello",
+]
 
 PROTOCOL_VERSION: Final = 1
 
@@ -124,14 +133,14 @@ def parse_hello(offer: object) -> Hello:
         client=_identifier(offer, "client"),
         session=_identifier(offer, "session"),
         cursor=_resume_cursor(offer),
-        grant=None if grant is None else _count(grant, "hello.grant"),
+        grant=None if grant is None else parse_count(grant, "hello.grant"),
         grants=_flag(caps, "grants", default=True),
-        chunk_chars=_count(caps.get("chunk_chars", 0), "caps.chunk_chars"),
-        flush_s=_count(caps.get("flush_ms", 0), "caps.flush_ms") / 1000,
-        max_items=_count(caps.get("max_items", 0), "caps.max_items"),
-        max_frame_bytes=_count(caps.get("max_frame_bytes", 0), "caps.max_frame_bytes"),
-        heartbeat_s=_count(caps.get("heartbeat_ms", 0), "caps.heartbeat_ms") / 1000,
-        bandwidth_bytes_per_s=_count(caps.get("bandwidth_bytes_per_s", 0), "caps.bandwidth_bytes_per_s"),
+        chunk_chars=parse_count(caps.get("chunk_chars", 0), "caps.chunk_chars"),
+        flush_s=parse_count(caps.get("flush_ms", 0), "caps.flush_ms") / 1000,
+        max_items=parse_count(caps.get("max_items", 0), "caps.max_items"),
+        max_frame_bytes=parse_count(caps.get("max_frame_bytes", 0), "caps.max_frame_bytes"),
+        heartbeat_s=parse_count(caps.get("heartbeat_ms", 0), "caps.heartbeat_ms") / 1000,
+        bandwidth_bytes_per_s=parse_count(caps.get("bandwidth_bytes_per_s", 0), "caps.bandwidth_bytes_per_s"),
         hold_sentence=caps.get("hold") == "sentence",
         topics=_topics(offer.get("topics") or []),
     )
@@ -145,7 +154,20 @@ def parse_cursor(value: object, field: str) -> Cursor:
     """
     if not isinstance(value, list | tuple) or len(value) != 3 or not isinstance(value[0], str):
         raise _bad_type(field, "[epoch, urgent seq, data seq]", value)
-    return Cursor(value[0], _count(value[1], field), _count(value[2], field))
+    return Cursor(value[0], parse_count(value[1], field), parse_count(value[2], field))
+
+
+def parse_count(value: object, field: str) -> int:
+    """Read a whole number of 0..2^63-1 (True and False are none).
+
+    Raises:
+        PeerProtocolError: BAD_TYPE or NUMBER_RANGE.
+    """
+    if type(value) is not int:
+        raise _bad_type(field, "a whole number", value)
+    if not 0 <= value <= _MAX_INT:
+        raise PeerProtocolError(f"{field} is outside 0..2^63-1", reason="NUMBER_RANGE")
+    return value
 
 
 def negotiate(hello: Hello, policy: LinkPolicy) -> LinkPlan:
@@ -190,7 +212,7 @@ def _topics(value: object) -> tuple[str, ...]:
 
 
 def _resume_cursor(offer: Mapping[str, object]) -> Cursor | None:
-    skip = _count(offer.get("skip") or 0, "hello.skip")
+    skip = parse_count(offer.get("skip") or 0, "hello.skip")
     if offer.get("cursor") is None:
         return None
     return parse_cursor(offer["cursor"], "hello.cursor")._replace(skip=skip)
@@ -211,14 +233,6 @@ def _flag(caps: Mapping[str, object], field: str, *, default: bool) -> bool:
     value = caps.get(field, default)
     if not isinstance(value, bool):
         raise _bad_type(f"caps.{field}", "true or false", value)
-    return value
-
-
-def _count(value: object, field: str) -> int:
-    if type(value) is not int:
-        raise _bad_type(field, "a whole number", value)
-    if not 0 <= value <= _MAX_INT:
-        raise PeerProtocolError(f"{field} is outside 0..2^63-1", reason="NUMBER_RANGE")
     return value
 
 

@@ -30,13 +30,13 @@ TOMBSTONE: Final = bytes(bytearray(b"\xff tombstone"))
 """Body of an entry whose real body was dropped; recognised by identity (`is`), so that no user's
 body can look like it."""
 
-_LEFT: Final[Envelope] = ("", 0, "", "", "", "", "", 0, 0.0, "", "", b"", 0.0)
-"""Stands where an entry was until the list is compacted; only its position is still read."""
-
 _DROPPABLE: Final = frozenset(kind.name for kind in BUILTIN_KINDS if kind.droppable)
 
 Numbered: TypeAlias = tuple[int, int, Envelope]
 """(seq, position after it, envelope): how rings and logs hand events to links."""
+
+_GONE: Final[Numbered] = (0, 0, ("", 0, "", "", "", "", "", 0, 0.0, "", "", b"", 0.0))
+"""Takes the place of an entry that left, so that its body is freed before the list is cut."""
 
 
 class Cursor(NamedTuple):
@@ -82,6 +82,7 @@ class ReplayRing:
         "_droppable",
         "_dropped",
         "_entries",
+        "_floor",
         "_head",
         "_left",
         "_low",
@@ -99,6 +100,7 @@ class ReplayRing:
         self._max_bytes = max_bytes
         self._droppable = droppable
         self._entries: list[Numbered] = []
+        self._floor = 0  # position before the first entry
         self._dead = 0  # leading entries that left; cut off in bulk, so that leaving is O(1) amortised
         self._low: deque[int] = deque()  # seqs of droppable bodies still here, oldest first
         self._head = 0
@@ -142,10 +144,12 @@ class ReplayRing:
         """
         if self._head:
             raise LocalProtocolError("restore() after events were numbered; restore a fresh ring")
-        self._head, self._position = head, head_position
+        self._head, self._position, self._floor = head, head_position, head_position
         for seq, position, env in entries:
             if self._entries and seq != self._head + 1:
                 raise LocalProtocolError(f"the log jumps from seq {self._head} to {seq}")
+            if not self._entries:
+                self._floor = position - weight_bytes(env)
             self._head, self._position = seq, position
             self._bytes += weight_bytes(env)
             self._entries.append((seq, position, env))
@@ -189,19 +193,13 @@ class ReplayRing:
         return len(self._entries) - self._dead
 
     def position_before(self, seq: int) -> int | None:
-        """Return where `seq` starts (`head + 1` included), or None if that is before the ring."""
-        if seq == self._head + 1:
-            return self._position
-        if seq == 1:
-            return 0
+        """Return where `seq` starts (`head + 1` included), or None outside of the ring."""
+        if seq > self._head:
+            return self._position if seq == self._head + 1 else None
         index = seq - self.first
         if index > 0:
             return self._entries[self._dead + index - 1][1]
-        if index == 0 and self._dead:
-            return self._entries[self._dead - 1][1]
-        if index == 0 and (entry := self._entries[self._dead])[2][BODY] is not TOMBSTONE:
-            return entry[1] - weight_bytes(entry[2])
-        return None
+        return self._floor if index == 0 else None
 
     def get(self, seq: int) -> Envelope | None:
         """Return the event, or None if it is not here or only its tombstone is."""
@@ -249,12 +247,13 @@ class ReplayRing:
         self._bytes -= SEQ_COST_BYTES if body is TOMBSTONE else len(body) + SEQ_COST_BYTES
         if self._low and self._low[0] == seq:
             self._low.popleft()
-        self._entries[self._dead] = (seq, position, _LEFT)
+        self._floor = position
+        self._entries[self._dead] = _GONE
         self._dead += 1
         self._left += 1
 
     def _compact(self) -> None:
-        """Cut off what left once it is half of the list; one stays, to know where the first starts."""
+        """Cut off what left once it is half of the list."""
         if self._dead > 64 and self._dead * 2 > len(self._entries):
-            del self._entries[: self._dead - 1]
-            self._dead = 1
+            del self._entries[: self._dead]
+            self._dead = 0

@@ -45,7 +45,8 @@ def test_a_ring_of_any_size_keeps_numbers_positions_and_bounds(events, max_event
                 assert ring.get(seq) is None
             else:
                 assert kept == original == ring.get(seq)
-            assert ring.position_before(seq) in (log[seq - 2][1] if seq > 1 else 0, None)
+            assert ring.position_before(seq) == (log[seq - 2][1] if seq > 1 else 0)
+        assert ring.position_before(ring.first - 1) is ring.position_before(counter + 2) is None
         assert ring.bytes == sum(SEQ_COST_BYTES if e[2][BODY] is TOMBSTONE else weight_bytes(e[2]) for e in held)
         eviction = ring.evicted()
         dropped += eviction.dropped.get("PROGRESS", 0)

@@ -1,0 +1,99 @@
+"""When a link's data goes out: at once after silence, otherwise in company, never faster than agreed.
+
+Law of this file: the first event after silence is due at once; any other `flush_s` after it was
+first seen; a full frame's worth at once. A declared bandwidth is a token bucket of a quarter
+second, kept as one time (GCRA). A link that asked for whole sentences may hold text back for half
+a second, no longer.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["FlushTimer"]
+
+_NEVER: Final = float("-inf")
+_BURST_S: Final = 0.25
+_HOLD_S: Final = 0.5
+
+
+class FlushTimer:
+    """Decides when the data of one link is due.
+
+    Args:
+        flush_s: longest wait for company, seconds.
+        full: this many waiting events make a frame.
+        pace_bytes_per_s: token rate, 0 = not paced.
+    """
+
+    __slots__ = ("_due_at", "_full", "_held_at", "_held_head", "_pace", "_paced_until", "_sent_at", "flush_s")
+
+    def __init__(self, flush_s: float, full: int, pace_bytes_per_s: int) -> None:
+        self.flush_s = flush_s
+        self._full = full
+        self._pace = pace_bytes_per_s
+        self._due_at: float | None = None
+        self._sent_at = _NEVER
+        self._paced_until = _NEVER
+        self._held_at: float | None = None
+        self._held_head = 0
+
+    @property
+    def due_at(self) -> float | None:
+        """When data is due, or None if it was not looked at since the last sending."""
+        return self._due_at
+
+    def due(self, now: float, pending: int, head: int, *, force: bool) -> bool:
+        """Return whether data goes now, with `pending` seqs waiting up to seq `head`.
+
+        `force` = a frame goes anyway.
+        """
+        if self._paced_until > now:
+            self._due_at = self._paced_until
+            return False
+        if self._held_at is not None:
+            if head == self._held_head:
+                self._due_at = self._held_at + _HOLD_S
+                return now >= self._due_at
+            self._due_at = min(self._held_at + _HOLD_S, max(self._held_at, self._sent_at + self.flush_s))
+        if self._due_at is None:
+            self._due_at = now if now - self._sent_at >= self.flush_s else now + self.flush_s
+        return force or now >= self._due_at or pending >= self._full
+
+    def nothing(self) -> None:
+        """There is nothing that may be sent."""
+        self._due_at = None
+
+    def room(self, now: float, most: int) -> int:
+        """Return how many bytes may go now, at least 1 and at most `most`."""
+        if not self._pace:
+            return most
+        since = max(self._paced_until, now - _BURST_S)
+        return min(most, max(1, int((now - since) * self._pace)))
+
+    def sent(self, now: float, size: int, *, more: bool) -> None:
+        """A frame with `size` bytes of bodies went; `more` = what is left is due as well."""
+        if self._pace:
+            self._paced_until = max(self._paced_until, now - _BURST_S) + size / self._pace
+        self._sent_at = now
+        self._due_at = max(now, self._paced_until) if more else None
+
+    def may_hold(self, now: float) -> bool:
+        """Return whether text may (still) be held back for its sentence end."""
+        return self._held_at is None or now - self._held_at < _HOLD_S
+
+    @property
+    def holding(self) -> bool:
+        """True while text is held back."""
+        return self._held_at is not None
+
+    def hold(self, now: float, head: int, *, afresh: bool) -> None:
+        """Text up to seq `head` is held back; `afresh` = something went before it."""
+        if self._held_at is None or afresh:
+            self._held_at = now
+        self._held_head = head
+        self._due_at = self._held_at + _HOLD_S
+
+    def release(self) -> None:
+        """Nothing is held back any more."""
+        self._held_at = None

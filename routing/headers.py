@@ -1,0 +1,65 @@
+"""Header content waiting for a frame: answers, pings, notices.
+
+Law of this file: content leaves in the order in which it came; lists of answers gather, so that a
+thousand OKs cost one frame; only the newest pong is worth sending. Bounded: the owner asks
+`overfull` and ends the link.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+__all__ = ["HeaderQueue"]
+
+_MAX_ANSWERS: Final = 8192
+_ANSWERS_PER_FRAME: Final = 1024
+
+
+class HeaderQueue:
+    """Header maps to go out, one a frame."""
+
+    __slots__ = ("_answers", "_headers")
+
+    def __init__(self) -> None:
+        self._headers: list[dict[str, Any]] = []
+        self._answers = 0
+
+    def __len__(self) -> int:
+        return len(self._headers)
+
+    @property
+    def overfull(self) -> bool:
+        """True if more than 8,192 answers wait: nobody reads them."""
+        return self._answers > _MAX_ANSWERS
+
+    def add(self, name: str, value: object) -> None:
+        """Add one field: to the last frame waiting if it is free there (lists join), else to a new one."""
+        last = self._headers[-1] if self._headers else None
+        self._answers += len(value) if isinstance(value, list) else 1
+        if isinstance(value, list):
+            if last is not None and len(last.get(name, ())) + len(value) <= _ANSWERS_PER_FRAME:
+                last.setdefault(name, []).extend(value)
+                return
+            value = list(value)
+        elif name == "pong" and self._replace(name, value):
+            return
+        if last is not None and name not in last:
+            last[name] = value
+        else:
+            self._headers.append({name: value})
+
+    def take(self) -> dict[str, Any]:
+        """Return the next header, empty if none waits."""
+        if not self._headers:
+            return {}
+        header = self._headers.pop(0)
+        if not self._headers:
+            self._answers = 0
+        return header
+
+    def _replace(self, name: str, value: object) -> bool:
+        for header in self._headers:
+            if name in header:
+                header[name] = value
+                return True
+        return False

@@ -1,0 +1,290 @@
+"""Wire items: how a link folds numbered events into a frame, and how a receiver reads the fold.
+
+Law of this file: an item is `(first, span, skip, tail, envelope)`: its body holds seqs
+`first .. first+span-1`; `skip` = bytes of seq `first` left out at the front (sent before); `tail`
+= 0 if the last seq ends here, else how many of its bytes, from its start, are sent by now. The
+next item starts at `first+span` with skip 0, or after a tail at `first+span-1` with skip = tail.
+So only a frame's first seq and skip travel, and any resend can be trimmed to the byte.
+
+After numbering only two things are allowed: merging text of one kind, entity and run that is
+contiguous in seq, and cutting text between grapheme clusters. Tombstones become one GAP item with
+their exact count and weight. Nothing here waits for more text, unless `hold` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from laneway.routing.chunker import cut
+from laneway.routing.envelope import NO_DEADLINE, SEAL, Envelope
+from laneway.routing.errors import PeerProtocolError
+from laneway.routing.lanes import Lane
+from laneway.routing.packed import pack_map, unpack_map
+from laneway.routing.replay import TOMBSTONE, Numbered
+from laneway.routing.sentences import last_sentence_end
+
+__all__ = ["GAP_KIND", "Batch", "Gap", "WireItem", "plan_items", "read_gap", "read_items"]
+
+GAP_KIND: Final = "GAP"
+_GAP_REASON: Final = "OVERLOAD"
+_WINDOW_SLACK_BYTES: Final = 64
+_MAX_SPAN: Final = 1_000_000_000
+
+
+class WireItem(NamedTuple):
+    """One item as received; see the law of this file."""
+
+    first: int
+    span: int
+    skip: int
+    tail: int
+    envelope: Envelope
+
+
+class Gap(NamedTuple):
+    """What a GAP stands for: kind -> events, and the weight they add to the position."""
+
+    by_kind: Mapping[str, int]
+    bytes: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one frame carries of one stream, and where the next frame goes on.
+
+    Attributes:
+        first, skip, shape, envelopes: the items, as the frame's header names them.
+        start: position at which seq `first` starts.
+        next_seq, next_skip, position: where reading goes on; `position` = start of `next_seq`.
+        bytes: bodies in this batch.
+        gapped, merged: seqs covered by GAPs; seqs that travel in an earlier seq's item.
+        held: text is being held back for its sentence end.
+    """
+
+    first: int
+    skip: int
+    start: int
+    next_seq: int
+    next_skip: int
+    position: int
+    shape: list[list[int]] = field(default_factory=list)
+    envelopes: list[Envelope] = field(default_factory=list)
+    bytes: int = 0
+    gapped: int = 0
+    merged: int = 0
+    held: bool = False
+
+    def header(self, stream: int) -> dict[str, object]:
+        """Return the frame header fields of these items."""
+        fields: dict[str, object] = {"stream": stream, "first": self.first}
+        if self.skip:
+            fields["skip"] = self.skip
+        if any(span != 1 or tail for span, tail in self.shape):
+            fields["shape"] = self.shape
+        return fields
+
+    def add(self, env: Envelope, span: int, tail: int, position: int) -> None:
+        """Append an item; `position` = start of the seq that goes on after it."""
+        self.envelopes.append(env)
+        self.shape.append([span, tail])
+        self.bytes += len(env[11])
+        self.next_seq += span - 1 if tail else span
+        self.next_skip = tail
+        self.position = position
+
+
+def plan_items(
+    entries: Sequence[Numbered],
+    position: int,
+    skip: int,
+    text_kinds: frozenset[str],
+    *,
+    grant: float,
+    chunk_chars: int,
+    max_items: int,
+    room_bytes: int,
+    hold: bool = False,
+) -> Batch:
+    """Fold contiguous entries into at most `max_items` items.
+
+    Args:
+        entries: what may be sent, contiguous in seq; not empty.
+        position: where the first entry starts.
+        skip: bytes of the first entry that were sent before.
+        text_kinds: kinds that may be merged and cut.
+        grant: nothing that starts at or beyond this position is begun.
+        chunk_chars: longest text item in characters (longer only for a single cluster).
+        max_items: items at most.
+        room_bytes: stop after about this many bytes; one item is always taken.
+        hold: give text only up to a sentence end while nothing follows it.
+
+    O(bytes) of what is sent.
+    """
+    seq = entries[0][0]
+    batch = Batch(seq, skip, position, seq, skip, position)
+    at = 0
+    while at < len(entries) and len(batch.envelopes) < max_items and (batch.bytes < room_bytes or not batch.envelopes):
+        if batch.position >= grant and not batch.next_skip:
+            break
+        _, after, env = entries[at]
+        body = env[11]
+        if body is TOMBSTONE:
+            at = _fold_gap(batch, entries, at)
+        elif env[2] in text_kinds and (not body or body[0] != SEAL):
+            before = batch.next_seq
+            if not _fold_text(batch, entries, at, grant, chunk_chars, hold):
+                batch.held = True
+                break
+            at += batch.next_seq - before
+        else:
+            if batch.envelopes and batch.bytes + len(body) > room_bytes:
+                break
+            batch.add(env, 1, 0, after)
+            at += 1
+    return batch
+
+
+def read_items(header: Mapping[str, object], envelopes: Sequence[Envelope]) -> list[WireItem]:
+    """Unfold a frame's `first`, `skip` and `shape` over its envelopes.
+
+    Raises:
+        PeerProtocolError: BAD_SHAPE if the fields do not fit together.
+    """
+    first, skip = header.get("first"), header.get("skip", 0)
+    shape = header.get("shape")
+    if type(first) is not int or type(skip) is not int or first < 1 or skip < 0:
+        raise PeerProtocolError("a frame's first must be >= 1 and its skip >= 0", reason="BAD_SHAPE")
+    if shape is None:
+        shape = [[1, 0]] * len(envelopes)
+    if not isinstance(shape, list) or len(shape) != len(envelopes):
+        raise PeerProtocolError("a frame's shape must have one pair per item", reason="BAD_SHAPE")
+    items = []
+    for pair, env in zip(shape, envelopes, strict=True):
+        span, tail = _pair(pair)
+        items.append(WireItem(first, span, skip, tail, env))
+        first, skip = (first + span - 1, tail) if tail else (first + span, 0)
+    return items
+
+
+def read_gap(env: Envelope) -> Gap:
+    """Read the body of a GAP item.
+
+    Raises:
+        PeerProtocolError: the body is not what a GAP carries.
+    """
+    fields = unpack_map(env[11])
+    by_kind, weight, reason = fields.get("by_kind"), fields.get("bytes"), fields.get("reason")
+    if not isinstance(by_kind, dict) or type(weight) is not int or weight < 0 or not isinstance(reason, str):
+        raise PeerProtocolError("a GAP must carry by_kind, bytes and reason", reason="BAD_TYPE")
+    return Gap(by_kind, weight, reason)
+
+
+def _pair(pair: object) -> tuple[int, int]:
+    if isinstance(pair, list | tuple) and len(pair) == 2:
+        span, tail = pair
+        if type(span) is int and type(tail) is int and 1 <= span <= _MAX_SPAN and tail >= 0:
+            return span, tail
+    raise PeerProtocolError("each pair of a frame's shape is [span >= 1, tail >= 0]", reason="BAD_SHAPE")
+
+
+def _fold_gap(batch: Batch, entries: Sequence[Numbered], at: int) -> int:
+    """Add one GAP item for the tombstones from `at` on; returns the index after them."""
+    start, model = at, entries[at][2]
+    by_kind: dict[str, int] = {}
+    while at < len(entries) and entries[at][2][11] is TOMBSTONE:
+        kind = entries[at][2][2]
+        by_kind[kind] = by_kind.get(kind, 0) + 1
+        at += 1
+    after = entries[at - 1][1]
+    body = pack_map({"by_kind": by_kind, "bytes": after - batch.position, "reason": _GAP_REASON})
+    gap = (model[0], model[1], GAP_KIND, *model[3:5], "", "", int(Lane.NORMAL), NO_DEADLINE, "", "", body, model[12])
+    batch.add(gap, at - start, 0, after)
+    batch.gapped += at - start
+    return at
+
+
+def _fold_text(
+    batch: Batch,
+    entries: Sequence[Numbered],
+    at: int,
+    grant: float,
+    chunk_chars: int,
+    hold: bool,
+) -> bool:
+    """Add one text item that starts with entry `at`; False if its text is held back."""
+    _, after, env = entries[at]
+    skip = batch.next_skip
+    last = _run_end(entries, at, grant, 4 * chunk_chars + _WINDOW_SLACK_BYTES + skip)
+    if last == at and not skip and not hold and len(env[11]) <= chunk_chars:
+        batch.add(env, 1, 0, after)
+        return True
+    ends = []  # where each seq of the run ends, in bytes of the joined text
+    pieces = [env[11][skip:]]
+    total = len(pieces[0])
+    ends.append(total)
+    for _, _, following in entries[at + 1 : last + 1]:
+        pieces.append(following[11])
+        total += len(following[11])
+        ends.append(total)
+    joined = b"".join(pieces)
+    size = _item_bytes(joined, chunk_chars, hold=hold and last + 1 == len(entries))
+    if size == 0 and total:
+        return False
+    span = 1
+    while span < len(ends) and ends[span - 1] < size:
+        span += 1
+    whole = ends[span - 1] == size
+    while whole and span < len(ends) and ends[span] == size:
+        span += 1  # empty deltas end where they begin
+    start = ends[span - 2] if span > 1 else -skip
+    tail = 0 if whole else size - start
+    merged = (*env[:11], joined[:size] if size < total else joined, env[12])
+    batch.merged += span - 1
+    position = entries[at + span - 1][1] if whole else _start_of(batch, entries, at, span)
+    batch.add(merged, span, tail, position)
+    return True
+
+
+def _start_of(batch: Batch, entries: Sequence[Numbered], at: int, span: int) -> int:
+    """Return the position at which the last of `span` seqs from `at` on starts."""
+    return entries[at + span - 2][1] if span > 1 else batch.position
+
+
+def _run_end(entries: Sequence[Numbered], at: int, grant: float, enough_bytes: int) -> int:
+    """Return the index of the last entry whose text may be joined to entry `at`'s."""
+    _, after, env = entries[at]
+    kind, run, entity = env[2], env[5], env[6]
+    size = len(env[11])
+    while at + 1 < len(entries) and size < enough_bytes and after < grant:
+        _, after, following = entries[at + 1]
+        body = following[11]
+        if (
+            following[6] != entity
+            or following[2] != kind
+            or following[5] != run
+            or body is TOMBSTONE
+            or (body and body[0] == SEAL)
+        ):
+            break
+        size += len(body)
+        at += 1
+    return at
+
+
+def _item_bytes(joined: bytes, chunk_chars: int, *, hold: bool) -> int:
+    """Return how many bytes of the joined text the next item takes; 0 = hold it back (or it is empty)."""
+    size = len(joined)
+    if size <= chunk_chars and not hold:
+        return size
+    end = min(size, 4 * chunk_chars + _WINDOW_SLACK_BYTES)
+    while end < size and end > 4 * chunk_chars and joined[end] & 0xC0 == 0x80:
+        end -= 1  # not inside a UTF-8 sequence
+    text = joined[:end].decode("utf-8", "surrogateescape")
+    if len(text) > chunk_chars:
+        return len(text[: cut(text, chunk_chars)].encode("utf-8", "surrogateescape"))
+    if hold:
+        return len(text[: last_sentence_end(text)].encode("utf-8", "surrogateescape"))
+    return size

@@ -1,0 +1,213 @@
+"""Sentence ends in text that is still being written, character by character.
+
+Law of this file: an end is reported where the next sentence begins, and only once that is known:
+a Latin full stop ends nothing before white space and the character after it were seen, so `3.14`,
+`example.com` and `e.g. this` stay whole. The scanner holds a few dozen characters of state,
+whatever the text's length, and never needs to see text twice.
+
+Covered: English, German (abbreviations, ordinals, low quotes), Chinese and Japanese (terminators
+without spaces, quotation particles), decimals, versions, URLs, initials, ellipses, closing quotes
+and brackets, blank lines, lists, headings, code fences (no end inside). Undecidable and therefore
+a choice: a Chinese `……` ends a sentence only before white space or a line break.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["SentenceScanner", "last_sentence_end"]
+
+_NARROW: Final = frozenset(".!?…؟")
+"""Terminators that need white space after them."""
+_WIDE: Final = frozenset("。！？｡︒．।॥")
+"""Terminators that need none."""
+_CLOSERS: Final = frozenset("\"'”’“»›)]}】」』）》〉〕*_`")
+_CONTINUES: Final = frozenset("と、，,；;って：:—")
+"""What carries a sentence on after a wide terminator in closing quotes ("「行こう。」と言った")."""
+_WORD: Final = frozenset("-'’@/:_%&=+#~$€£")
+_MARKER: Final = re.compile(r"(?:[-*+•] |#{1,5} |\d{1,3}[.)] |> |```|~~~)")
+_MARKER_CHARS: Final = 6
+_WORD_CHARS: Final = 40
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_ABBREVIATIONS: Final = _words(
+    """
+    mr mrs ms dr prof mt rev gen col sgt lt capt gov rep vs cf al eds approx dept univ est st
+    bzw ggf evtl vgl str hrsg inkl exkl bspw sog zzgl tel allg gegr geb gest anm dipl hr fr
+    """
+)
+"""Hardly ever the last word of a sentence (English, German)."""
+_BEFORE_NUMBERS: Final = _words(
+    """
+    no nos pp fig figs eq eqs sec ch vol vols ext ed jan feb mar apr jun jul aug sep sept oct nov dec
+    nr abb bd art abs kap ziff aufl ca max min mind jh
+    """
+)
+"""Abbreviations only if a number follows."""
+_MAY_END: Final = _words("a.m p.m u.s u.k")
+_ORDINAL_LEADS: Final = _words(
+    "der die das dem den des am im zum zur vom beim ab bis seit vor nach und jeder jede jedes"
+)
+"""A one- or two-digit number after these is a German ordinal ("am 3. Oktober")."""
+
+
+class SentenceScanner:
+    """Feed text in any pieces; the ends reported do not depend on how it was cut."""
+
+    __slots__ = (
+        "_at",
+        "_breaks",
+        "_closer",
+        "_fence",
+        "_last",
+        "_line",
+        "_line_at",
+        "_opening",
+        "_previous",
+        "_run",
+        "_space",
+        "_word",
+    )
+
+    def __init__(self, *, fenced: bool = False) -> None:
+        self._at = 0
+        self._last = 0
+        self._word = ""  # the word before the position, its inner dots included
+        self._previous = ""  # the word before that
+        self._run = ""  # terminators just seen, perhaps followed by a closer and white space
+        self._closer = ""
+        self._space = False
+        self._breaks = 0  # line breaks since the last visible character
+        self._line = ""  # the first visible characters of this line
+        self._line_at = -1
+        self._fence = "```" if fenced else ""
+        self._opening = False
+
+    @property
+    def fenced(self) -> bool:
+        """True inside a code fence."""
+        return bool(self._fence)
+
+    def feed(self, text: str) -> list[int]:
+        """Return the offsets, from the first text fed, at which a next sentence begins. O(len(text))."""
+        ends: list[int] = []
+        for char in text:
+            if self._fence:
+                self._in_fence(char)
+            else:
+                self._step(char, ends)
+            self._at += 1
+        return ends
+
+    def _step(self, char: str, ends: list[int]) -> None:
+        space = char.isspace()
+        marked = self._track_line(char, space, ends)
+        if marked:
+            return
+        if self._run and not self._after_run(char, space, ends):
+            return
+        if space:
+            self._breaks += char == "\n"
+            if self._word:
+                self._previous, self._word = self._word, ""
+            return
+        if self._breaks >= 2:
+            self._report(self._at, ends)
+        self._breaks = 0
+        if char in _NARROW or char in _WIDE:
+            self._run, self._closer, self._space = char, "", False
+        elif char.isalnum() or char in _WORD:
+            self._word = (self._word + char)[-_WORD_CHARS:]
+        else:
+            self._word = ""
+
+    def _track_line(self, char: str, space: bool, ends: list[int]) -> bool:
+        """Follow the beginning of the line; True if `char` completed a list, heading or fence mark."""
+        if char == "\n":
+            self._line, self._line_at = "", -1
+            return False
+        if self._line_at < 0:
+            if space:
+                return False
+            self._line, self._line_at = char, self._at
+        elif len(self._line) < _MARKER_CHARS:
+            self._line += char
+        else:
+            return False
+        if _MARKER.fullmatch(self._line) is None:
+            return False
+        self._report(self._line_at, ends)
+        if self._line in ("```", "~~~"):
+            self._fence, self._opening, self._line = self._line, True, ""
+        self._run, self._word, self._previous, self._breaks = "", "", "", 0
+        return True
+
+    def _after_run(self, char: str, space: bool, ends: list[int]) -> bool:
+        """Handle what follows a terminator; True if `char` is then an ordinary character."""
+        if space:
+            self._space = True
+            self._breaks += char == "\n"
+            return False
+        if not self._space:
+            if char in _NARROW or char in _WIDE:
+                self._run = (self._run + char)[-4:]
+                return False
+            if char in _CLOSERS:
+                self._closer = char
+                return False
+        if self._is_end(char):
+            self._report(self._at, ends)
+        elif not self._space and self._run == "." and not self._closer and self._word:
+            self._word += "."
+        elif self._space or self._closer:
+            self._previous, self._word = self._word, ""
+        self._run = ""
+        if self._at == self._last:
+            self._word = self._previous = ""
+        return True
+
+    def _is_end(self, char: str) -> bool:
+        """Decide a terminator, given the next visible character."""
+        if self._breaks >= 2:
+            return True
+        if not _WIDE.isdisjoint(self._run):
+            return not (self._closer and char in _CONTINUES)
+        if not self._space or char.islower():
+            return False
+        if self._run != "." or self._closer:
+            return True
+        word = self._word.lower()
+        if word in _MAY_END:
+            return True
+        if word in _BEFORE_NUMBERS and char.isdigit():
+            return False
+        if word in _ABBREVIATIONS or all(len(part) == 1 and part.isalpha() for part in word.split(".")):
+            return False
+        return not (word.isdigit() and len(word) <= 2 and self._previous.lower() in _ORDINAL_LEADS)
+
+    def _in_fence(self, char: str) -> None:
+        if char != "\n":
+            if not self._opening and len(self._line) < 3 and not (char.isspace() and not self._line):
+                self._line += char
+            return
+        if self._line == self._fence and not self._opening:
+            self._fence = ""
+            self._breaks = 2
+        self._opening = False
+        self._line, self._line_at = "", -1
+
+    def _report(self, at: int, ends: list[int]) -> None:
+        if at > self._last:
+            self._last = at
+            ends.append(at)
+
+
+def last_sentence_end(text: str) -> int:
+    """Return where the last sentence that is known to be over ends (white space included), or 0."""
+    ends = SentenceScanner().feed(text)
+    return ends[-1] if ends else 0
