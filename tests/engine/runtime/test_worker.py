@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
 from pathlib import Path
 
@@ -29,13 +30,17 @@ def test_it_starts_confined_and_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_worker_that_does_not_come_up_is_a_typed_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too little memory to confine itself is RUNTIME_UNAVAILABLE, and its directory is removed."""
+@pytest.mark.parametrize("program", ["/bin/false", "/no/such/python"])
+def test_a_worker_that_does_not_come_up_is_a_typed_error(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interpreter that ends at once, or is missing, is RUNTIME_UNAVAILABLE; its directory is removed."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", program)
 
     async def main() -> None:
         with pytest.raises(RuntimeUnavailable):
-            await Worker.start(WorkerLimits(memory_bytes=1))
+            await Worker.start(WorkerLimits())
 
     asyncio.run(main())
     assert list(tmp_path.iterdir()) == []
