@@ -1,0 +1,44 @@
+"""The rule every log keeps: seqs follow each stream's head without a hole, positions never shrink.
+
+Law of this file: checked before anything is written, so that an append is all or nothing. A
+break of it is a bug in the caller (LocalProtocolError), never repaired here: a log with a hole
+would later be replayed as if it were whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from laneway.actors.ports import Entry
+from laneway.routing.errors import Fenced, LocalProtocolError
+
+__all__ = ["MAX_STREAM", "advanced", "fenced"]
+
+MAX_STREAM: Final = 65_535
+
+
+def advanced(key: str, heads: Mapping[int, tuple[int, int]], entries: Sequence[Entry]) -> dict[int, tuple[int, int]]:
+    """Return the heads after `entries`, for the streams they touch; O(entries).
+
+    Raises LocalProtocolError if a seq does not follow, or a position is behind its head.
+    """
+    after: dict[int, tuple[int, int]] = {}
+    for stream, seq, position, _ in entries:
+        head, at = after.get(stream) or heads.get(stream, (0, 0))
+        if seq != head + 1 or position < at:
+            raise LocalProtocolError(
+                f"log {key} stream {stream} ends at seq {head} (position {at}): "
+                f"seq {seq} (position {position}) cannot follow; claim the log again and compare its heads"
+            )
+        if not 0 <= stream <= MAX_STREAM:
+            raise LocalProtocolError(f"log {key}: stream {stream} is outside 0 to {MAX_STREAM}")
+        after[stream] = (seq, position)
+    return after
+
+
+def fenced(key: str, generation: int, current: int) -> Fenced:
+    """Return the error for a claim that is not the newest."""
+    return Fenced(
+        f"generation {generation} of log {key} is over, it is at {current}: another home holds it; stop writing to it"
+    )

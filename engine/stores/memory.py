@@ -1,0 +1,259 @@
+"""A Store in this process's memory: volatile, bounded in bytes, and honest about both.
+
+Law of this file: each instance is a new epoch, because a log that dies with its process cannot
+prove that it is complete to a client that saw more. When it is full it refuses (StoreError);
+it never forgets what it acknowledged, except by `trim`, `delete`, a ttl, or the dead letters' bound.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from laneway.actors.ports import Claim, DeadLetter, Entry, Record
+from laneway.engine.stores.continuity import advanced, fenced
+from laneway.routing.errors import StoreError
+
+__all__ = ["MemoryStore"]
+
+_ENTRY_OVERHEAD_BYTES: Final = 150
+"""An Entry, its three ints, the bytes header and its slot in a list (measured, CPython 3.11)."""
+_LOG_OVERHEAD_BYTES: Final = 1_000
+_SWEPT_PER_PUT: Final = 16
+
+
+@dataclass(slots=True)
+class _Log:
+    generation: int = 0
+    streams: dict[int, list[Entry]] = field(default_factory=dict)
+    heads: dict[int, tuple[int, int]] = field(default_factory=dict)
+    floors: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    version: int
+    value: bytes
+    expires: float
+
+
+class MemoryStore:
+    """Logs, values and dead letters of one process.
+
+    Args:
+        max_bytes: bound of logs and values together; beyond it append, claim of a new log and
+            put raise StoreError until something is trimmed.
+        max_dead: dead letters kept; max_dead_bytes: their packed events, in bytes.
+        epoch: name of this instance's numbering; a random one by default.
+        now: monotonic seconds, for ttl.
+    """
+
+    def __init__(
+        self,
+        max_bytes: int = 268_435_456,
+        *,
+        max_dead: int = 10_000,
+        max_dead_bytes: int = 67_108_864,
+        epoch: str | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._max_dead = max_dead
+        self._max_dead_bytes = max_dead_bytes
+        self._epoch = epoch or secrets.token_hex(8)
+        self._now = now
+        self._logs: dict[str, _Log] = {}
+        self._values: dict[str, _Value] = {}
+        self._expiring: OrderedDict[str, None] = OrderedDict()
+        self._versions = 0
+        self._dead: OrderedDict[int, DeadLetter] = OrderedDict()
+        self._dead_bytes = 0
+        self._dead_ids = 0
+        self._bytes = 0
+        self._closed = False
+
+    @property
+    def durable(self) -> bool:
+        """False: it dies with the process."""
+        return False
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes held by logs and values, with their overhead."""
+        return self._bytes
+
+    async def open(self) -> None:
+        """Accept calls (again); what was stored before a close is still there."""
+        self._closed = False
+
+    async def close(self) -> None:
+        """Refuse further calls; idempotent."""
+        self._closed = True
+
+    # -- logs ---------------------------------------------------------------------------------
+
+    async def claim(self, key: str) -> Claim:
+        """Take the log over, creating it if need be."""
+        self._check_open()
+        log = self._logs.get(key)
+        if log is None:
+            self._grow(_LOG_OVERHEAD_BYTES + len(key))
+            log = self._logs[key] = _Log()
+        log.generation += 1
+        return Claim(key, log.generation, self._epoch, dict(log.heads), dict(log.floors))
+
+    async def append(self, claim: Claim, entries: Sequence[Entry]) -> None:
+        """Append all or nothing. Raises Fenced, LocalProtocolError (hole), StoreError (full)."""
+        log = self._held(claim)
+        heads = advanced(claim.key, log.heads, entries)
+        self._grow(sum(len(entry.blob) for entry in entries) + _ENTRY_OVERHEAD_BYTES * len(entries))
+        for entry in entries:
+            log.streams.setdefault(entry.stream, []).append(entry)
+            log.floors.setdefault(entry.stream, entry.seq)
+        log.heads |= heads
+
+    async def read(self, key: str, stream: int, first: int, max_bytes: int = 262_144) -> list[Entry]:
+        """Entries from `first` on; O(entries returned)."""
+        self._check_open()
+        log = self._logs.get(key)
+        if log is None or stream not in log.streams:
+            return []
+        kept = log.streams[stream]
+        found: list[Entry] = []
+        total = 0
+        for index in range(max(0, first - log.floors[stream]), len(kept)):
+            total += len(kept[index].blob)
+            if found and total > max_bytes:
+                break
+            found.append(kept[index])
+        return found
+
+    async def trim(self, claim: Claim, stream: int, below: int) -> None:
+        """Forget entries with seq < below; the head stays."""
+        log = self._held(claim)
+        kept = log.streams.get(stream)
+        if not kept:
+            return
+        count = bisect_left(kept, below, key=lambda entry: entry.seq)
+        self._bytes -= sum(len(entry.blob) for entry in kept[:count]) + _ENTRY_OVERHEAD_BYTES * count
+        del kept[:count]
+        log.floors[stream] += count
+
+    async def keys(self, prefix: str) -> list[str]:
+        """Sorted keys of the logs that begin with `prefix`; O(logs)."""
+        self._check_open()
+        return sorted(key for key in self._logs if key.startswith(prefix))
+
+    # -- values -------------------------------------------------------------------------------
+
+    async def get(self, key: str) -> Record:
+        """Read a value; Record(0, b"") if there is none or its ttl is over."""
+        self._check_open()
+        held = self._current(key)
+        return Record(held.version, held.value) if held else Record(0, b"")
+
+    async def put(self, key: str, value: bytes, *, version: int | None = None, ttl_s: float | None = None) -> int:
+        """Write and return the new version, or 0 if `version` is no longer current.
+
+        Versions grow over the whole store and are never reused, so a deleted and rewritten value
+        does not pass for the old one.
+        """
+        self._check_open()
+        self._sweep()
+        held = self._current(key)
+        if version is not None and version != (held.version if held else 0):
+            return 0
+        self._grow(len(value) - len(held.value) if held else len(value) + len(key) + _ENTRY_OVERHEAD_BYTES)
+        self._versions += 1
+        expires = float("inf") if ttl_s is None else self._now() + ttl_s
+        self._values[key] = _Value(self._versions, value, expires)
+        self._expiring.pop(key, None)
+        if ttl_s is not None:
+            self._expiring[key] = None
+        return self._versions
+
+    async def delete(self, key: str) -> None:
+        """Forget a value; nothing happens if there is none."""
+        self._check_open()
+        self._drop(key)
+
+    # -- dead letters -------------------------------------------------------------------------
+
+    async def bury(self, letter: DeadLetter) -> int:
+        """Keep a dead letter and return its id; the oldest leave beyond the bounds."""
+        self._check_open()
+        self._dead_ids += 1
+        self._dead[self._dead_ids] = letter._replace(id=self._dead_ids)
+        self._dead_bytes += len(letter.packed)
+        while len(self._dead) > self._max_dead or (self._dead_bytes > self._max_dead_bytes and len(self._dead) > 1):
+            _, oldest = self._dead.popitem(last=False)
+            self._dead_bytes -= len(oldest.packed)
+        return self._dead_ids
+
+    async def dead(self, tenant: str | None = None, limit: int = 100) -> list[DeadLetter]:
+        """Newest first, at most `limit`."""
+        self._check_open()
+        found: list[DeadLetter] = []
+        for letter in reversed(self._dead.values()):
+            if len(found) >= limit:
+                break
+            if tenant is None or letter.tenant == tenant:
+                found.append(letter)
+        return found
+
+    async def exhume(self, ids: Sequence[int]) -> list[DeadLetter]:
+        """Remove and return dead letters; unknown ids are skipped."""
+        self._check_open()
+        found = [letter for number in ids if (letter := self._dead.pop(number, None)) is not None]
+        self._dead_bytes -= sum(len(letter.packed) for letter in found)
+        return found
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError("the memory store is closed; open it again or use another one")
+
+    def _held(self, claim: Claim) -> _Log:
+        """Return the claimed log. Raises Fenced if the claim is not the newest."""
+        self._check_open()
+        log = self._logs.get(claim.key)
+        if log is None or claim.generation != log.generation or claim.epoch != self._epoch:
+            raise fenced(claim.key, claim.generation, log.generation if log else 0)
+        return log
+
+    def _grow(self, size_bytes: int) -> None:
+        if size_bytes > 0 and self._bytes + size_bytes > self._max_bytes:
+            raise StoreError(
+                f"the memory store is full ({self._bytes} of {self._max_bytes} bytes): "
+                "trim logs, raise store.memory_bytes, or use store.kind = sqlite"
+            )
+        self._bytes += size_bytes
+
+    def _current(self, key: str) -> _Value | None:
+        held = self._values.get(key)
+        if held is not None and held.expires <= self._now():
+            self._drop(key)
+            return None
+        return held
+
+    def _drop(self, key: str) -> None:
+        held = self._values.pop(key, None)
+        self._expiring.pop(key, None)
+        if held is not None:
+            self._bytes -= len(held.value) + len(key) + _ENTRY_OVERHEAD_BYTES
+
+    def _sweep(self) -> None:
+        """Look at the few values that have been waiting longest for their end; the rest go round."""
+        now = self._now()
+        for _ in range(min(_SWEPT_PER_PUT, len(self._expiring))):
+            key = next(iter(self._expiring))
+            if self._values[key].expires <= now:
+                self._drop(key)
+            else:
+                self._expiring.move_to_end(key)
