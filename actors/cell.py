@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from laneway.actors.alarm import Alarm
 from laneway.actors.endings import cancelled, drained, expired, quarantined, stopped_late
 from laneway.actors.mailbox import Mailbox
 from laneway.actors.ports import Clock, Outcome, Probe
@@ -42,8 +43,6 @@ _BATCH_LIMIT: Final = 64
 """Events in one call of a batch handler: where the measured cost per event stops falling."""
 _MAX_CRASHES: Final = 5
 _CRASH_WINDOW_S: Final = 60.0
-_MIN_TIMER_S: Final = 0.001
-"""Timers may fire a clock tick early; looking again a millisecond later costs less than spinning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ class Cell:
         grace_s: seconds between a cancel and the abandonment of a handler that ignores it.
         batch: give the handler lists, up to 64 events of one cell at once.
         max_abandoned: abandoned handlers whose slots are replaced; default `concurrency`.
-        on_room: called when the cell can take events again after a quarantine or a lost slot.
+        on_change: called when `open` may have changed: quarantined, released, a slot lost or back.
         probe: counters `cell.abandoned`, `cell.crashed`, `cell.quarantined`.
     """
 
@@ -106,7 +105,7 @@ class Cell:
         grace_s: float = _GRACE_S,
         batch: bool = False,
         max_abandoned: int | None = None,
-        on_room: Callable[[], None] | None = None,
+        on_change: Callable[[], None] | None = None,
         probe: Probe | None = None,
     ) -> None:
         if concurrency < 1:
@@ -120,7 +119,7 @@ class Cell:
         self._grace_s = grace_s
         self._batch = batch
         self._max_abandoned = concurrency if max_abandoned is None else max_abandoned
-        self._on_room = on_room
+        self._on_change = on_change
         self._probe = probe
         self._mailbox = Mailbox(2 * concurrency, max(2, concurrency), lambda env: on_done(env, expired()))
         self._workers: dict[_Worker, None] = {}
@@ -133,9 +132,8 @@ class Cell:
         self._crashes: deque[float] = deque(maxlen=_MAX_CRASHES + 1)
         self._crash_total = 0
         self._quarantined = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(clock, self._look)
         self._reopen: asyncio.TimerHandle | None = None
-        self._watch_at = NO_DEADLINE
         self._running = 0
         self._closing = False
 
@@ -201,9 +199,9 @@ class Cell:
         for worker in list(self._workers):
             if worker.turn is not None:
                 self._abandon(worker)
-        for timer in (self._timer, self._reopen):
-            if timer is not None:
-                timer.cancel()
+        self._alarm.cancel()
+        if self._reopen is not None:
+            self._reopen.cancel()
 
     async def _settle(self, timeout_s: float) -> None:
         tasks = [worker.task for worker in self._workers if worker.task is not None]
@@ -264,7 +262,7 @@ class Cell:
                 continue
             worker.turn = turn
             self._running += turn.size
-            self._watch(turn.deadline() + _DEADLINE_SLACK_S)
+            self._alarm.set(turn.deadline() + _DEADLINE_SLACK_S)
             try:
                 await turn.run()
             except asyncio.CancelledError:
@@ -315,8 +313,8 @@ class Cell:
         elif task.exception() is not None:
             self._crashed()
         self._summon()
-        if worker.retired and self._on_room is not None and not self._closing:
-            self._on_room()
+        if worker.retired:
+            self._changed()
 
     def _loop_ends(self) -> None:
         """A worker was cancelled by nobody here: the event loop is being torn down. Answer what waits."""
@@ -340,22 +338,11 @@ class Cell:
             worker.retired = True
             worker.give_up_at = self._clock.now() + self._grace_s
             worker.task.cancel()
-            self._watch(worker.give_up_at)
+            self._alarm.set(worker.give_up_at)
         return hits
-
-    def _watch(self, at: float) -> None:
-        """See that `_look` runs at `at` or before. A later look than the planned one costs nothing."""
-        if at >= self._watch_at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._watch_at = at
-        delay = max(_MIN_TIMER_S, at - self._clock.now())
-        self._timer = asyncio.get_running_loop().call_later(delay, self._look)
 
     def _look(self) -> None:
         """Stop what is past its deadline, abandon what is past its grace, plan the next look."""
-        self._timer, self._watch_at = None, NO_DEADLINE
         now = self._clock.now()
 
         def late(env: Envelope) -> bool:
@@ -368,7 +355,7 @@ class Cell:
                 self._stop(worker, late, stopped_late(), asked=False)
         for worker in self._workers:
             if worker.turn is not None:
-                self._watch(min(worker.give_up_at, worker.turn.deadline() + _DEADLINE_SLACK_S))
+                self._alarm.set(min(worker.give_up_at, worker.turn.deadline() + _DEADLINE_SLACK_S))
 
     def _abandon(self, worker: _Worker) -> None:
         """Give a slot up: answer for it, silence it, and let another worker take its place."""
@@ -384,6 +371,7 @@ class Cell:
             self._running -= turn.size
             turn.abandon()
         self._summon()
+        self._changed()
 
     # -- supervision ----------------------------------------------------------------------------
 
@@ -399,13 +387,17 @@ class Cell:
         self._count("cell.quarantined")
         for env in self._mailbox.clear():
             self._on_done(env, quarantined(self.name))
+        self._changed()
         self._reopen = asyncio.get_running_loop().call_later(_CRASH_WINDOW_S, self._release)
 
     def _release(self) -> None:
         self._reopen, self._quarantined = None, False
         self._crashes.clear()
-        if self._on_room is not None:
-            self._on_room()
+        self._changed()
+
+    def _changed(self) -> None:
+        if self._on_change is not None and not self._closing:
+            self._on_change()
 
     def _count(self, name: str) -> None:
         if self._probe is not None:

@@ -1,8 +1,9 @@
 """What waits for one cell: four FIFO queues, taken most urgent lane first, bounded on both sides.
 
-Law of this file: an event past its deadline is never handed out, it goes to `on_expired`; and
-critical has its own bound, so ordinary events can never take its room, nor it
-theirs; whoever delivers asks `free` first, because a delivery beyond the bound is a bug, not load.
+Law of this file: an event past its deadline is never handed out, it goes to `on_expired`; ordinary
+events can never take the room that is reserved for critical ones, while a critical event that finds
+the reserve full takes ordinary room. Whoever delivers asks `free` first: a delivery beyond the bound
+is a bug, not load.
 
 The bound is small on purpose (twice the cell's concurrency): events wait in the dispatcher, where
 they can still be reordered, refused and moved; a cell only holds enough to never run dry. Strict
@@ -26,16 +27,16 @@ class Mailbox:
 
     Args:
         capacity: events of high, normal and low that may wait together, at least 1.
-        critical: critical events that may wait beside them, at least 1.
+        reserve: critical events that may wait beside them, at least 1.
         on_expired: told, at dequeue, of each event whose deadline has passed.
     """
 
-    __slots__ = ("_capacity", "_critical_capacity", "_lanes", "_on_expired", "_ordinary")
+    __slots__ = ("_capacity", "_lanes", "_on_expired", "_ordinary", "_reserve")
 
-    def __init__(self, capacity: int, critical: int, on_expired: Callable[[Envelope], None]) -> None:
+    def __init__(self, capacity: int, reserve: int, on_expired: Callable[[Envelope], None]) -> None:
         self._on_expired = on_expired
         self._capacity = capacity
-        self._critical_capacity = critical
+        self._reserve = reserve
         self._lanes: tuple[deque[Envelope], ...] = tuple(deque() for _ in range(LANE_COUNT))
         self._ordinary = 0
 
@@ -52,15 +53,16 @@ class Mailbox:
         return tuple(len(lane) for lane in self._lanes)
 
     def free(self, critical: bool = False) -> int:
-        """How many more events fit: ordinary ones, or critical ones."""
+        """How many more events fit: of any lane, or critical ones into their reserve alone."""
+        beyond = len(self._lanes[Lane.CRITICAL]) - self._reserve
         if critical:
-            return self._critical_capacity - len(self._lanes[Lane.CRITICAL])
-        return self._capacity - self._ordinary
+            return max(0, -beyond)
+        return self._capacity - self._ordinary - max(0, beyond)
 
     def push(self, env: Envelope) -> None:
-        """Queue one event. Raises LocalProtocolError if its side is full."""
+        """Queue one event. Raises LocalProtocolError if there is no room for its lane."""
         lane = env[LANE]
-        if self.free(lane == Lane.CRITICAL) <= 0:
+        if self.free() <= 0 and (lane != Lane.CRITICAL or self.free(critical=True) <= 0):
             raise LocalProtocolError(f"mailbox full at event {envelope_id(env)}; ask free() before delivering")
         self._lanes[lane].append(env)
         if lane != Lane.CRITICAL:

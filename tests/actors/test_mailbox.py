@@ -11,9 +11,9 @@ from laneway.routing.errors import LocalProtocolError
 from laneway.routing.lanes import Lane
 
 
-def _mailbox(capacity=4, critical=2):
+def _mailbox(capacity=4, reserve=2):
     late = []
-    return Mailbox(capacity, critical, late.append), late
+    return Mailbox(capacity, reserve, late.append), late
 
 
 def test_most_urgent_lane_first_and_fifo_inside(rig):
@@ -25,9 +25,9 @@ def test_most_urgent_lane_first_and_fifo_inside(rig):
     assert box.pop(0.0) is None
 
 
-def test_each_side_has_its_own_bound(rig):
-    """A mailbox full of ordinary events still takes critical ones, and the other way round."""
-    box, _ = _mailbox(capacity=1, critical=1)
+def test_critical_has_a_reserve_that_ordinary_events_cannot_take(rig):
+    """A mailbox full of ordinary events still takes critical ones, up to the reserve."""
+    box, _ = _mailbox(capacity=1, reserve=1)
     box.push(rig.event(1))
     assert (box.free(), box.free(critical=True)) == (0, 1)
     with pytest.raises(LocalProtocolError, match="client:2"):
@@ -35,6 +35,15 @@ def test_each_side_has_its_own_bound(rig):
     box.push(rig.event(3, lane=Lane.CRITICAL))
     with pytest.raises(LocalProtocolError):
         box.push(rig.event(4, lane=Lane.CRITICAL))
+
+
+def test_critical_beyond_the_reserve_takes_ordinary_room(rig):
+    """Any mix of lanes up to `free()` fits."""
+    box, _ = _mailbox(capacity=2, reserve=1)
+    for counter in (1, 2, 3):
+        assert box.free() > 0
+        box.push(rig.event(counter, lane=Lane.CRITICAL))
+    assert (box.free(), box.free(critical=True)) == (0, 0)
 
 
 def test_an_event_past_its_deadline_is_not_handed_out(rig):
@@ -70,10 +79,10 @@ steps = st.lists(
 @given(steps)
 def test_every_event_leaves_exactly_once_and_the_counts_agree(rig, script):
     """Popped, expired and removed events together are the pushed ones; bounds hold throughout."""
-    box, late = _mailbox(capacity=5, critical=2)
+    box, late = _mailbox(capacity=5, reserve=2)
     pushed, left = [], []
     for number, (what, which, deadline) in enumerate(script, 1):
-        if what == "push" and box.free(which == Lane.CRITICAL) > 0:
+        if what == "push" and (box.free() > 0 or (which == Lane.CRITICAL and box.free(critical=True) > 0)):
             pushed.append(number)
             box.push(rig.event(number, lane=which, deadline=deadline))
         elif what == "pop":
@@ -83,7 +92,8 @@ def test_every_event_leaves_exactly_once_and_the_counts_agree(rig, script):
         elif what == "remove":
             left += box.remove(lambda env, which=which: env[1] % (which + 1) == 0)
         assert len(box) == sum(box.depths()) == len(pushed) - len(left) - len(late)
-        assert box.depths()[0] <= 2
+        assert len(box) <= 7
         assert sum(box.depths()[1:]) <= 5
+        assert box.free() >= 0
     left += box.clear()
     assert sorted(env[1] for env in left + late) == pushed

@@ -1,0 +1,248 @@
+"""What a handler is given beside its event: who asks, how to answer the session, how to call a tool.
+
+Law of this file: a context speaks for one event and only while that event is open. Once the event is
+answered, whatever a handler still emits is discarded and counted, and no tool is started.
+
+A tool call is told to the session as the AG-UI sequence START, ARGS, END, RESULT, and travels through
+the dispatcher like any other event: scheduled, traced, cancellable. It may last as long as the
+caller's deadline allows, and never starts without one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgpack
+
+from laneway.actors.endings import cancelled
+from laneway.actors.ports import Clock, Out, Outcome, Outlet, Principal, Probe, ToolResult, ToolSpec
+from laneway.actors.tools.request import unpack_answer
+from laneway.routing.classify import KindTable
+from laneway.routing.envelope import DEADLINE, LANE, RUN, SESSION, TENANT, TRACE, Envelope
+from laneway.routing.errors import LocalProtocolError, ToolArguments
+
+__all__ = ["Ask", "ContextMaker", "RunContext", "Surroundings"]
+
+_TOOL_TIMEOUT_S: Final = 120.0
+"""For a call of an event without a nearer deadline: above any sensible tool timeout with its retries."""
+
+Ask = Callable[[Envelope, float], Awaitable[Outcome]]
+"""Dispatch an event and wait for its outcome at most so many seconds; never raises for a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the contexts of one engine share.
+
+    Attributes:
+        outlet: takes emitted events to their session.
+        ids: fresh ids for tool calls, unguessable and unique.
+        principal: whose event it is; without it the subject is empty.
+        tools: the catalogue rows a principal may call.
+        tool_timeout_s: longest wait for a tool call whose event has no nearer deadline.
+    """
+
+    outlet: Outlet
+    clock: Clock
+    kinds: KindTable
+    ids: Callable[[], str]
+    principal: Callable[[Envelope], Principal] | None = None
+    tools: Callable[[Principal], Sequence[ToolSpec]] | None = None
+    tool_timeout_s: float = _TOOL_TIMEOUT_S
+
+
+class ContextMaker:
+    """Makes the contexts of one pool.
+
+    Args:
+        pool: names the producer of what is emitted outside a run.
+        ask: dispatches tool calls.
+        number: next number of this process's own events; shared by all pools, so that ids are unique.
+        probe: counter `context.late_emits`.
+    """
+
+    def __init__(
+        self, pool: str, surroundings: Surroundings, ask: Ask, number: Callable[[], int], probe: Probe | None = None
+    ) -> None:
+        self.surroundings = surroundings
+        self.ask = ask
+        self.late_emits = 0
+        self._pool = pool
+        self._number = number
+        self._probe = probe
+
+    def __call__(self, env: Envelope) -> RunContext:
+        """Return the context of one event."""
+        return RunContext(env, self)
+
+    def principal(self, env: Envelope) -> Principal:
+        """Return whose event it is."""
+        known = self.surroundings.principal
+        return known(env) if known is not None else Principal("", env[TENANT])
+
+    def tools(self, principal: Principal) -> Sequence[ToolSpec]:
+        """Return the rows this principal may call."""
+        catalogue = self.surroundings.tools
+        return catalogue(principal) if catalogue is not None else ()
+
+    def discard(self) -> None:
+        """Count an event that came after the answer."""
+        self.late_emits += 1
+        if self._probe is not None:
+            self._probe.count("context.late_emits", pool=self._pool)
+
+    def outbound(self, cause: Envelope, out: Out, lane: int, deadline: float) -> Envelope:
+        """Return `out` as an event of the run, session and tenant of its cause."""
+        _, _, _, tenant, session, run, _, _, _, trace, _, _, _ = cause
+        producer = f"engine/{run or self._pool}"
+        now = self.surroundings.clock.now()
+        return (
+            producer,
+            self._number(),
+            out.kind,
+            tenant,
+            session,
+            run,
+            out.entity,
+            lane,
+            deadline,
+            trace,
+            "",
+            out.body,
+            now,
+        )
+
+
+class RunContext:
+    """`ports.Context` of one event; its cell holds the other end (`cancel`, `end`)."""
+
+    __slots__ = ("_cancelled", "_env", "_maker", "_over", "_principal")
+
+    def __init__(self, env: Envelope, maker: ContextMaker) -> None:
+        self._env = env
+        self._maker = maker
+        self._principal: Principal | None = None
+        self._cancelled = False
+        self._over = False
+
+    @property
+    def principal(self) -> Principal:
+        """Whose event this is."""
+        if self._principal is None:
+            self._principal = self._maker.principal(self._env)
+        return self._principal
+
+    @property
+    def tenant(self) -> str:
+        """The event's tenant."""
+        return self._env[TENANT]
+
+    @property
+    def session(self) -> str:
+        """The event's session."""
+        return self._env[SESSION]
+
+    @property
+    def run(self) -> str:
+        """The event's run, or empty."""
+        return self._env[RUN]
+
+    @property
+    def deadline(self) -> float:
+        """Absolute monotonic seconds, or infinity."""
+        return self._env[DEADLINE]
+
+    @property
+    def cancelled(self) -> bool:
+        """True once somebody asked for the end of this event."""
+        return self._cancelled
+
+    @property
+    def trace(self) -> str:
+        """W3C traceparent, or empty."""
+        return self._env[TRACE]
+
+    def tools(self) -> Sequence[ToolSpec]:
+        """The catalogue rows this principal may call."""
+        return self._maker.tools(self.principal)
+
+    def cancel(self) -> None:
+        """For the cell: somebody asked for the end of this event."""
+        self._cancelled = True
+
+    def end(self) -> None:
+        """For the cell: the event is answered; discard what is still emitted."""
+        self._over = True
+
+    async def emit(self, out: Out) -> None:
+        """Send one event to the session, waiting for credit.
+
+        Raises LocalProtocolError for a kind that was never declared, and what the session's home raises.
+        """
+        if self._over:
+            self._maker.discard()
+            return
+        kind = self._maker.surroundings.kinds.get(out.kind)
+        if kind is None:
+            raise LocalProtocolError(f"kind {out.kind!r} was emitted but never declared; add it to the kind table")
+        never = float("inf")
+        await self._maker.surroundings.outlet.emit(self._maker.outbound(self._env, out, kind.lane, never))
+
+    async def call_tool(
+        self, name: str, arguments: Mapping[str, Any], call_id: str = "", parent_message_id: str = ""
+    ) -> ToolResult:
+        """Run a tool and return its result, also if it failed; O(1) + the tool.
+
+        Args:
+            arguments: JSON values; anything else is answered INVALID_ARGUMENT.
+            call_id: the model's id of the call, or empty for a fresh one. The same id again in this
+                run is the same call: it is not run twice.
+            parent_message_id: the message that asked for the call, for clients that show it there.
+        """
+        call_id = call_id or self._maker.surroundings.ids()
+        if self._cancelled or self._over:
+            return _failed(call_id, cancelled("the run was cancelled before the tool was called"))
+        try:
+            text = json.dumps(arguments, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            body = msgpack.packb({"name": name, "arguments": json.loads(text), "call_id": call_id})
+            args = text.encode()
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            message = f"the arguments of {name!r} are not JSON: {error}"
+            return _failed(call_id, Outcome("failed", code=ToolArguments.code, message=message))
+        start = {"toolCallId": call_id, "toolCallName": name}
+        if parent_message_id:
+            start["parentMessageId"] = parent_message_id
+        await self.emit(Out("TOOL_CALL_START", msgpack.packb(start), call_id))
+        await self.emit(Out("TOOL_CALL_ARGS", args, call_id))
+        await self.emit(Out("TOOL_CALL_END", msgpack.packb({"toolCallId": call_id}), call_id))
+        result = _result(call_id, await self._dispatch(Out("TOOL_CALL", body, call_id)))
+        told = {"messageId": f"{call_id}-result", "toolCallId": call_id, "content": result.content, "role": "tool"}
+        await self.emit(Out("TOOL_CALL_RESULT", msgpack.packb(told), call_id))
+        return result
+
+    async def _dispatch(self, call: Out) -> Outcome:
+        """Ask the dispatcher; the call is never more urgent than its cause and never outlives it."""
+        around = self._maker.surroundings
+        now = around.clock.now()
+        deadline = min(self._env[DEADLINE], now + around.tool_timeout_s)
+        lane = around.kinds.lane(call.kind, self._env[LANE])
+        return await self._maker.ask(self._maker.outbound(self._env, call, lane, deadline), max(0.0, deadline - now))
+
+
+def _result(call_id: str, outcome: Outcome) -> ToolResult:
+    if outcome.status != "handled":
+        return _failed(call_id, outcome)
+    try:
+        return unpack_answer(call_id, outcome.value)
+    except (ToolArguments, KeyError):
+        # a user's own tools pool may simply answer with text
+        return ToolResult(call_id, outcome.value.decode("utf-8", "replace"))
+
+
+def _failed(call_id: str, outcome: Outcome) -> ToolResult:
+    told = {"code": outcome.code, "message": outcome.message, "retryable": outcome.retryable}
+    content = json.dumps({"error": told}, ensure_ascii=False)
+    return ToolResult(call_id, content, outcome.code, outcome.retryable)

@@ -1,0 +1,175 @@
+"""A pool: cells of one role, and which of them gets an event.
+
+Law of this file: a pool never queues. It says how much room it has and passes what is delivered on,
+at once: to the named cell if the pool is keyed, else to the least loaded one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from laneway.actors.cell import Cell, CellStatistics, Match
+from laneway.actors.ports import Clock, Probe
+from laneway.actors.turn import Answer, MakeContext
+from laneway.routing.envelope import LANE, Envelope
+from laneway.routing.errors import ConfigError
+from laneway.routing.lanes import Lane
+
+__all__ = ["KEYS", "Pool", "PoolSpec", "PoolStatistics"]
+
+KEYS: Final = ("none", "session", "entity", "run")
+"""What keeps events in one cell; "none": any cell, so that events of one session may run side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """What a pool is.
+
+    Attributes:
+        name: unique in the engine.
+        kinds: kinds of events it takes.
+        handler: see `ports.Handler`; with `batch`, a `turn.BatchHandler`.
+        cells: mailboxes, at least 1; more only help a keyed pool or one whose cells live apart.
+        concurrency: handlers at once in each cell (one more for critical events), at least 1.
+        keyed: one of KEYS.
+        batch: the handler takes lists.
+        streams_input: the handler takes the parts of a large text one by one, not put together.
+        run_starting: its events are runs: never repeated once started.
+        accepts: further condition on an event's content, asked at admission; must be pure and cheap.
+        grace_s: seconds between a cancel and giving up on a handler that ignores it.
+    """
+
+    name: str
+    kinds: Sequence[str]
+    handler: Callable[..., Any]
+    cells: int = 1
+    concurrency: int = 8
+    keyed: str = "none"
+    batch: bool = False
+    streams_input: bool = False
+    run_starting: bool = False
+    accepts: Callable[[Envelope], bool] | None = field(default=None)
+    grace_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a pool that cannot work."""
+        if not self.name:
+            raise ConfigError("a pool needs a name")
+        if not self.kinds:
+            raise ConfigError(f"pool {self.name!r} takes no kind; name at least one")
+        if self.cells < 1 or self.concurrency < 1:
+            raise ConfigError(f"pool {self.name!r} needs at least one cell and a concurrency of at least 1")
+        if self.keyed not in KEYS:
+            raise ConfigError(f"pool {self.name!r} is keyed by {self.keyed!r}; choose one of {', '.join(KEYS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatistics:
+    """One pool at one moment."""
+
+    name: str
+    waiting: int
+    """Events in mailboxes."""
+    running: int
+    """Events in handlers."""
+    abandoned: int
+    """Handlers that ignored their cancel and still run."""
+    late_emits: int
+    """Events emitted after the answer, discarded."""
+    cells: tuple[CellStatistics, ...]
+
+
+class Pool:
+    """The cells of one spec.
+
+    Args:
+        make_context: as for a cell.
+        on_done: told how each delivered event ended, exactly once.
+        on_change: called when cells come and go (quarantine) or a lost slot is back.
+        late_emits: reads the pool's counter of discarded events.
+    """
+
+    def __init__(
+        self,
+        spec: PoolSpec,
+        *,
+        clock: Clock,
+        make_context: MakeContext,
+        on_done: Answer,
+        on_change: Callable[[], None] | None = None,
+        late_emits: Callable[[], int] = lambda: 0,
+        probe: Probe | None = None,
+    ) -> None:
+        self.spec = spec
+        self._late_emits = late_emits
+        self._cells = {
+            name: Cell(
+                name,
+                spec.handler,
+                concurrency=spec.concurrency,
+                clock=clock,
+                make_context=make_context,
+                on_done=on_done,
+                grace_s=spec.grace_s,
+                batch=spec.batch,
+                on_change=on_change,
+                probe=probe,
+            )
+            for name in (f"{spec.name}/{index}" for index in range(spec.cells))
+        }
+        self._only = next(iter(self._cells.values())) if spec.cells == 1 else None
+
+    @property
+    def cells(self) -> list[str]:
+        """Names of the cells that take events now."""
+        return [name for name, cell in self._cells.items() if cell.open]
+
+    @property
+    def load(self) -> int:
+        """Events waiting and running in the pool."""
+        return sum(cell.load for cell in self._cells.values())
+
+    def room(self, cell: str | None = None, critical: bool = False) -> int:
+        """How many events may be delivered now, to one cell or to the pool. O(cells)."""
+        if cell is not None:
+            return self._cells[cell].free(critical)
+        return sum(one.free(critical) for one in self._cells.values())
+
+    def deliver(self, env: Envelope, cell: str | None = None) -> None:
+        """Pass one event on. O(cells) without a cell name.
+
+        Raises LocalProtocolError if the mailbox is full, see `room`. An event whose cell has closed or
+        been quarantined since the room was asked for is answered by that cell.
+        """
+        (self._cells[cell] if cell is not None else self._only or self._least_loaded(env)).deliver(env)
+
+    def _least_loaded(self, env: Envelope) -> Cell:
+        critical = env[LANE] == Lane.CRITICAL
+        cells = list(self._cells.values())
+        free = [cell for cell in cells if cell.free() > 0 or (critical and cell.free(critical=True) > 0)]
+        return min(free or cells, key=lambda cell: cell.load)
+
+    def cancel(self, match: Match, reason: str = "") -> int:
+        """End queued and running events that match; returns how many."""
+        return sum(cell.cancel(match, reason) for cell in self._cells.values())
+
+    async def drain(self, deadline: float) -> None:
+        """Close every cell: what runs gets until `deadline` (monotonic), all is answered."""
+        async with asyncio.TaskGroup() as group:
+            for cell in self._cells.values():
+                group.create_task(cell.close(deadline), name=f"close {cell.name}")
+
+    def statistics(self) -> PoolStatistics:
+        """Return the pool's gauges and counters."""
+        cells = tuple(cell.statistics() for cell in self._cells.values())
+        return PoolStatistics(
+            name=self.spec.name,
+            waiting=sum(sum(cell.waiting) for cell in cells),
+            running=sum(cell.running for cell in cells),
+            abandoned=sum(cell.abandoned for cell in cells),
+            late_emits=self._late_emits(),
+            cells=cells,
+        )
