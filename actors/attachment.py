@@ -1,0 +1,148 @@
+"""One client of a session, as an edge holds it: frames in, frames out, whatever the wire.
+
+Law of this file: a short loop around the sans-IO `Link`. It waits for commits, grants and
+deadlines, reads the log where the link has fallen behind the ring, and holds no data itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from laneway.actors.ports import Clock, Principal
+from laneway.routing.envelope import Envelope
+from laneway.routing.errors import LanewayError, SlowConsumer
+from laneway.routing.link import Link, LinkFrame
+
+__all__ = ["Attachment", "LinkOwner"]
+
+
+class LinkOwner(Protocol):
+    """What an attachment needs of its session's home."""
+
+    def ingest(self, speaker: Attachment, envelopes: Sequence[Envelope]) -> None:
+        """Take client events in; answers go out through `attachment.tell`."""
+        ...
+
+    def acknowledged(self, attachment: Attachment) -> None:
+        """The link's acks or grants moved."""
+        ...
+
+    def detached(self, attachment: Attachment) -> None:
+        """The link is over."""
+        ...
+
+    async def read_log(self, stream: int, first: int) -> list[tuple[int, int, Envelope]]:
+        """(seq, position, envelope) from `first` on, out of the store."""
+        ...
+
+
+class Attachment:
+    """A live link and the waiting around it.
+
+    Args:
+        owner: the session's home.
+        link: its protocol state.
+        client: the client's own id; a newer attachment of the same id supersedes this one.
+        principal: who it is.
+        opening: frames to send before anything else (welcome, snapshot).
+    """
+
+    def __init__(
+        self,
+        owner: LinkOwner,
+        link: Link,
+        *,
+        client: str,
+        principal: Principal,
+        clock: Clock,
+        opening: Sequence[LinkFrame],
+    ) -> None:
+        self.link = link
+        self.client = client
+        self.principal = principal
+        self._owner = owner
+        self._clock = clock
+        self._opening = list(opening)
+        self._awake = asyncio.Event()
+        self._detached = False
+
+    @property
+    def live(self) -> bool:
+        """True until the link is closed."""
+        return not self._detached and self.link.closed is None
+
+    def wake(self) -> None:
+        """Something to send may have arrived."""
+        self._awake.set()
+
+    def tell(self, **fields: object) -> None:
+        """Put header content (ok, refused, notice) into the next frame."""
+        self.link.tell(**fields)
+        self._awake.set()
+
+    async def receive(self, header: Mapping[str, object], envelopes: Sequence[Envelope]) -> None:
+        """Take one frame from the client. Raises PeerProtocolError if it breaks the contract."""
+        self.link.receive(header, self._clock.now())
+        if "ack" in header or "grant" in header:
+            self._owner.acknowledged(self)
+        if envelopes:
+            self._owner.ingest(self, envelopes)
+        self._awake.set()
+
+    async def frames(self) -> list[LinkFrame]:
+        """Wait for and return the frames due now, in order.
+
+        Raises the LanewayError that closed the link, once everything due before it was returned.
+        Single consumer.
+        """
+        if self._opening:
+            opening, self._opening = self._opening, []
+            return opening
+        while True:
+            self._awake.clear()
+            due = self.link.poll(self._clock.now())
+            if due:
+                return due
+            if self.link.closed is not None:
+                await self.close()
+                raise self.link.closed
+            if not await self._fill():
+                await self._wait()
+
+    async def close(self, error: LanewayError | None = None) -> None:
+        """Leave the session; idempotent. A disconnect is not a cancel: runs go on."""
+        if error is not None:
+            self.link.close(error)
+        if not self._detached:
+            self._detached = True
+            self._owner.detached(self)
+        self._awake.set()
+
+    def end(self, error: LanewayError) -> None:
+        """Close from the session's side: `frames` gives what is due, then raises `error`."""
+        self.link.close(error)
+        self._awake.set()
+
+    async def _fill(self) -> bool:
+        missing = self.link.missing()
+        if missing is None:
+            return False
+        entries = await self._owner.read_log(*missing)
+        if not entries or entries[0][0] > missing[1]:
+            self.link.close(
+                SlowConsumer("this link fell behind what the log still holds; resume to get a snapshot and go on")
+            )
+        else:
+            self.link.fill(missing[0], entries)
+        return True
+
+    async def _wait(self) -> None:
+        deadline = self.link.deadline()
+        pause_s = None if deadline is None else max(0.0, deadline - self._clock.now())
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._awake.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,307 @@
+"""Where the sessions of one process live: found by (tenant, name), opened once, put to sleep.
+
+Law of this file: at most one home per session in this process (and, by the store's generation,
+in the world); opening is single-flight; whatever an actor emits finds its home through here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from laneway.actors.attachment import Attachment
+from laneway.actors.ingress import DispatchPort
+from laneway.actors.ports import Clock, DeadLetter, Principal, Store
+from laneway.actors.session import Packer, SessionHome, SessionPolicy, session_key
+from laneway.actors.topics import Topics
+from laneway.routing.classify import KindTable
+from laneway.routing.envelope import KIND, SESSION, TENANT, Envelope, envelope
+from laneway.routing.errors import Draining, LanewayError, Overloaded
+from laneway.routing.handshake import Hello
+
+__all__ = ["DirectoryStatistics", "SessionDirectory"]
+
+_MAX_SESSIONS: Final = 20_000
+_OPEN_DEADLINE_S: Final = 10.0
+_PUBLISH_DEADLINE_S: Final = 5.0
+_POISON_STARTS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryStatistics:
+    """Gauges of all sessions in this process."""
+
+    sessions: int
+    """Homes awake."""
+    links: int
+    """Attached links."""
+    pending: int
+    """Accepted durable events that are not over."""
+    paused: int
+    """Producers waiting for credit."""
+    issued: int
+    """Events numbered by the homes that are awake."""
+    commit_backlog_bytes: int
+    """Bytes numbered or accepted and not yet in the store."""
+
+
+class SessionDirectory:
+    """Implements the Outlet and Journal ports over session homes.
+
+    Args:
+        store: open store.
+        link_ids: fresh ids for links.
+        wall: UNIX seconds, for dead letters.
+        observe: called with ("in" | "out", event) for each event of any session.
+        max_sessions: homes awake at once; beyond it new sessions are refused (Overloaded).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        kinds: KindTable,
+        packer: Packer,
+        policy: SessionPolicy,
+        link_ids: Callable[[], str],
+        wall: Callable[[], float],
+        max_sessions: int = _MAX_SESSIONS,
+        observe: Callable[[str, Envelope], None] = lambda direction, env: None,
+    ) -> None:
+        self.topics = Topics()
+        self._store = store
+        self._clock = clock
+        self._kinds = kinds
+        self._packer = packer
+        self._policy = policy
+        self._link_ids = link_ids
+        self._wall = wall
+        self._max_sessions = max_sessions
+        self._observe = observe
+        self._dispatcher: DispatchPort | None = None
+        self._homes: dict[tuple[str, str], SessionHome] = {}
+        self._opening: dict[tuple[str, str], asyncio.Task[SessionHome]] = {}
+        self._publications = 0
+        self._draining = False
+
+    def bind(self, dispatcher: DispatchPort) -> None:
+        """Name the dispatcher (it needs this directory too, so it comes second)."""
+        self._dispatcher = dispatcher
+
+    # -- sessions -----------------------------------------------------------------------------
+
+    async def open(self, tenant: str, session: str) -> SessionHome:
+        """Return the home, claiming and rebuilding it if it sleeps. Raises StoreError, Overloaded."""
+        home = self._homes.get((tenant, session))
+        if home is not None:
+            return home
+        task = self._opening.get((tenant, session))
+        if task is None:
+            if len(self._homes) + len(self._opening) >= self._max_sessions:
+                raise Overloaded(f"{self._max_sessions} sessions are awake already", retry_after_ms=5000)
+            task = asyncio.get_running_loop().create_task(self._open(tenant, session), name=f"open {tenant}/{session}")
+            self._opening[tenant, session] = task
+            task.add_done_callback(lambda _: self._opening.pop((tenant, session), None))
+        async with asyncio.timeout(_OPEN_DEADLINE_S):
+            return await asyncio.shield(task)
+
+    async def _open(self, tenant: str, session: str) -> SessionHome:
+        assert self._dispatcher is not None, "bind() comes before the first session"
+        claim = await self._store.claim(session_key(tenant, session))
+        home = SessionHome(
+            tenant,
+            session,
+            claim,
+            store=self._store,
+            dispatcher=self._dispatcher,
+            clock=self._clock,
+            kinds=self._kinds,
+            packer=self._packer,
+            policy=self._policy,
+            link_ids=self._link_ids,
+            on_gone=self._forget,
+            observe=self._observe,
+        )
+        self._homes[tenant, session] = home
+        try:
+            await self._bury(home, await home.restore(claim))
+        except BaseException:
+            self._forget(home)
+            raise
+        return home
+
+    async def attach(self, hello: Hello, principal: Principal) -> Attachment:
+        """Attach a client to its session, in the principal's tenant."""
+        if self._draining:
+            raise Draining("this engine is shutting down; connect to another one", retry_after_ms=1000)
+        home = await self.open(principal.tenant, hello.session)
+        attachment = home.attach(hello, principal)
+        for topic in ("tenant", f"user:{principal.subject}", *hello.topics):
+            self.topics.join(principal.tenant, hello.session, topic)
+        return attachment
+
+    def find(self, tenant: str, session: str) -> SessionHome | None:
+        """Return the home if it is awake."""
+        return self._homes.get((tenant, session))
+
+    def homes(self) -> list[SessionHome]:
+        """Return the homes that are awake."""
+        return list(self._homes.values())
+
+    # -- ports --------------------------------------------------------------------------------
+
+    async def emit(self, env: Envelope) -> None:
+        """Outlet: hand an event to its session's home; waits for credit."""
+        home = self._homes.get((env[TENANT], env[SESSION]))
+        if home is None:
+            home = await self.open(env[TENANT], env[SESSION])
+        await home.emit(env)
+
+    async def starting(self, envs: Sequence[Envelope]) -> None:
+        """Journal: record deliveries about to be made, one group commit per session."""
+        by_home: dict[SessionHome, list[Envelope]] = defaultdict(list)
+        for env in envs:
+            home = self._homes.get((env[TENANT], env[SESSION]))
+            if home is not None:
+                by_home[home].append(env)
+        if len(by_home) == 1:
+            ((home, batch),) = by_home.items()
+            await home.ingress.starting(batch)
+        elif by_home:
+            await asyncio.gather(*(home.ingress.starting(batch) for home, batch in by_home.items()))
+
+    def principal_of(self, env: Envelope) -> Principal:
+        """Return who is behind an event."""
+        home = self._homes.get((env[TENANT], env[SESSION]))
+        return Principal("", env[TENANT]) if home is None else home.ingress.principal_of(env)
+
+    def messages(self, tenant: str, session: str) -> list[dict[str, Any]]:
+        """Return a session's AG-UI messages, oldest first (empty if it sleeps)."""
+        home = self._homes.get((tenant, session))
+        return [] if home is None else home.messages()
+
+    async def publish(self, tenant: str, topic: str, body: bytes) -> int:
+        """Send a PUBLISH event to every session that listens; returns how many took it.
+
+        A session that stays paused for 5 s does not get it. Raises PeerProtocolError(BAD_TOPIC).
+        """
+        lane = self._kinds.lane("PUBLISH")
+        taken = await asyncio.gather(
+            *(self._publish_one(tenant, name, topic, lane, body) for name in self.topics.listeners(tenant, topic))
+        )
+        return sum(taken)
+
+    async def _publish_one(self, tenant: str, session: str, topic: str, lane: int, body: bytes) -> bool:
+        self._publications += 1
+        env = envelope(
+            "PUBLISH",
+            producer="engine/publish",
+            counter=self._publications,
+            tenant=tenant,
+            session=session,
+            lane=lane,
+            entity=topic,
+            body=body,
+            accepted=self._clock.now(),
+        )
+        try:
+            async with asyncio.timeout(_PUBLISH_DEADLINE_S):
+                await self.emit(env)
+        except (TimeoutError, LanewayError):
+            return False
+        return True
+
+    # -- life ---------------------------------------------------------------------------------
+
+    async def recover(self, progress: Callable[[int, int], None] | None = None) -> int:
+        """Take up what a former process left in every session of the store.
+
+        Args:
+            progress: called with (done, total).
+
+        Returns:
+            how many sessions had unfinished work. O(sessions in the store).
+        """
+        keys = [key for key in await self._store.keys("") if "/session/" in key]
+        busy = 0
+        for done, key in enumerate(keys, 1):
+            tenant, _, session = key.partition("/session/")
+            home = await self.open(tenant, session)
+            if home.ingress.pending:
+                busy += 1
+            else:
+                await self._sleep(home)
+            if progress is not None:
+                progress(done, len(keys))
+        return busy
+
+    async def sweep(self) -> None:
+        """Trim logs and put idle homes to sleep; the engine calls it every few seconds."""
+        for home in self.homes():
+            if home.idle:
+                await self._sleep(home)
+            else:
+                with contextlib.suppress(LanewayError):  # the committer reports a sick store
+                    await home.maintain()
+
+    async def flush(self) -> None:
+        """Return when everything emitted so far is in the store."""
+        await asyncio.gather(*(home.flush() for home in self.homes()))
+
+    def drain(self, retry_after_ms: int) -> None:
+        """Refuse new links and tell the present ones to go elsewhere."""
+        self._draining = True
+        for home in self.homes():
+            home.links.tell(
+                notice={
+                    "code": "DRAINING",
+                    "message": "this engine is shutting down; runs have until its deadline",
+                    "retryable": True,
+                    "retry_after_ms": retry_after_ms,
+                }
+            )
+
+    async def close(self) -> None:
+        """Write everything, end all links, forget all homes; idempotent."""
+        self._draining = True
+        for task in list(self._opening.values()):
+            await asyncio.wait([task])
+        error = Draining("this engine has shut down; connect again", retry_after_ms=1000)
+        await asyncio.gather(*(self._close(home, error) for home in self.homes()))
+
+    def statistics(self) -> DirectoryStatistics:
+        """Return the gauges of this moment. O(sessions awake)."""
+        rows = [home.statistics() for home in self.homes()]
+        return DirectoryStatistics(
+            sessions=len(rows),
+            links=sum(row.links for row in rows),
+            pending=sum(row.pending for row in rows),
+            paused=sum(row.paused for row in rows),
+            issued=sum(row.issued_urgent + row.issued_data for row in rows),
+            commit_backlog_bytes=sum(row.commit_backlog_bytes for row in rows),
+        )
+
+    async def _sleep(self, home: SessionHome) -> None:
+        await self._close(home, Draining("this session went to sleep; connect again", retry_after_ms=0))
+
+    async def _close(self, home: SessionHome, error: LanewayError) -> None:
+        await home.close(error)
+        self._forget(home)
+
+    def _forget(self, home: SessionHome) -> None:
+        if self._homes.get((home.tenant, home.name)) is home:
+            del self._homes[home.tenant, home.name]
+        self.topics.leave(home.tenant, home.name)
+
+    async def _bury(self, home: SessionHome, envs: Sequence[Envelope]) -> None:
+        for env in envs:
+            message = f"{env[KIND]} was given to a handler {_POISON_STARTS} times and each time the process died"
+            packed = self._packer.pack(env, self._clock.now())
+            await self._store.bury(
+                DeadLetter(0, home.tenant, home.name, "POISON", message, _POISON_STARTS, packed, self._wall())
+            )

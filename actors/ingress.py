@@ -1,0 +1,288 @@
+"""The inbound half of a session: dedupe, admit, journal, answer, dispatch, and what came of it.
+
+Law of this file: an event is answered OK only after the step that the answer promises, and each
+accepted event is over exactly once. Order: dedupe -> admit -> journal -> OK -> dispatch; a
+critical event is acted on first, also when the store is away (then it is answered `volatile`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from laneway.actors.committer import Committer
+from laneway.actors.intake import Intake, Pending
+from laneway.actors.ports import Clock, Outcome, Principal
+from laneway.routing.classify import OUT, KindTable
+from laneway.routing.dispatch import Admitted, Refused
+from laneway.routing.envelope import COUNTER, ENTITY, KIND, LANE, PRODUCER, RUN, Envelope, envelope_id
+from laneway.routing.errors import AccessError, LanewayError, PeerProtocolError, StoreUnavailable
+from laneway.routing.lanes import Lane
+
+__all__ = ["RUN_STARTING", "DispatchPort", "Ingress", "Speaker"]
+
+RUN_STARTING: Final = frozenset({"USER_MESSAGE", "RUN_INPUT"})
+"""Kinds whose handling is a run: never repeated by the engine once started."""
+
+_MAX_STARTS: Final = 3
+"""Handler starts (each but the last ended in a crash) before an event is dead-lettered."""
+_STORE_RETRY_MS: Final = 1000
+
+
+class Speaker(Protocol):
+    """Who sends events in, and where the answers go: a link's speaker, or code in this process."""
+
+    @property
+    def client(self) -> str:
+        """Its id: the producer of its events."""
+        ...
+
+    @property
+    def principal(self) -> Principal:
+        """Who it is."""
+        ...
+
+    def tell(self, **fields: object) -> None:
+        """Take header content: ok, refused, notice."""
+        ...
+
+
+class DispatchPort(Protocol):
+    """What a session needs of its dispatcher."""
+
+    def admit(self, env: Envelope) -> Admitted | Refused:
+        """Classify, check and reserve."""
+        ...
+
+    def enqueue(self, env: Envelope, on_done: Callable[[Envelope, Outcome], None] | None = None) -> None:
+        """Queue an admitted event; `on_done` is called exactly once."""
+        ...
+
+    def cancel(self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "") -> int:
+        """Cancel queued and running work; returns how many events it touched."""
+        ...
+
+
+class Ingress:
+    """Takes client events of one session in.
+
+    Args:
+        intake: journal bookkeeping, restored by the owner before the first event.
+        durable: whether the store survives kill -9: what an OK may promise.
+        fail_run: tells the session that a run ended without having told so itself.
+        remember: called with each accepted event, for the transcript.
+        answer_to: producer -> its live link, or None.
+        observe: called with ("in", event) for each accepted event.
+    """
+
+    def __init__(
+        self,
+        tenant: str,
+        session: str,
+        *,
+        intake: Intake,
+        committer: Committer,
+        dispatcher: DispatchPort,
+        kinds: KindTable,
+        clock: Clock,
+        durable: bool,
+        fail_run: Callable[[str, Outcome], None],
+        remember: Callable[[Envelope], None],
+        answer_to: Callable[[str], Speaker | None],
+        observe: Callable[[str, Envelope], None],
+    ) -> None:
+        self.trim_below = 0
+        self._tenant = tenant
+        self._session = session
+        self._intake = intake
+        self._committer = committer
+        self._dispatcher = dispatcher
+        self._kinds = kinds
+        self._clock = clock
+        self._durable = durable
+        self._fail_run = fail_run
+        self._remember = remember
+        self._answer_to = answer_to
+        self._observe = observe
+        self._runs: dict[str, Principal] = {}
+
+    @property
+    def pending(self) -> int:
+        """Accepted durable events that are not over."""
+        return len(self._intake.pending)
+
+    def principal_of(self, env: Envelope) -> Principal:
+        """Return who is behind an event of this session."""
+        known = self._runs.get(env[RUN]) or self._intake.principal(env[PRODUCER])
+        return known or Principal("", self._tenant)
+
+    def take(self, speaker: Speaker, envelopes: Sequence[Envelope]) -> None:
+        """Take client events in, in order; each gets an OK or a refusal in a later frame.
+
+        The producer is the client id, the tenant the principal's, whatever the envelope said.
+        """
+        introduction = self._intake.introduce(speaker.client, speaker.principal)
+        if introduction is not None:
+            self._committer.add([introduction])
+        now = self._clock.now()
+        for raw in envelopes:
+            env = self._stamp(raw, speaker.client, now)
+            try:
+                self._accept(speaker, env)
+            except LanewayError as error:
+                speaker.tell(refused=[[env[COUNTER], error.code, error.reason, error.message, error.retry_after_ms]])
+
+    def _stamp(self, raw: Envelope, client: str, now: float) -> Envelope:
+        run = raw[RUN]
+        if not run and raw[KIND] in RUN_STARTING:
+            run = f"{client}-{raw[COUNTER]}"
+        _, counter, kind, _, _, _, entity, lane, deadline, trace, after, body, _ = raw
+        return (
+            client,
+            counter,
+            kind,
+            self._tenant,
+            self._session,
+            run,
+            entity,
+            lane,
+            deadline,
+            trace,
+            after,
+            body,
+            now,
+        )
+
+    def _accept(self, speaker: Speaker, env: Envelope) -> None:
+        kind = self._kinds.require(env[KIND])
+        if kind.direction == OUT:
+            raise AccessError(f"{kind.name} is sent by the engine only")
+        if self._repeated(speaker, env):
+            return
+        self._observe("in", env)
+        if kind.control:
+            self._control(speaker, env)
+            return
+        if not self._committer.healthy and kind.lane is not Lane.CRITICAL:
+            raise StoreUnavailable("the log cannot be written now; nothing was kept", retry_after_ms=_STORE_RETRY_MS)
+        admission = self._dispatcher.admit(env)
+        if isinstance(admission, Refused):
+            raise admission.error
+        env = admission.env
+        if kind.durable:
+            self._journal(speaker, env)
+            return
+        self._intake.mark(env)
+        self._dispatcher.enqueue(env, self._tell_failure)
+        speaker.tell(ok=[[env[COUNTER], "volatile"]])
+
+    def _repeated(self, speaker: Speaker, env: Envelope) -> bool:
+        seen = self._intake.seen(env)
+        if seen == "unknown":
+            raise PeerProtocolError(
+                f"event {envelope_id(env)} is older than the dedupe window; it may have been handled",
+                reason="DUPLICATE_UNKNOWN",
+            )
+        if seen == "duplicate":
+            # behind whatever is being written: the first one's fate is known by then
+            self._committer.add([], lambda: speaker.tell(ok=[[env[COUNTER], "duplicate"]]))
+        return seen == "duplicate"
+
+    def _journal(self, speaker: Speaker, env: Envelope) -> None:
+        entry = self._intake.accepted(env)
+        if env[KIND] in RUN_STARTING:
+            self._runs[env[RUN]] = speaker.principal
+        self._remember(env)
+        grade = "durable" if self._durable else "volatile"
+        at_once = env[LANE] == Lane.CRITICAL
+        if at_once:
+            self._dispatcher.enqueue(env, self._done)
+        if at_once and not self._committer.healthy:
+            self._committer.add([entry])
+            speaker.tell(ok=[[env[COUNTER], "volatile"]])
+            return
+
+        def written() -> None:
+            if not at_once:
+                self._dispatcher.enqueue(env, self._done)
+            speaker.tell(ok=[[env[COUNTER], grade]])
+
+        self._committer.add([entry], written)
+
+    def _control(self, speaker: Speaker, env: Envelope) -> None:
+        """Act on INTERRUPT and CANCEL at once; the record follows, the OK does not wait for it."""
+        entry = self._intake.accepted(env)
+        if env[KIND] == "INTERRUPT":
+            self._dispatcher.cancel(self._tenant, self._session, run=env[RUN], reason="interrupted by the client")
+        else:
+            self._dispatcher.cancel(self._tenant, self._session, event_id=env[ENTITY], reason="cancelled by the client")
+        ended = self._intake.ended(env)
+        records = [entry] if ended is None else [entry, ended]
+        if self._durable and self._committer.healthy:
+            self._committer.add(records, lambda: speaker.tell(ok=[[env[COUNTER], "durable"]]))
+        else:
+            self._committer.add(records)
+            speaker.tell(ok=[[env[COUNTER], "volatile"]])
+
+    async def starting(self, envs: Sequence[Envelope]) -> None:
+        """Record deliveries about to be made; returns once a durable store has them."""
+        records = self._intake.started(envs) if self._durable else []
+        if records:
+            self._committer.add(records)
+            await self._committer.flush()
+
+    def recover(self, pending: Sequence[Pending]) -> list[Envelope]:
+        """Deal with what a former home left: dispatch it again, or end it with an error.
+
+        Returns those that were started too often or are no longer admitted, for burial.
+        """
+        dead = []
+        for item in pending:
+            if item.starts and item.env[KIND] in RUN_STARTING:
+                self._done(item.env, _HOST_LOST)
+                continue
+            admission = self._dispatcher.admit(item.env) if item.starts < _MAX_STARTS else None
+            if isinstance(admission, Admitted):
+                self._dispatcher.enqueue(admission.env, self._done)
+            else:
+                dead.append(item.env)
+                self._done(item.env, _POISON)
+        return dead
+
+    def _done(self, env: Envelope, outcome: Outcome) -> None:
+        """An event is over: tell who must know, record it, checkpoint the journal now and then."""
+        if outcome.status in ("expired", "dead") and env[KIND] in RUN_STARTING:
+            self._fail_run(env[RUN], outcome)
+        else:
+            self._tell_failure(env, outcome)
+        self._runs.pop(env[RUN], None)
+        entry = self._intake.ended(env)
+        if entry is not None:
+            self._committer.add([entry])
+        checkpoint = self._intake.checkpoint()
+        if checkpoint is not None:
+            self._committer.add([checkpoint], lambda: self._checkpointed(checkpoint.seq))
+
+    def _checkpointed(self, seq: int) -> None:
+        self.trim_below = seq
+
+    def _tell_failure(self, env: Envelope, outcome: Outcome) -> None:
+        """Tell the producer what its event came to, if it ended badly outside a run."""
+        if outcome.status not in ("failed", "expired", "dead") or env[KIND] in RUN_STARTING:
+            return
+        speaker = self._answer_to(env[PRODUCER])
+        if speaker is not None:
+            speaker.tell(
+                notice={
+                    "code": outcome.code,
+                    "message": outcome.message,
+                    "retryable": outcome.retryable,
+                    "counter": env[COUNTER],
+                }
+            )
+
+
+_HOST_LOST: Final = Outcome(
+    "dead", b"", "HOST_LOST", "the engine stopped while this run was going on; retry it as a new run", True
+)
+_POISON: Final = Outcome("dead", b"", "DEAD_LETTERED", "given up; see the dead letters", False)

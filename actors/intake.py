@@ -1,0 +1,171 @@
+"""The inbound journal of a session: which events were accepted, started and ended.
+
+Law of this file: pure bookkeeping over one log stream. A record is written before the step it
+tells of is believed (accepted before the OK, started before the handler), so a restart can say
+of each event: never started, started n times, or over. Checkpoints keep the stream short.
+
+Records (first byte, rest): ``A`` packed envelope; ``S`` id; ``D`` id; ``C`` msgpack
+``{"windows": [[producer, high, bits]...], "pending": [[starts, packed]...], "who": [...]}``;
+``P`` msgpack ``[producer, subject, [scope...]]``: who speaks as that producer from here on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import msgpack
+
+from laneway.actors.ports import Entry, Principal
+from laneway.routing.dedupe import ProducerWindow
+from laneway.routing.envelope import COUNTER, PRODUCER, Envelope, envelope_id
+
+__all__ = ["INBOUND", "Intake", "Pending"]
+
+INBOUND: Final = 2
+"""Store stream of the inbound journal (0 and 1 are the outbound streams)."""
+
+_CHECKPOINT_RECORDS: Final = 2048
+_MAX_PRODUCERS: Final = 256
+
+
+@dataclass(slots=True)
+class Pending:
+    """An accepted event that is not over: its envelope and how often a handler was started."""
+
+    env: Envelope
+    starts: int = 0
+
+
+class Intake:
+    """Dedupe windows and pending events of one session, and the records that rebuild them.
+
+    Args:
+        tenant: whose session it is.
+        pack: envelope -> bytes for the journal.
+        unpack: the reverse.
+    """
+
+    def __init__(self, tenant: str, pack: Callable[[Envelope], bytes], unpack: Callable[[bytes], Envelope]) -> None:
+        self._tenant = tenant
+        self._pack = pack
+        self._unpack = unpack
+        self._who: dict[str, Principal] = {}
+        self._windows: dict[str, ProducerWindow] = {}
+        self.pending: dict[str, Pending] = {}
+        self._seq = 0
+        self._position = 0
+        self._since_checkpoint = 0
+
+    @property
+    def head(self) -> int:
+        """Seq of the last journal record."""
+        return self._seq
+
+    def seen(self, env: Envelope) -> str:
+        """Return "new", "duplicate" or "unknown" (older than the window) without marking it."""
+        window = self._windows.get(env[PRODUCER])
+        return "new" if window is None else window.peek(env[COUNTER])
+
+    def principal(self, producer: str) -> Principal | None:
+        """Return who speaks as that producer, or None if nobody has."""
+        return self._who.get(producer)
+
+    def introduce(self, producer: str, principal: Principal) -> Entry | None:
+        """Remember who speaks as a producer; returns the record to write if that is news."""
+        known = self._who.get(producer)
+        if known is not None and (known.subject, known.scopes) == (principal.subject, principal.scopes):
+            return None
+        self._who[producer] = principal
+        return self._record(b"P" + msgpack.packb(_row(producer, principal)))
+
+    def mark(self, env: Envelope) -> None:
+        """Remember the event as accepted, so that a repeat is a duplicate."""
+        window = self._windows.get(env[PRODUCER])
+        if window is None:
+            if len(self._windows) >= _MAX_PRODUCERS:
+                oldest = next(iter(self._windows))
+                del self._windows[oldest]
+                self._who.pop(oldest, None)
+            window = self._windows[env[PRODUCER]] = ProducerWindow()
+        window.offer(env[COUNTER])
+
+    def accepted(self, env: Envelope) -> Entry:
+        """Mark and return the record of an accepted durable event."""
+        self.mark(env)
+        self.pending[envelope_id(env)] = Pending(env)
+        return self._record(b"A" + self._pack(env))
+
+    def started(self, envs: Iterable[Envelope]) -> list[Entry]:
+        """Return the records of deliveries about to be made (events not journalled give none)."""
+        records = []
+        for env in envs:
+            pending = self.pending.get(envelope_id(env))
+            if pending is not None:
+                pending.starts += 1
+                records.append(self._record(b"S" + envelope_id(env).encode()))
+        return records
+
+    def ended(self, env: Envelope) -> Entry | None:
+        """Return the record of an event that is over, or None if it was not journalled."""
+        key = envelope_id(env)
+        if self.pending.pop(key, None) is None:
+            return None
+        return self._record(b"D" + key.encode())
+
+    def checkpoint(self) -> Entry | None:
+        """Return a record that stands for all before it, if enough were written since the last."""
+        if self._since_checkpoint < _CHECKPOINT_RECORDS:
+            return None
+        windows = [[name, *window.state()] for name, window in self._windows.items()]
+        pending = [[item.starts, self._pack(item.env)] for item in self.pending.values()]
+        who = [_row(producer, principal) for producer, principal in self._who.items()]
+        self._since_checkpoint = -1
+        return self._record(b"C" + msgpack.packb({"windows": windows, "pending": pending, "who": who}))
+
+    def restore(self, entries: Iterable[Entry]) -> None:
+        """Rebuild from journal records in order; unknown record types are skipped."""
+        for entry in entries:
+            self._seq, self._position = entry.seq, entry.position
+            self._since_checkpoint += 1
+            kind, rest = entry.blob[:1], entry.blob[1:]
+            if kind == b"A":
+                env = self._unpack(rest)
+                self.mark(env)
+                self.pending[envelope_id(env)] = Pending(env)
+            elif kind == b"S":
+                if (item := self.pending.get(rest.decode())) is not None:
+                    item.starts += 1
+            elif kind == b"D":
+                self.pending.pop(rest.decode(), None)
+            elif kind == b"P":
+                self._learn(msgpack.unpackb(rest))
+            elif kind == b"C":
+                self._restore_checkpoint(rest)
+
+    def _restore_checkpoint(self, blob: bytes) -> None:
+        state = msgpack.unpackb(blob)
+        self._windows = {name: ProducerWindow.from_state(high, bits) for name, high, bits in state["windows"]}
+        self.pending = {}
+        for starts, packed in state["pending"]:
+            env = self._unpack(packed)
+            self.pending[envelope_id(env)] = Pending(env, starts)
+        for row in state["who"]:
+            self._learn(row)
+        self._since_checkpoint = 0
+
+    def _learn(self, row: list[object]) -> None:
+        producer, subject, scopes = row
+        assert isinstance(scopes, list)
+        self._who[str(producer)] = Principal(str(subject), self._tenant, frozenset(scopes))
+
+    def _record(self, blob: bytes) -> Entry:
+        self._seq += 1
+        self._position += len(blob)
+        self._since_checkpoint += 1
+        return Entry(INBOUND, self._seq, self._position, blob)
+
+
+def _row(producer: str, principal: Principal) -> list[object]:
+    return [producer, principal.subject, sorted(principal.scopes)]

@@ -1,0 +1,189 @@
+"""The outbound half of a session: coalesce, number, commit, release to links; pause producers.
+
+Law of this file: an event is numbered once, in the order in which its producer emitted it, and
+no link may send it before the store has it. Producers wait here, not in queues: `emit` returns
+only when some live link has credit (or, with no live link, while the unacked log budget lasts).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgpack
+
+from laneway.actors.committer import Committer
+from laneway.actors.ports import Clock, Entry
+from laneway.actors.transcript import Transcript
+from laneway.routing.coalescer import Coalescer
+from laneway.routing.envelope import BODY, LANE, Envelope, with_body
+from laneway.routing.errors import LanewayError
+from laneway.routing.lanes import Lane
+from laneway.routing.replay import ReplayRing
+
+__all__ = ["DATA", "URGENT", "Outbound"]
+
+URGENT: Final = 0
+"""Stream of the critical lane."""
+DATA: Final = 1
+"""Stream of everything else."""
+
+
+class Outbound:
+    """Both numbered streams of one session.
+
+    Args:
+        committer: writes the session's log.
+        pack: envelope -> bytes for the log.
+        clock: monotonic time.
+        budget_bytes: how far an unread session runs ahead of its last ack with no live link.
+        on_commit: called when links may have something new to send.
+    """
+
+    def __init__(
+        self,
+        committer: Committer,
+        pack: Callable[[Envelope], bytes],
+        clock: Clock,
+        *,
+        ring_events: int,
+        ring_bytes: int,
+        budget_bytes: int,
+        on_commit: Callable[[], None],
+    ) -> None:
+        self.rings = (ReplayRing(ring_events, ring_bytes), ReplayRing(ring_events, ring_bytes))
+        self.transcript = Transcript()
+        self.issued = [0, 0]
+        self.acked_position = 0
+        self._committer = committer
+        self._pack = pack
+        self._clock = clock
+        self._budget_bytes = budget_bytes
+        self._on_commit = on_commit
+        self._coalescer = Coalescer()
+        self._timer: asyncio.TimerHandle | None = None
+        self._granted: Callable[[], int | None] = lambda: None
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._arrivals = 0
+        self._error: LanewayError | None = None
+
+    def bind_grants(self, granted: Callable[[], int | None]) -> None:
+        """Tell where the furthest grant of the live links is asked (None = no live link)."""
+        self._granted = granted
+
+    async def emit(self, env: Envelope) -> None:
+        """Take one event in; waits while producers are paused. Raises the error that ended the session."""
+        if env[LANE] == Lane.CRITICAL:
+            self.emit_urgent(env)
+            return
+        await self._room(env[LANE])
+        if self._error is not None:
+            raise self._error
+        self._number(self._coalescer.offer(env, self._clock.now()))
+        self._arm()
+        self.wake_producers()
+
+    def emit_urgent(self, env: Envelope) -> None:
+        """Take one critical event in at once; its body is told the data seq it stands after."""
+        if self._error is not None:
+            raise self._error
+        self._number(self._coalescer.flush())
+        self._number([self._standing_after(env)])
+
+    def wake_producers(self) -> None:
+        """Let the next waiting producer go on, most urgent lane first, if there is room."""
+        while self._waiters and (self._error is not None or self._writable()):
+            waiter = heapq.heappop(self._waiters)[2]
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def flush(self) -> None:
+        """Number what the coalescer still holds."""
+        self._number(self._coalescer.flush())
+
+    def fail(self, error: LanewayError) -> None:
+        """End the outbound half: every waiting and later emit raises `error`."""
+        self._error = error
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for _, _, waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    def restore(self, stream: int, tail: Sequence[tuple[int, int, Envelope]]) -> None:
+        """Rebuild one ring (and the transcript) from the (seq, position, envelope) tail of its log."""
+        self.rings[stream].restore(tail)
+        for _, position, env in tail:
+            self.transcript.fold(env)
+            if stream == DATA:
+                self.acked_position = position
+
+    @property
+    def paused(self) -> int:
+        """Producers waiting for credit."""
+        return len(self._waiters)
+
+    def _writable(self) -> bool:
+        position = self.rings[DATA].head_position + self._coalescer.bytes
+        granted = self._granted()
+        if granted is not None:
+            return position < granted
+        return position - self.acked_position < self._budget_bytes
+
+    async def _room(self, lane: int) -> None:
+        if self._error is not None or (self._writable() and not self._waiters):
+            return
+        self._arrivals += 1
+        waiter = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiters, (lane, self._arrivals, waiter))
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.wake_producers()  # the turn was ours: hand it on
+            raise
+
+    def _standing_after(self, env: Envelope) -> Envelope:
+        """Name in an urgent event the data seq after which it stands."""
+        body: dict[str, Any] = msgpack.unpackb(env[BODY]) if env[BODY] else {}
+        body["after"] = self.rings[DATA].head
+        return with_body(env, msgpack.packb(body))
+
+    def _number(self, envs: Sequence[Envelope]) -> None:
+        if not envs:
+            return
+        entries = []
+        heads = [0, 0]
+        for env in envs:
+            stream = URGENT if env[LANE] == Lane.CRITICAL else DATA
+            seq, position = self.rings[stream].append(env)
+            entries.append(Entry(stream, seq, position, self._pack(env)))
+            heads[stream] = seq
+            self.issued[stream] += 1
+            self.transcript.fold(env)
+        self._committer.add(entries, lambda: self._committed(heads))
+
+    def _committed(self, heads: list[int]) -> None:
+        for stream, head in enumerate(heads):
+            if head:
+                self.rings[stream].commit(head)
+        self._on_commit()
+
+    def _arm(self) -> None:
+        """Keep one timer for the coalescer's next deadline."""
+        deadline = self._coalescer.deadline()
+        if deadline is None or self._timer is not None:
+            return
+        delay = max(0.0, deadline - self._clock.now())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._error is None:
+            self._number(self._coalescer.poll(self._clock.now()))
+            self._arm()

@@ -1,0 +1,306 @@
+"""The home of a session: the one place that may number, log and fan out its events.
+
+Law of this file: everything a session promises is decided here, by one owner, in one order:
+`ingress.py` takes events in, `outbound.py` numbers and logs what goes out, `links.py` says who
+reads it. The home is fenced: when another home claims its log it stops writing, ends its links
+with NOT_OWNER, and is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgpack
+
+from laneway.actors.attachment import Attachment
+from laneway.actors.committer import Committer
+from laneway.actors.ingress import DispatchPort, Ingress, Speaker
+from laneway.actors.intake import INBOUND, Intake
+from laneway.actors.links import Links
+from laneway.actors.outbound import DATA, URGENT, Outbound
+from laneway.actors.ports import Claim, Clock, Entry, Outcome, Principal, Store
+from laneway.routing.classify import KindTable
+from laneway.routing.envelope import Envelope, envelope
+from laneway.routing.errors import Fenced, LanewayError
+from laneway.routing.handshake import Hello, LinkPolicy
+from laneway.routing.lanes import Lane
+
+__all__ = ["Packer", "SessionHome", "SessionPolicy", "SessionStatistics", "session_key"]
+
+
+class Packer(Protocol):
+    """Envelope <-> bytes for logs."""
+
+    def pack(self, env: Envelope, now: float) -> bytes:
+        """Envelope to bytes."""
+        ...
+
+    def unpack(self, data: bytes, now: float) -> Envelope:
+        """Bytes to envelope."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPolicy:
+    """Bounds of one session.
+
+    Attributes:
+        ring_events, ring_bytes: what each stream keeps in memory for links and resume.
+        budget_bytes: how far an unread session runs ahead of its last ack.
+        retention_bytes: how much of each outbound log the store keeps.
+        idle_s: a home without links, work or traffic for this long is put to sleep.
+        max_links: live links of one session.
+        link: what links are offered in the handshake.
+    """
+
+    ring_events: int = 1000
+    ring_bytes: int = 262_144
+    budget_bytes: int = 262_144
+    retention_bytes: int = 16_777_216
+    idle_s: float = 120.0
+    max_links: int = 64
+    link: LinkPolicy = field(default_factory=LinkPolicy)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatistics:
+    """One session's gauges."""
+
+    links: int
+    """Attached links."""
+    pending: int
+    """Accepted events that are not over."""
+    paused: int
+    """Producers waiting for credit."""
+    issued_urgent: int
+    """Events numbered on the urgent stream by this home."""
+    issued_data: int
+    """Events numbered on the data stream by this home."""
+    commit_backlog_bytes: int
+    """Bytes not yet in the store."""
+
+
+def session_key(tenant: str, session: str) -> str:
+    """Return the key of a session's log."""
+    return f"{tenant}/session/{session}"
+
+
+class SessionHome:
+    """One session. Made by the directory, which claims the log first and then calls `restore`.
+
+    Args:
+        tenant, name: which session.
+        claim: the right to write its log.
+        link_ids: fresh ids for links.
+        on_gone: called once when the home must be forgotten (fenced).
+        observe: called with ("in" | "out", event) for each event taken in or emitted.
+    """
+
+    def __init__(
+        self,
+        tenant: str,
+        name: str,
+        claim: Claim,
+        *,
+        store: Store,
+        dispatcher: DispatchPort,
+        clock: Clock,
+        kinds: KindTable,
+        packer: Packer,
+        policy: SessionPolicy,
+        link_ids: Callable[[], str],
+        on_gone: Callable[[SessionHome], None],
+        observe: Callable[[str, Envelope], None],
+    ) -> None:
+        self.tenant = tenant
+        self.name = name
+        self.epoch = claim.epoch
+        self._policy = policy
+        self._store = store
+        self._clock = clock
+        self._packer = packer
+        self._on_gone = on_gone
+        self._observe = observe
+        self._touched = clock.now()
+        self._floors = dict(claim.floors)
+        self._made = 0
+        self._committer = Committer(store, claim, on_fenced=self._fenced)
+        self._intake = Intake(tenant, self._pack, self._unpack)
+        self.outbound = Outbound(
+            self._committer,
+            self._pack,
+            clock,
+            ring_events=policy.ring_events,
+            ring_bytes=policy.ring_bytes,
+            budget_bytes=policy.budget_bytes,
+            on_commit=lambda: self.links.wake(),
+        )
+        self.links = Links(
+            self,
+            self.outbound,
+            session=name,
+            epoch=claim.epoch,
+            floors=self._floors,
+            kinds=kinds,
+            clock=clock,
+            policy=policy.link,
+            max_links=policy.max_links,
+            link_ids=link_ids,
+            snapshot=self._snapshot,
+        )
+        self.ingress = Ingress(
+            tenant,
+            name,
+            intake=self._intake,
+            committer=self._committer,
+            dispatcher=dispatcher,
+            kinds=kinds,
+            clock=clock,
+            durable=store.durable,
+            fail_run=self._fail_run,
+            remember=self.outbound.transcript.fold,
+            answer_to=self.links.get,
+            observe=observe,
+        )
+
+    async def restore(self, claim: Claim) -> list[Envelope]:
+        """Rebuild from the log and take up what a former home left; returns what must be buried."""
+        for stream in (URGENT, DATA):
+            head = claim.heads.get(stream, (0, 0))[0]
+            first = max(claim.floors.get(stream, 1), head - self._policy.ring_events + 1)
+            tail = await self._read_all(claim.key, stream, first, head)
+            self.outbound.restore(stream, [(e.seq, e.position, self._unpack(e.blob)) for e in tail])
+        floor, head = claim.floors.get(INBOUND, 1), claim.heads.get(INBOUND, (0, 0))[0]
+        self._intake.restore(await self._read_all(claim.key, INBOUND, floor, head))
+        pending = list(self._intake.pending.values())
+        for item in pending:
+            self.outbound.transcript.fold(item.env)
+        return self.ingress.recover(pending)
+
+    # -- what attachments ask -----------------------------------------------------------------
+
+    def attach(self, hello: Hello, principal: Principal) -> Attachment:
+        """Add a link; see `Links.attach` for what it raises."""
+        self._touched = self._clock.now()
+        return self.links.attach(hello, principal)
+
+    def ingest(self, speaker: Speaker, envelopes: Sequence[Envelope]) -> None:
+        """Take events in, in order; answers come through `speaker.tell`."""
+        self._touched = self._clock.now()
+        self.ingress.take(speaker, envelopes)
+
+    def acknowledged(self, attachment: Attachment) -> None:
+        """Acks or grants of a link moved."""
+        self.links.acknowledged()
+
+    def detached(self, attachment: Attachment) -> None:
+        """A link is over; the session and its runs go on."""
+        self._touched = self._clock.now()
+        self.links.remove(attachment)
+
+    async def read_log(self, stream: int, first: int) -> list[tuple[int, int, Envelope]]:
+        """Read numbered events from the store for a link that is behind the ring."""
+        entries = await self._store.read(self._committer.claim.key, stream, first)
+        return [(entry.seq, entry.position, self._unpack(entry.blob)) for entry in entries]
+
+    # -- outbound -----------------------------------------------------------------------------
+
+    async def emit(self, env: Envelope) -> None:
+        """Number, log and fan out one event; waits for credit. Raises Fenced when the home is gone."""
+        self._touched = self._clock.now()
+        self._observe("out", env)
+        await self.outbound.emit(env)
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return the session's AG-UI messages, oldest first."""
+        return self.outbound.transcript.messages()
+
+    def _snapshot(self) -> Envelope:
+        return self._own("MESSAGES_SNAPSHOT", Lane.NORMAL, msgpack.packb({"messages": self.messages()}))
+
+    def _fail_run(self, run: str, outcome: Outcome) -> None:
+        body = {"message": outcome.message, "code": outcome.code, "metadata": {"retryable": outcome.retryable}}
+        self.outbound.emit_urgent(self._own("RUN_ERROR", Lane.CRITICAL, msgpack.packb(body), run))
+
+    def _own(self, kind: str, lane: Lane, body: bytes, run: str = "") -> Envelope:
+        self._made += 1
+        return envelope(
+            kind,
+            producer="engine/session",
+            counter=self._made,
+            tenant=self.tenant,
+            session=self.name,
+            lane=lane,
+            run=run,
+            body=body,
+            accepted=self._clock.now(),
+        )
+
+    # -- life ---------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing would be lost by putting the home to sleep now."""
+        quiet = not len(self.links) and not self.ingress.pending and not self.outbound.paused
+        return quiet and self._clock.now() - self._touched >= self._policy.idle_s
+
+    def statistics(self) -> SessionStatistics:
+        """Return the gauges of this moment."""
+        return SessionStatistics(
+            links=len(self.links),
+            pending=self.ingress.pending,
+            paused=self.outbound.paused,
+            issued_urgent=self.outbound.issued[URGENT],
+            issued_data=self.outbound.issued[DATA],
+            commit_backlog_bytes=self._committer.backlog_bytes,
+        )
+
+    async def maintain(self) -> None:
+        """Trim the logs to their retention; the directory calls it now and then."""
+        claim = self._committer.claim
+        if self.ingress.trim_below:
+            below, self.ingress.trim_below = self.ingress.trim_below, 0
+            await self._store.trim(claim, INBOUND, below)
+        for stream, ring in enumerate(self.outbound.rings):
+            floor = self._floors.get(stream, 1)
+            if ring.first <= floor or ring.head_position <= self._policy.retention_bytes:
+                continue
+            oldest = await self._store.read(claim.key, stream, floor, max_bytes=1)
+            if oldest and ring.head_position - oldest[0].position > self._policy.retention_bytes:
+                await self._store.trim(claim, stream, ring.first)
+                self._floors[stream] = ring.first
+
+    async def flush(self) -> None:
+        """Return when everything emitted so far is in the store."""
+        self.outbound.flush()
+        await self._committer.flush()
+
+    async def close(self, error: LanewayError) -> None:
+        """Write what is left and stop; links send what is due, then end with `error`."""
+        self.outbound.flush()
+        await self._committer.close()
+        self.outbound.fail(error)
+        self.links.end(error)
+
+    def _fenced(self, error: Fenced) -> None:
+        self.outbound.fail(error)
+        self.links.end(error)
+        self._on_gone(self)
+
+    async def _read_all(self, key: str, stream: int, first: int, head: int) -> list[Entry]:
+        entries: list[Entry] = []
+        while first <= head:
+            page = await self._store.read(key, stream, first)
+            if not page:
+                break
+            entries.extend(page)
+            first = page[-1].seq + 1
+        return entries
+
+    def _pack(self, env: Envelope) -> bytes:
+        return self._packer.pack(env, self._clock.now())
+
+    def _unpack(self, data: bytes) -> Envelope:
+        return self._packer.unpack(data, self._clock.now())

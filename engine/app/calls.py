@@ -1,0 +1,114 @@
+"""The unary calls: one question, one answer, beside the sessions.
+
+Law of this file: a table of names; each checks its scope first; answers are plain data. What belongs
+to another tenant is neither shown nor counted, unless the caller is an admin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from laneway.actors.ports import DeadLetter, Principal
+from laneway.engine.codec import unpack_envelope
+from laneway.routing.envelope import EnvelopeView
+from laneway.routing.errors import AccessError, PeerProtocolError
+
+if TYPE_CHECKING:
+    from laneway.engine.app.engine import Engine
+
+__all__ = ["Calls"]
+
+_Answer = tuple[Mapping[str, Any], Sequence[bytes]]
+_MAX_IDS: Final = 1000
+
+
+class Calls:
+    """Answers `Call` frames; implements the edge's `Gateway.call`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._table: dict[str, Callable[[Mapping[str, Any], Sequence[bytes], Principal], Awaitable[Any]]] = {
+            "tools": self._tools,
+            "publish": self._publish,
+            "status": self._status,
+            "tail": self._tail,
+            "dlq": self._dlq,
+        }
+
+    async def __call__(
+        self, name: str, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal
+    ) -> _Answer:
+        """Answer one call. Raises AccessError, or PeerProtocolError for an unknown name or bad fields."""
+        call = self._table.get(name)
+        if call is None:
+            known = ", ".join(sorted(self._table))
+            raise PeerProtocolError(f"there is no call {name[:64]!r}; known: {known}", reason="UNKNOWN_CALL")
+        return {"result": await call(header, items, principal)}, ()
+
+    async def _tools(self, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
+        return [
+            {"name": spec.name, "description": spec.description, "schema": dict(spec.schema)}
+            for spec in self._engine.tools.specs(principal)
+        ]
+
+    async def _publish(self, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
+        topic = header.get("topic")
+        if not isinstance(topic, str) or len(items) != 1:
+            raise PeerProtocolError("publish needs a `topic` and exactly one item", reason="BAD_TYPE")
+        body = EnvelopeView(unpack_envelope(items[0], self._engine.clock.now(), self._engine.kinds)).body
+        return await self._engine.directory.publish(principal.tenant, topic, body)
+
+    async def _status(self, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
+        _require_admin(principal)
+        dispatcher, directory = self._engine.statistics()
+        return {
+            "dispatcher": asdict(dispatcher),
+            "sessions": asdict(directory),
+            "counters": self._engine.counters.snapshot(),
+        }
+
+    async def _tail(self, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
+        _require_admin(principal)
+        after = header.get("after", 0)
+        kind, session = header.get("kind", ""), header.get("session", "")
+        if type(after) is not int or not isinstance(kind, str) or not isinstance(session, str):
+            raise PeerProtocolError("tail takes `after` (a number), `kind` and `session`", reason="BAD_TYPE")
+        last, rows = self._engine.tap.since(after, kind=kind, session=session)
+        return {"last": last, "events": rows}
+
+    async def _dlq(self, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
+        _require_admin(principal)
+        action, ids = header.get("action", "list"), header.get("ids", [])
+        if not isinstance(ids, list) or len(ids) > _MAX_IDS or not all(type(one) is int for one in ids):
+            raise PeerProtocolError(f"`ids` is a list of at most {_MAX_IDS} numbers", reason="BAD_TYPE")
+        if action == "list":
+            return [_letter(letter) for letter in await self._engine.store.dead()]
+        if action not in ("drop", "redrive"):
+            raise PeerProtocolError("`action` is list, drop or redrive", reason="BAD_TYPE")
+        letters = await self._engine.store.exhume(ids)
+        if action == "redrive":
+            for letter in letters:
+                await self._redrive(letter)
+        return [_letter(letter) for letter in letters]
+
+    async def _redrive(self, letter: DeadLetter) -> None:
+        """Offer a dead letter again; what is refused goes back."""
+        engine = self._engine
+        env = unpack_envelope(letter.packed, engine.clock.now(), engine.kinds)
+        refusal = engine.dispatcher.offer(env)
+        if hasattr(refusal, "error"):
+            await engine.store.bury(letter)
+            raise refusal.error
+
+
+def _require_admin(principal: Principal) -> None:
+    if "admin" not in principal.scopes:
+        raise AccessError("this call needs the scope `admin`")
+
+
+def _letter(letter: DeadLetter) -> dict[str, Any]:
+    row = letter._asdict()
+    row["bytes"] = len(row.pop("packed"))
+    return row

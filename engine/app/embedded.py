@@ -1,0 +1,168 @@
+"""A session used from the same process: send, ask, interrupt, iterate.
+
+Law of this file: the same protocol as over a wire, without the wire: the same link, credit and
+order. What is not read is not granted, so a consumer that stops reading pauses its runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from laneway.actors.attachment import Attachment
+from laneway.actors.directory import SessionDirectory
+from laneway.actors.ports import Clock, Principal
+from laneway.engine.client_errors import error_of_code, error_of_notice
+from laneway.engine.client_outbox import Receipt
+from laneway.engine.delivery import Event
+from laneway.routing.classify import KindTable
+from laneway.routing.envelope import NO_DEADLINE, Envelope
+from laneway.routing.errors import LinkClosed, LinkLost, LocalProtocolError
+from laneway.routing.handshake import Hello
+from laneway.routing.inbox import Inbox
+
+__all__ = ["EmbeddedSession"]
+
+_ANSWER_S: Final = 30.0
+_HEARTBEAT_S: Final = 300.0
+"""In one process silence means a consumer that is busy, not a broken wire."""
+
+
+class EmbeddedSession:
+    """One session, from inside the engine's process; made by `Engine.session`.
+
+    Entering it attaches a link at the present end of the session; events from then on are given by
+    iterating. One consumer; `send` and the like may be used by many tasks, entered or not.
+    """
+
+    def __init__(
+        self, directory: SessionDirectory, kinds: KindTable, clock: Clock, name: str, principal: Principal
+    ) -> None:
+        self.client = f"local-{uuid.uuid4().hex[:12]}"
+        self.principal = principal
+        self.name = name
+        self._directory = directory
+        self._kinds = kinds
+        self._clock = clock
+        self._counter = 0
+        self._answers: dict[int, asyncio.Future[str]] = {}
+        self._inbox = Inbox()
+        self._attachment: Attachment | None = None
+        self._unread: list[Event] = []
+
+    async def __aenter__(self) -> EmbeddedSession:
+        await self._attach()
+        return self
+
+    async def _attach(self) -> None:
+        cursor = self._inbox.cursor if self._attachment is not None else None
+        hello = Hello(
+            versions=(1,),
+            client=self.client,
+            session=self.name,
+            cursor=cursor,
+            grant=self._inbox.grant,
+            heartbeat_s=_HEARTBEAT_S,
+        )
+        self._attachment = await self._directory.attach(hello, self.principal)
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._attachment is not None:
+            await self._attachment.close(LinkClosed("the application left the session"))
+
+    # -- in -----------------------------------------------------------------------------------
+
+    async def send(self, text: str, *, run: str = "") -> Receipt:
+        """Send a user message, which starts a run; returns when it is accepted, with the run's id.
+
+        Raises the refusal (RateLimited, LaneFull, Overloaded, Draining, ...).
+        """
+        return await self.send_event("USER_MESSAGE", text.encode(), run=run)
+
+    async def send_event(
+        self, kind: str, body: bytes = b"", *, entity: str = "", run: str = "", after: str = "", timeout_s: float = 0.0
+    ) -> Receipt:
+        """Send any inbound event; see `send`. `timeout_s` is its deadline, 0 = none."""
+        self._counter += 1
+        counter = self._counter
+        lane = self._kinds.require(kind).lane
+        now = self._clock.now()
+        deadline = now + timeout_s if timeout_s else NO_DEADLINE
+        env: Envelope = (
+            self.client, counter, kind, self.principal.tenant, self.name, run, entity, lane, deadline, "", after, body, now,
+        )  # fmt: skip
+        home = await self._directory.open(self.principal.tenant, self.name)
+        answer = self._answers[counter] = asyncio.get_running_loop().create_future()
+        try:
+            home.ingest(self, [env])
+            async with asyncio.timeout(_ANSWER_S):
+                status = await answer
+        finally:
+            del self._answers[counter]
+        if not run and kind in ("USER_MESSAGE", "RUN_INPUT"):
+            run = f"{self.client}-{counter}"
+        return Receipt(f"{self.client}:{counter}", status, run)
+
+    async def interrupt(self, run: str = "") -> Receipt:
+        """Stop a run, or all runs of the session; returns when the engine has taken it."""
+        return await self.send_event("INTERRUPT", run=run)
+
+    def tell(self, **fields: Any) -> None:
+        """Take answers to what was sent (the session calls this)."""
+        for counter, status in fields.get("ok", ()):
+            if (answer := self._answers.get(counter)) is not None and not answer.done():
+                answer.set_result(status)
+        for counter, code, reason, message, retry_after_ms in fields.get("refused", ()):
+            if (answer := self._answers.get(counter)) is not None and not answer.done():
+                answer.set_exception(error_of_code(code, message, reason=reason, retry_after_ms=retry_after_ms))
+
+    # -- out ----------------------------------------------------------------------------------
+
+    async def ask(self, text: str) -> AsyncIterator[Event]:
+        """Send a user message and yield its run's events, up to and including the last.
+
+        Events of other runs that arrive meanwhile are passed over. Raises the refusal.
+        """
+        receipt = await self.send(text)
+        async for event in self:
+            if event.run == receipt.run:
+                yield event
+                if event.ends_run:
+                    return
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self._events()
+
+    async def _events(self) -> AsyncIterator[Event]:
+        while True:
+            while self._unread:
+                yield self._unread.pop(0)
+            try:
+                await self._fetch()
+            except LinkClosed:
+                return
+
+    async def _fetch(self) -> None:
+        """Take the next frames and grant what the consumer has read before."""
+        attachment = self._attachment
+        if attachment is None:
+            raise LocalProtocolError("enter the session with `async with` before iterating over it")
+        due = self._inbox.ack_due(self._clock.now())
+        if due is not None:
+            await attachment.receive(due, ())
+        try:
+            frames = await attachment.frames()
+        except LinkLost:  # nobody read for a long time: go on where the reading stopped
+            await self._attach()
+            return
+        for frame in frames:
+            self._unread.extend(
+                Event(row) for row in self._inbox.receive(frame.header, frame.envelopes, self._clock.now())
+            )
+            notice = frame.header.get("notice")
+            if notice is not None and notice.get("fatal") and notice.get("code") != LinkLost.code:
+                raise error_of_notice(notice)
+            if (ping := frame.header.get("ping")) is not None:
+                await attachment.receive({"pong": ping}, ())

@@ -1,0 +1,364 @@
+"""The composition root: the one place where adapters, actors and policies are put together.
+
+Law of this file: everything is built in `start` and torn down in `close` in the opposite order:
+edges stop taking, runs end or are ended, logs are flushed, models, tools and store are closed.
+Nothing else in the engine knows more than its own ports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import random
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from laneway.actors.context import Surroundings
+from laneway.actors.directory import DirectoryStatistics, SessionDirectory
+from laneway.actors.dispatcher import Dispatcher, DispatcherStatistics
+from laneway.actors.nlp.runs import RunDriver
+from laneway.actors.pool import PoolSpec
+from laneway.actors.ports import Principal, Probe, Store
+from laneway.actors.tools.calls import ToolCalls
+from laneway.actors.tools.ledger import Ledger
+from laneway.engine.app.brain import Brain
+from laneway.engine.app.calls import Calls
+from laneway.engine.app.embedded import EmbeddedSession
+from laneway.engine.app.handlers import UserHandler, adapt
+from laneway.engine.app.tap import Tap
+from laneway.engine.app.toolbox import Toolbox
+from laneway.engine.codec import pack_envelope, unpack_envelope
+from laneway.engine.config import Config
+from laneway.engine.stores.memory import MemoryStore
+from laneway.engine.telemetry.counters import Counters
+from laneway.routing.classify import IN, Kind, KindTable
+from laneway.routing.dispatch import DispatchCore
+from laneway.routing.envelope import Envelope
+from laneway.routing.errors import ConfigError, LocalProtocolError, RuntimeUnavailable
+from laneway.routing.lanes import Lane
+
+if TYPE_CHECKING:
+    from laneway.engine.edge.grpc import GrpcEdge
+
+__all__ = ["Engine"]
+
+_F = TypeVar("_F", bound=UserHandler)
+_SWEEP_S: Final = 5.0
+_POST_DEADLINE_S: Final = 30.0
+
+
+class SystemClock:
+    """The Clock port over the machine's monotonic clock."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
+
+class _Packing:
+    """The Packer of session logs over the wire codec."""
+
+    def __init__(self, kinds: KindTable) -> None:
+        self._kinds = kinds
+
+    def pack(self, env: Envelope, now: float) -> bytes:
+        return pack_envelope(env, now, self._kinds)
+
+    def unpack(self, data: bytes, now: float) -> Envelope:
+        return unpack_envelope(data, now, self._kinds)
+
+
+class Engine:
+    """An event dispatch engine in this process: no server, no other process, unless asked for.
+
+    ::
+
+        async with Engine() as engine:
+            engine.nlp.use(model)
+            async with engine.session("s1") as session:
+                async for event in session.ask("Hello?"):
+                    print(event.text, end="")
+
+    Args:
+        config: settings; default: `Config()`, all safe defaults.
+        store: where logs are kept: None = memory (volatile), a path = sqlite (durable), or a Store.
+        kinds: kinds of your own that pools take (`engine.pool` adds missing ones as normal, durable).
+        probe: telemetry port; default: counters kept in memory.
+
+    One event loop owns it; `post` may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        store: Store | str | Path | None = None,
+        kinds: Iterable[Kind] = (),
+        probe: Probe | None = None,
+    ) -> None:
+        self.config = config or Config()
+        self.kinds = KindTable(kinds)
+        self.clock = SystemClock()
+        self.counters = Counters()
+        self.tools = Toolbox(self.config.tools.workers)
+        self.nlp = Brain()
+        self.tap = Tap(time.time)
+        self._probe: Probe = probe or self.counters
+        self._store = _store(self.config, store)
+        packing = _Packing(self.kinds)
+        self.directory = SessionDirectory(
+            self._store,
+            clock=self.clock,
+            kinds=self.kinds,
+            packer=packing,
+            policy=self.config.session_policy(),
+            link_ids=lambda: uuid.uuid4().hex,
+            wall=time.time,
+            max_sessions=self.config.limits.sessions,
+            observe=self.tap,
+        )
+        surroundings = Surroundings(
+            outlet=self.directory,
+            clock=self.clock,
+            kinds=self.kinds,
+            ids=lambda: f"call-{uuid.uuid4().hex}",
+            principal=self.directory.principal_of,
+            tools=self.tools.specs,
+        )
+        core = DispatchCore(self.kinds, self.config.dispatch_policy())
+        self.dispatcher = Dispatcher(core, surroundings, journal=self.directory, probe=self._probe)
+        self.directory.bind(self.dispatcher)
+        self.calls = Calls(self)
+        self._tool_calls = ToolCalls(
+            self.tools.catalogue, Ledger(self._store), clock=self.clock, probe=self._probe, random=random.random
+        )
+        self._documents: Any = None
+        self._edges: list[GrpcEdge] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._add_own_pools()
+
+    # -- what an embedder sets up -------------------------------------------------------------
+
+    def pool(
+        self,
+        name: str,
+        kinds: Iterable[str | Kind],
+        handler: UserHandler | None = None,
+        *,
+        cells: int = 1,
+        concurrency: int = 8,
+        keyed: str = "none",
+        batch: bool = False,
+        streams_input: bool = False,
+    ) -> Any:
+        """Add a pool: events of these kinds go to `handler`; usable as a decorator.
+
+        Args:
+            kinds: names or `Kind` rows; an unknown name becomes a normal, durable inbound kind.
+            handler: ``async def handle(event, context)``; see `UserHandler`.
+            cells, concurrency, keyed, batch, streams_input: see `PoolSpec`.
+
+        Raises:
+            ConfigError: a name is taken, or the handler is not async.
+        """
+        if handler is None:
+            return lambda function: self._pool_of(
+                name, kinds, function, cells, concurrency, keyed, batch, streams_input
+            )
+        return self._pool_of(name, kinds, handler, cells, concurrency, keyed, batch, streams_input)
+
+    def _pool_of(
+        self,
+        name: str,
+        kinds: Iterable[str | Kind],
+        handler: _F,
+        cells: int,
+        concurrency: int,
+        keyed: str,
+        batch: bool,
+        streams_input: bool,
+    ) -> _F:
+        names = [self._kind(kind).name for kind in kinds]
+        self.dispatcher.add_pool(
+            PoolSpec(
+                name,
+                names,
+                adapt(handler, batch=batch),
+                cells=cells,
+                concurrency=concurrency,
+                keyed=keyed,
+                batch=batch,
+                streams_input=streams_input,
+            )
+        )
+        return handler
+
+    def _kind(self, kind: str | Kind) -> Kind:
+        if isinstance(kind, Kind):
+            if kind.name not in self.kinds:
+                self.kinds.add(kind)
+            return kind
+        if kind not in self.kinds:
+            self.kinds.add(Kind(kind, Lane.NORMAL, direction=IN))
+        return self.kinds.require(kind)
+
+    def _add_own_pools(self) -> None:
+        driver = RunDriver(self.nlp, clock=self.clock, history=self.directory.messages)
+        self.dispatcher.add_pool(
+            PoolSpec(
+                "nlp",
+                ("USER_MESSAGE", "RUN_INPUT"),
+                driver,
+                concurrency=self.config.nlp.concurrency,
+                run_starting=True,
+            )
+        )
+        self.dispatcher.add_pool(
+            PoolSpec("tools", ("TOOL_CALL",), self._tool_calls, concurrency=self.config.tools.concurrency)
+        )
+        self.dispatcher.add_pool(
+            PoolSpec("state", ("DOC_SYNC", "DOC_PATCH", "PRESENCE"), self._on_document, cells=2, keyed="entity")
+        )
+        self.dispatcher.add_pool(PoolSpec("publish", ("PUBLISH",), self._on_publish))
+
+    async def _on_document(self, env: Envelope, context: Any) -> Any:
+        """State pool: loads the CRDT library with the first document."""
+        if self._documents is None:
+            from laneway.engine.app.documents import make_documents
+
+            self._documents = make_documents(self._store, self.directory, self.clock, self.kinds, self._probe)
+        return await self._documents(env, context)
+
+    async def _on_publish(self, env: Envelope, context: Any) -> None:
+        await self.directory.publish(env[3], env[6], env[11])
+
+    # -- life ---------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Engine:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Open the store and take up what a former process left. Raises StoreError, ConfigError."""
+        if self._loop is not None:
+            raise LocalProtocolError("this engine was started already; make a new one")
+        self._loop = asyncio.get_running_loop()
+        await self._store.open()
+        await self.dispatcher.start()
+        if self._store.durable:
+            await self.directory.recover()
+        self._sweeper = self._loop.create_task(self._sweep(), name="laneway sweeper")
+
+    async def close(self, drain_s: float | None = None) -> None:
+        """Drain and stop; idempotent.
+
+        Args:
+            drain_s: how long runs may still take; then they end with RUN_ERROR DRAINED. Default:
+                `config.limits.drain_s` with an edge, 1 s without.
+        """
+        if self._loop is None or self._loop.is_closed():
+            return
+        if drain_s is None:
+            drain_s = self.config.limits.drain_s if self._edges else 1.0
+        edges, self._edges = self._edges, []
+        self.directory.drain(retry_after_ms=int(drain_s * 500))
+        draining = [asyncio.create_task(edge.drain(drain_s)) for edge in edges]
+        await self.dispatcher.drain(drain_s)
+        await self.directory.flush()
+        for task in draining:
+            await task
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.wait([self._sweeper])
+            self._sweeper = None
+        await self.dispatcher.close()
+        await self._tool_calls.close()
+        if self._documents is not None:
+            await self._documents.close()
+        await self.directory.close()
+        await self.nlp.close()
+        await self.tools.close()
+        await self._store.close()
+        self._loop = None
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            await self.directory.sweep()
+
+    # -- use ----------------------------------------------------------------------------------
+
+    def session(
+        self, name: str, *, user: str = "local", tenant: str = "default", scopes: Iterable[str] = ("admin",)
+    ) -> EmbeddedSession:
+        """Return a session to use with `async with`: send, ask, interrupt, iterate over its events."""
+        principal = Principal(user, tenant, frozenset(scopes))
+        return EmbeddedSession(self.directory, self.kinds, self.clock, name, principal)
+
+    def post(
+        self, session: str, text: str, *, user: str = "local", tenant: str = "default"
+    ) -> concurrent.futures.Future[Any]:
+        """Send a user message from any thread; returns a future of the Receipt.
+
+        Raises RuntimeUnavailable if the engine is not running. Do not wait for the future on the
+        engine's own thread.
+        """
+        if self._loop is None:
+            raise RuntimeUnavailable("the engine is not running; enter it with `async with` first")
+        return asyncio.run_coroutine_threadsafe(self._post(session, text, user, tenant), self._loop)
+
+    async def _post(self, session: str, text: str, user: str, tenant: str) -> Any:
+        async with asyncio.timeout(_POST_DEADLINE_S):
+            poster = EmbeddedSession(
+                self.directory, self.kinds, self.clock, session, Principal(user, tenant, frozenset({"admin"}))
+            )
+            return await poster.send(text)
+
+    async def publish(self, topic: str, body: bytes, *, tenant: str = "default") -> int:
+        """Send to `user:SUBJECT`, `tenant` or `topic:NAME`, without a run; returns how many sessions took it."""
+        return await self.directory.publish(tenant, topic, body)
+
+    async def serve_grpc(self, **options: Any) -> GrpcEdge:
+        """Open a gRPC edge in front of this engine; returns it, with its `port`. Closed with the engine.
+
+        Args:
+            options: fields of `GrpcPolicy` and `authenticate`; default: loopback, any free port.
+
+        Raises:
+            ConfigError: a public address without TLS and authentication. RuntimeUnavailable: the port is taken.
+        """
+        from laneway.engine.app.serving import open_grpc
+
+        edge = await open_grpc(self, options)
+        self._edges.append(edge)
+        return edge
+
+    @property
+    def store(self) -> Store:
+        """Where logs are kept."""
+        return self._store
+
+    def statistics(self) -> tuple[DispatcherStatistics, DirectoryStatistics]:
+        """Return the counters and gauges of dispatcher and sessions."""
+        return self.dispatcher.statistics(), self.directory.statistics()
+
+
+def _store(config: Config, given: Store | str | Path | None) -> Store:
+    """Choose the store: the argument wins over the configuration."""
+    if given is not None and not isinstance(given, str | Path):
+        return given
+    where = str(given) if given is not None else config.store.url
+    if where in ("", "memory"):
+        return MemoryStore()
+    if where.startswith("redis:"):
+        raise ConfigError(f"store {where!r} needs the cluster runtime; use memory or a path")
+    from laneway.engine.stores.sqlite import SqliteStore
+
+    return SqliteStore(where.removeprefix("sqlite:"))

@@ -1,0 +1,86 @@
+"""What an embedder's handler may take and return, and how it becomes a port's handler.
+
+Law of this file: the embedder sees `EnvelopeView` and says what is natural: nothing, bytes for an
+asker, an `Out`, an AG-UI event as a dict or model, a list of them, or an async iterator of them.
+Everything is checked once, here; inside move only Outs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
+
+from laneway.actors.ports import Context, Handler, Out
+from laneway.engine.events import to_out
+from laneway.routing.envelope import Envelope, EnvelopeView
+from laneway.routing.errors import ConfigError
+
+__all__ = ["UserHandler", "adapt"]
+
+UserHandler: TypeAlias = Callable[[EnvelopeView, Context], Awaitable[Any] | AsyncIterator[Any]]
+
+
+def adapt(function: UserHandler, *, batch: bool = False) -> Handler | Callable[..., Any]:
+    """Turn an embedder's handler into the port's.
+
+    Args:
+        batch: it takes a list of events (and of contexts) and returns a result for each.
+
+    Raises:
+        ConfigError: it is neither a coroutine function nor an async generator function.
+    """
+    if inspect.isasyncgenfunction(function):
+        return _stream(function)
+    if not inspect.iscoroutinefunction(function) and not inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)
+    ):  # noqa: B004
+        name = getattr(function, "__qualname__", repr(function))
+        raise ConfigError(f"handler {name} must be `async def`; blocking work belongs into a tool (worker process)")
+    return _batch(function) if batch else _call(function)
+
+
+def _call(function: Callable[..., Any]) -> Handler:
+    async def handle(env: Envelope, context: Context) -> object:
+        return _result(await function(EnvelopeView(env), context))
+
+    return handle
+
+
+def _stream(function: Callable[..., Any]) -> Handler:
+    async def handle(env: Envelope, context: Context) -> AsyncIterator[Out]:
+        events = function(EnvelopeView(env), context)
+        try:
+            async for event in events:
+                yield _out(event)
+        finally:
+            await events.aclose()
+
+    return handle
+
+
+def _batch(function: Callable[..., Any]) -> Callable[..., Any]:
+    async def handle(envs: Sequence[Envelope], contexts: Sequence[Context]) -> list[object]:
+        results = await function([EnvelopeView(env) for env in envs], contexts)
+        return [result if isinstance(result, BaseException) else _result(result) for result in results]
+
+    return handle
+
+
+def _result(result: object) -> object:
+    if result is None or isinstance(result, bytes):
+        return result
+    if isinstance(result, list | tuple) and not isinstance(result, Out):
+        return [_out(event) for event in result]
+    if hasattr(result, "__aiter__"):
+        return _outs(result)
+    return _out(result)
+
+
+async def _outs(events: Any) -> AsyncIterator[Out]:
+    async for event in events:
+        yield _out(event)
+
+
+def _out(event: object) -> Out:
+    return event if isinstance(event, Out) else to_out(event)
