@@ -1,0 +1,125 @@
+"""A document that takes updates in any order: what has a gap before it waits outside, bounded.
+
+Law of this file: the CRDT itself never holds a gap, so its snapshot is always whole, and a peer
+cannot make it collect pieces (28,700 shuffled updates cost 7.2 s instead of 0.29, pycrdt 0.14.13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from laneway.actors.sync.document import Document
+from laneway.actors.sync.lib0 import refuse
+from laneway.actors.sync.messages import decode_vector
+from laneway.actors.sync.nesting import Nesting
+from laneway.actors.sync.patch import Operation
+from laneway.actors.sync.update import Update, UpdateLimits, parse_update
+
+__all__ = ["Content", "Integrated"]
+
+_PENDING: Final = 64
+_PENDING_BYTES: Final = 131_072
+_STORED: Final = UpdateLimits(structs=10_000_000)
+
+
+@dataclass(slots=True)
+class Integrated:
+    """What became of one update.
+
+    Attributes:
+        held: it has a gap before it and waits.
+        fresh: what was new in it; empty if held or known.
+        released: what was new in updates that it let out of waiting.
+    """
+
+    held: bool = False
+    fresh: bytes = b""
+    released: list[bytes] = field(default_factory=list)
+
+
+class Content:
+    """One replica with its waiting room.
+
+    Args:
+        document: an empty replica; owned from here on.
+    """
+
+    __slots__ = ("_nesting", "_pending", "_pending_bytes", "document")
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self._nesting = Nesting()
+        self._pending: list[Update] = []
+        self._pending_bytes = 0
+
+    @property
+    def pending(self) -> int:
+        """Updates that wait for what comes before them."""
+        return len(self._pending)
+
+    def load(self, updates: Iterable[bytes]) -> None:
+        """Apply what a store kept (well formed once, so without bounds on its size)."""
+        for raw in updates:
+            self.integrate(parse_update(raw, _STORED))
+
+    def integrate(self, update: Update) -> Integrated:
+        """Apply an update, or let it wait. O(update + what it releases).
+
+        Raises PeerProtocolError; GAP_TOO_LARGE if too much waits already. Nothing is kept then.
+        """
+        if update.missing(self.vector()):
+            self._hold(update)
+            return Integrated(held=True)
+        done = Integrated(fresh=self._apply(update))
+        while self._pending:
+            ready = self._next()
+            if ready is None:
+                break
+            fresh = self._apply(ready)
+            if fresh:
+                done.released.append(fresh)
+        return done
+
+    def patch(self, operations: Sequence[Operation]) -> bytes:
+        """Make a patch real and return its update, or empty bytes. See `Document.patch`."""
+        fresh = self.document.patch(operations)
+        if fresh:
+            self._nesting.admit(parse_update(fresh, _STORED))
+        return fresh
+
+    def vector(self) -> dict[int, int]:
+        """Return client -> next clock."""
+        return decode_vector(self.document.vector())
+
+    def whole(self) -> list[bytes]:
+        """Return updates from which `load` makes the same content: the snapshot, then what waits."""
+        return [self.document.snapshot(), *(update.raw for update in self._pending)]
+
+    def close(self) -> None:
+        """Let the document go; idempotent."""
+        self._pending.clear()
+        self.document.close()
+
+    def _apply(self, update: Update) -> bytes:
+        self._nesting.admit(update)
+        return self.document.apply(update)
+
+    def _hold(self, update: Update) -> None:
+        size = self._pending_bytes + len(update.raw)
+        if any(update.raw == held.raw for held in self._pending):
+            return
+        if len(self._pending) >= _PENDING or size > _PENDING_BYTES:
+            refuse("GAP_TOO_LARGE", "too many updates wait for missing ones; answer the sync step 1 first")
+        self._pending.append(update)
+        self._pending_bytes = size
+
+    def _next(self) -> Update | None:
+        """Take out one update whose gap is closed."""
+        vector = self.vector()
+        for index, update in enumerate(self._pending):
+            if not update.missing(vector):
+                self._pending_bytes -= len(update.raw)
+                return self._pending.pop(index)
+        return None

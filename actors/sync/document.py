@@ -1,0 +1,59 @@
+"""The port to a CRDT document: what the actors need of one, in bytes and plain JSON.
+
+Law of this file: an implementation stops its library's traps here: it raises nothing but
+PeerProtocolError for what a peer sent (native panics included), indexes text by code point, gives
+integral numbers as integers, and keeps no reference to its observers once closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
+
+from laneway.actors.sync.patch import Operation
+from laneway.actors.sync.update import Update
+from laneway.actors.sync.values import Json
+
+__all__ = ["Document", "OpenDocument"]
+
+
+class Document(Protocol):
+    """One replica of a document. Not thread-safe; every method is synchronous and O(touched) or better.
+
+    After a method raised, the replica may hold half of a change: discard it and load it anew.
+    """
+
+    def apply(self, update: Update) -> bytes:
+        """Apply a peer's update; return what was new in it, or empty bytes. Raises PeerProtocolError."""
+        ...
+
+    def patch(self, operations: Sequence[Operation]) -> bytes:
+        """Make a patch that fits `json()` real in one transaction; return the update, or empty bytes.
+
+        The caller has applied the patch to plain JSON before. Objects are merged into existing ones.
+        """
+        ...
+
+    def vector(self) -> bytes:
+        """Return the state vector."""
+        ...
+
+    def diff(self, vector: bytes) -> bytes:
+        """Return all that a replica with this state vector may lack. Raises PeerProtocolError."""
+        ...
+
+    def json(self) -> Json:
+        """Return the root map `state` as JSON. O(document)."""
+        ...
+
+    def snapshot(self) -> bytes:
+        """Return one update that holds the whole document. O(document)."""
+        ...
+
+    def close(self) -> None:
+        """Detach observers and let go; idempotent."""
+        ...
+
+
+OpenDocument: TypeAlias = Callable[[str, int], Document]
+"""(document id, own client id) -> an empty document."""
