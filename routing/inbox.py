@@ -116,12 +116,12 @@ class Inbox:
         items = read_items(header, envelopes)
         if stream == _DATA and self._consumed is None and "position" in header:
             self._learn(parse_count(header["position"], "position"), None)
-        self._owe(stream, now)
         given = []
         for item in items:
             received = self._take(stream, item)
             if received is not None:
                 given.append(received)
+        self._owe(stream, now)
         return given
 
     def ack_due(self, now: float, unread_bytes: int = 0) -> dict[str, Any] | None:
