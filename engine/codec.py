@@ -47,12 +47,13 @@ FRAME_VERSION: Final = 1
 
 _INT64_MAX: Final = 2**63 - 1
 
-_ID: Final = re.compile(r"(?!\.+\Z)[A-Za-z0-9_.:-]{1,64}\Z")
+_ID: Final = re.compile(r"(?!\.+\Z)[A-Za-z0-9_.:-]+\Z")
 _ADDRESS: Final = re.compile(
-    r"(?!\.+\n)[A-Za-z0-9_.:-]{1,64}+\n(?:(?!\.+\n)[A-Za-z0-9_.:-]{0,64}+\n){3}"
+    r"(?!\.+\n)(?:engine/)?[A-Za-z0-9_.:-]{1,64}+\n(?:(?!\.+\n)[A-Za-z0-9_.:-]{0,64}+\n){3}"
     r"(?!\.+\n)[A-Za-z0-9_.:-]{0,128}+\n(?!\.+\Z)[A-Za-z0-9_.:-]{0,128}+\Z"
 )
-"""producer, tenant, session, run, entity, after, joined by newlines: one match for six ids."""
+"""producer, tenant, session, run, entity, after, joined by newlines: one match for six ids. The
+engine's own parts are producers named ``engine/<run or pool>``."""
 _TRACE: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _JSON_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 """Possessive and matching an unclosed string too, so that hostile quotes cost linear time."""
@@ -65,9 +66,12 @@ _SHAPES: Final = frozenset(
 )
 
 
-def valid_id(text: str) -> bool:
-    """Return whether `text` is an id: `[A-Za-z0-9_.:-]{1,64}` and not only dots."""
-    return _ID.match(text) is not None
+def valid_id(text: str, limit_chars: int = 64) -> bool:
+    """Return whether `text` is an id: 1 to 64 of `[A-Za-z0-9_.:-]` and not only dots.
+
+    Entities (messages, calls, topics, documents) may be 128 characters long.
+    """
+    return len(text) <= limit_chars and _ID.match(text) is not None
 
 
 # ---- frames ---------------------------------------------------------------------------------
