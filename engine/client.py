@@ -1,0 +1,380 @@
+"""The Python client: one session of one engine, over whatever network there is.
+
+Law of this file: what the caller sees does not depend on how often the connection broke. Events
+come once and in order; sends are answered once; an application that stops reading stops the
+producer. Reconnecting waits with full jitter
+(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), at least as long as
+the engine asked for, and resumes at the byte.
+
+::
+
+    async with Client("127.0.0.1:7400", session="s1") as client:
+        await client.send_text("Hello")
+        async for event in client:
+            print(event.kind, event.text)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from laneway.engine.client_dial import Dial, Token, Trust
+from laneway.engine.client_errors import error_of_call, error_of_notice, worth_a_reconnect
+from laneway.engine.client_events import EventQueue, ReceivedEvent
+from laneway.engine.client_outbox import Outbox, Receipt
+from laneway.engine.codec import decode_frame, encode_frame, pack_body, valid_id
+from laneway.engine.limits import DEFAULT_LIMITS
+from laneway.engine.proto.message import CALL_METHOD, unwrap, wrap
+from laneway.routing.backoff import Backoff
+from laneway.routing.classify import KindTable
+from laneway.routing.envelope import NO_DEADLINE, envelope
+from laneway.routing.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    LanewayError,
+    LinkClosed,
+    LocalProtocolError,
+    RuntimeUnavailable,
+    SlowConsumer,
+)
+from laneway.routing.inbox import Inbox
+from laneway.routing.replay import Cursor
+
+if TYPE_CHECKING:
+    from laneway.engine.client_link import ClientLink
+
+__all__ = ["Client", "Receipt", "ReceivedEvent", "Token", "Trust"]
+
+_MAX_BODY_BYTES: Final = DEFAULT_LIMITS.frame_bytes - 4096
+
+
+class Client:
+    """A resumable link to one session.
+
+    Args:
+        target: ``host:port`` of a gRPC edge.
+        session: name of the session; many clients may share one.
+        token: credentials. With a function, connections are renewed when their token ends.
+        client_id: our own id, unique in the session; the newest link of an id supersedes the older.
+            Random by default. Counters of sent events start at `first_counter`.
+        tls: how to trust the server; None = plain text.
+        kinds: users' own kinds, as the engine has them.
+        cursor: where a former process of the same client id stopped (`Client.cursor`).
+        connect_s: how long entering may take, retries included; and one attempt.
+        heartbeat_s, dead_after_s: pings, and the silence after which the connection is given up.
+
+    Raises ConfigError for an id that cannot be one.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        session: str = "default",
+        token: Token | None = None,
+        client_id: str | None = None,
+        tls: Trust | None = None,
+        kinds: KindTable | None = None,
+        cursor: Cursor | None = None,
+        first_counter: int = 1,
+        connect_s: float = 10.0,
+        heartbeat_s: float = 10.0,
+        dead_after_s: float = 25.0,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.session = session
+        self.client_id = client_id or f"c-{uuid.uuid4().hex[:16]}"
+        for name in (self.session, self.client_id):
+            if not valid_id(name):
+                raise ConfigError(f"{name!r} cannot be an id; use 1 to 64 of A-Z a-z 0-9 _ . : -")
+        self.reconnects = 0
+        """Connections after the first."""
+        self._dial = Dial(target, token, tls)
+        self._kinds = kinds or KindTable()
+        self._connect_s = connect_s
+        self._times = (connect_s, heartbeat_s, dead_after_s)
+        self._backoff = backoff or Backoff(random.random)
+        self._inbox = Inbox(cursor)
+        self._resuming = cursor is not None
+        self._outbox = Outbox()
+        self._events = EventQueue()
+        self._next_counter = first_counter
+        self._link: ClientLink | None = None
+        self._live = asyncio.Event()
+        self._calls: dict[str, asyncio.Future[ReceivedEvent]] = {}
+        self._runner: asyncio.Task[None] | None = None
+        self._closed = False
+        self._failure: LanewayError | None = None
+        self._last: LanewayError | None = None
+
+    # ---- life -------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Client:
+        """Connect. Raises what the engine refused with, or RuntimeUnavailable after `connect_s`."""
+        self._runner = asyncio.create_task(self._run())
+        live = asyncio.create_task(self._live.wait())
+        try:
+            await asyncio.wait({live, self._runner}, timeout=self._connect_s, return_when=asyncio.FIRST_COMPLETED)
+            if not self._live.is_set():
+                raise (
+                    self._failure
+                    or self._last
+                    or RuntimeUnavailable(
+                        f"no engine answered at {self._dial.target} within {self._connect_s:g} s; is it running?"
+                    )
+                )
+        except BaseException:
+            await self.close()
+            raise
+        finally:
+            live.cancel()
+            await asyncio.gather(live, return_exceptions=True)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Say goodbye and release everything; idempotent. The session and its runs go on."""
+        self._closed = True
+        if self._link is not None:
+            await self._link.leave()
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.gather(self._runner, return_exceptions=True)
+        over = LinkClosed("this client is closed")
+        self._outbox.fail(self._failure or over)
+        self._events.end(self._failure)
+
+    @property
+    def connected(self) -> bool:
+        """True while a link is live."""
+        return self._live.is_set()
+
+    @property
+    def cursor(self) -> Cursor:
+        """What was received so far; a later process may go on there with the same client id."""
+        return self._inbox.cursor
+
+    @property
+    def next_counter(self) -> int:
+        """Counter of the next event sent; a later process goes on there, so that repeats are seen."""
+        return self._next_counter
+
+    @property
+    def welcome(self) -> Mapping[str, Any]:
+        """The engine's last welcome: plan, epoch, whether the resume worked. Empty before the first."""
+        done = self._link is not None and self._link.welcome.done() and not self._link.welcome.cancelled()
+        return self._link.welcome.result() if done and self._link is not None else {}
+
+    # ---- sending ----------------------------------------------------------------------------
+
+    async def send(
+        self,
+        kind: str,
+        body: bytes = b"",
+        *,
+        run: str = "",
+        entity: str = "",
+        lane: int | None = None,
+        deadline_s: float | None = None,
+        after: str = "",
+        trace: str = "",
+    ) -> Receipt:
+        """Send one event and wait for the engine's word on it.
+
+        Refusals that name a delay are retried up to four times; over a broken connection the event
+        waits and goes out again, and the engine recognises the repeat.
+
+        Args:
+            lane: a lower lane than the kind's own, 0 (critical) to 3 (low).
+            deadline_s: from now; past it the engine drops the event and says so.
+            after: `Receipt.id` of an event that must be handled first.
+
+        Raises a LanewayError: the refusal, or what ended the client.
+        """
+        if len(body) > _MAX_BODY_BYTES:
+            raise LocalProtocolError(f"a body of {len(body)} bytes; one event holds at most {_MAX_BODY_BYTES}")
+        counter = self._next_counter
+        self._next_counter += 1
+        env = envelope(
+            kind,
+            producer=self.client_id,
+            counter=counter,
+            tenant="",
+            session="",
+            run=run,
+            entity=entity,
+            lane=int(self._kinds.lane(kind, lane)),
+            deadline=NO_DEADLINE if deadline_s is None else time.monotonic() + deadline_s,
+            trace=trace,
+            after=after,
+            body=body,
+        )
+        return await self._outbox.put(env)
+
+    async def send_text(self, text: str, run: str | None = None) -> Receipt:
+        """Send a user's message, which starts a run; `Receipt.run` names it."""
+        return await self.send("USER_MESSAGE", text.encode(), run=run or f"{self.client_id}-{self._next_counter}")
+
+    async def interrupt(self, run: str = "") -> Receipt:
+        """Stop a run, or all runs of the session. Overtakes everything."""
+        return await self.send("INTERRUPT", run=run)
+
+    async def cancel(self, event_id: str) -> Receipt:
+        """Cancel one event by `Receipt.id`, or one tool call by its id."""
+        return await self.send("CANCEL", entity=event_id)
+
+    async def publish(self, topic: str, body: bytes) -> Receipt:
+        """Send a body to everybody who listens to ``user:NAME``, ``tenant`` or ``topic:NAME``."""
+        return await self.send("PUBLISH", body, entity=topic)
+
+    async def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        call_id: str | None = None,
+        idempotency_key: str = "",
+        timeout_s: float = 60.0,
+    ) -> Mapping[str, Any]:
+        """Call a tool without a model and wait for its result (the TOOL_CALL_RESULT event's fields).
+
+        The events of the call also come through iteration. The caller must go on iterating while it
+        waits: with unread events in front, the result stays behind the credit.
+        Raises a refusal, or DeadlineExceeded.
+        """
+        call_id = call_id or f"call-{uuid.uuid4().hex[:16]}"
+        body: dict[str, Any] = {"name": name, "arguments": dict(arguments), "call_id": call_id}
+        if idempotency_key:
+            body["idempotency_key"] = idempotency_key
+        result: asyncio.Future[ReceivedEvent] = asyncio.get_running_loop().create_future()
+        self._calls[call_id] = result
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.send("TOOL_CALL", pack_body(body), entity=call_id, run=call_id)
+                return (await result).event
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"tool {name!r} did not answer within {timeout_s:g} s") from error
+        finally:
+            del self._calls[call_id]
+
+    async def call(
+        self, name: str, *, items: Sequence[bytes] = (), timeout_s: float = 30.0, **header: Any
+    ) -> tuple[Mapping[str, Any], list[bytes]]:
+        """Ask the engine one question outside of the session's order (`tools`, `status`, ...).
+
+        Raises the engine's error, or RuntimeUnavailable.
+        """
+        import grpc.aio
+
+        async with self._dial.channel() as channel:
+            request = wrap(encode_frame({**header, "call": name}, list(items)))
+            ask = channel.unary_unary(CALL_METHOD)
+            try:
+                answer = await ask(request, metadata=await self._dial.metadata(), timeout=timeout_s)
+            except grpc.aio.AioRpcError as error:
+                raise error_of_call(error) from error
+        answered, answers = decode_frame(unwrap(answer))
+        if isinstance(answered.get("error"), Mapping):
+            raise error_of_notice(answered["error"])
+        return answered, answers
+
+    async def tools(self) -> list[Mapping[str, Any]]:
+        """Return the catalogue rows this principal may call."""
+        answered, _ = await self.call("tools")
+        return list(answered.get("result") or ())
+
+    # ---- receiving --------------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncIterator[ReceivedEvent]:
+        """Iterate over received events until the client is closed; one reader at a time."""
+        return self
+
+    async def __anext__(self) -> ReceivedEvent:
+        """Wait for the next event. Raises what ended the client, if it was not `close`."""
+        return await self._events.get()
+
+    # ---- connections ------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        """Keep a link until the client is closed or the engine says never again."""
+        while not self._closed:
+            error = await self._one_link()
+            self._live.clear()
+            if self._closed:
+                return
+            self._last = error
+            if not isinstance(error, LinkClosed) and not worth_a_reconnect(error, fresh_token=self._dial.renews):
+                self._fail(error)
+                return
+            self._outbox.resend()
+            self.reconnects += 1
+            pause_s = self._backoff.failed(time.monotonic(), (error.retry_after_ms or 0) / 1000)
+            if not isinstance(error, SlowConsumer):
+                await asyncio.sleep(pause_s)
+
+    async def _one_link(self) -> LanewayError:
+        from laneway.engine.client_link import ClientLink, Pulse
+
+        try:
+            metadata = await self._dial.metadata()
+        except LanewayError as error:
+            return error
+        async with self._dial.channel() as channel:
+            self._link = link = ClientLink(
+                channel,
+                self._hello(),
+                metadata,
+                inbox=self._inbox,
+                outbox=self._outbox,
+                events=self._events,
+                kinds=self._kinds,
+                pulse=Pulse(*self._times),
+                fresh_token=self._dial.renews,
+                on_result=self._result,
+            )
+            link.welcome.add_done_callback(self._welcomed)
+            return await link.run()
+
+    def _welcomed(self, welcome: asyncio.Future[Mapping[str, Any]]) -> None:
+        if not welcome.cancelled():
+            self._resuming = True
+            self._backoff.connected(time.monotonic())
+            self._live.set()
+
+    def _result(self, event: ReceivedEvent) -> None:
+        waiting = self._calls.get(event.entity)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(event)
+
+    def _fail(self, error: LanewayError) -> None:
+        self._failure = error
+        self._outbox.fail(error)
+        self._events.end(error)
+        for waiting in self._calls.values():
+            if not waiting.done():
+                waiting.set_exception(error)
+
+    def _hello(self) -> dict[str, Any]:
+        hello: dict[str, Any] = {
+            "v": [1],
+            "client": self.client_id,
+            "session": self.session,
+            "caps": {"grants": True, "heartbeat_ms": int(self._times[1] * 1000)},
+        }
+        if self._resuming:
+            cursor = self._inbox.cursor
+            hello["cursor"], hello["skip"] = list(cursor[:3]), cursor.skip
+            if self._inbox.grant is not None:
+                hello["grant"] = self._inbox.grant
+        return hello
