@@ -18,12 +18,12 @@ handled, failed, expired, cancelled (queued or running), abandoned, quarantined,
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from laneway.actors.alarm import Alarm
+from laneway.actors.crashes import CrashLog
 from laneway.actors.endings import cancelled, drained, expired, quarantined, stopped_late
 from laneway.actors.mailbox import Mailbox
 from laneway.actors.ports import Clock, Outcome, Probe
@@ -77,6 +77,15 @@ class _Worker:
         self.give_up_at = NO_DEADLINE
         self.retired = False
 
+    def rouse(self) -> None:
+        """Wake it if it rests."""
+        if self.wake is not None and not self.wake.done():
+            self.wake.set_result(None)
+
+    def asked_to_end(self) -> bool:
+        """True if its task is cancelled; else a handler cancelled something of its own and let it out."""
+        return self.retired or (self.task is not None and self.task.cancelling() > 0)
+
 
 class Cell:
     """One actor instance with its mailbox. Lives on one event loop; nothing here is thread-safe.
@@ -129,8 +138,7 @@ class Cell:
         self._summoned: _Worker | None = None
         self._abandoned: dict[_Worker, None] = {}
         self._abandoned_total = 0
-        self._crashes: deque[float] = deque(maxlen=_MAX_CRASHES + 1)
-        self._crash_total = 0
+        self._crashes = CrashLog(_MAX_CRASHES, _CRASH_WINDOW_S)
         self._quarantined = False
         self._alarm = Alarm(clock, self._look)
         self._reopen: asyncio.TimerHandle | None = None
@@ -179,7 +187,7 @@ class Cell:
             workers=len(self._workers),
             abandoned=len(self._abandoned),
             abandoned_total=self._abandoned_total,
-            crashes=self._crash_total,
+            crashes=self._crashes.total,
             quarantined=self._quarantined,
         )
 
@@ -192,7 +200,8 @@ class Cell:
         for env in self._mailbox.clear():
             self._on_done(env, drained())
         for worker in list(self._workers):
-            self._retire(worker)
+            worker.retired = True  # it ends with its turn, or now if it rests
+            worker.rouse()
         await self._settle(deadline - self._clock.now())
         self._end(lambda _: True, drained(), asked=False)
         await self._settle(self._grace_s)
@@ -237,8 +246,7 @@ class Cell:
 
     def _rouse(self, worker: _Worker) -> None:
         self._summoned = worker
-        if worker.wake is not None and not worker.wake.done():
-            worker.wake.set_result(None)
+        worker.rouse()
 
     def _spawn(self, critical: bool) -> None:
         worker = _Worker(critical)
@@ -266,7 +274,7 @@ class Cell:
             try:
                 await turn.run()
             except asyncio.CancelledError:
-                if _asked_to_end(worker):
+                if worker.asked_to_end():
                     raise
                 # else the handler cancelled something of its own and let it out: answered as such
             finally:
@@ -290,12 +298,6 @@ class Cell:
             return BatchTurn(envs, self._handler, self._make_context, self._on_done) if envs else None
         env = self._mailbox.pop(now, worker.critical)
         return None if env is None else SingleTurn(env, self._handler, self._make_context, self._on_done)
-
-    def _retire(self, worker: _Worker) -> None:
-        """Let a worker end with its turn, or now if it rests."""
-        worker.retired = True
-        if worker.wake is not None and not worker.wake.done():
-            worker.wake.set_result(None)
 
     def _gone(self, worker: _Worker, task: asyncio.Task[None]) -> None:
         """A worker's task is over: forget it, count a crash, and see that its work goes on."""
@@ -376,12 +378,9 @@ class Cell:
     # -- supervision ----------------------------------------------------------------------------
 
     def _crashed(self) -> None:
-        now = self._clock.now()
-        self._crash_total += 1
-        self._crashes.append(now)
+        """A worker died of its handler: count it, and rest if that happens too often."""
         self._count("cell.crashed")
-        often = len(self._crashes) > _MAX_CRASHES and now - self._crashes[0] <= _CRASH_WINDOW_S
-        if not often or self._quarantined or self._closing:
+        if not self._crashes.add(self._clock.now()) or self._quarantined or self._closing:
             return
         self._quarantined = True
         self._count("cell.quarantined")
@@ -392,7 +391,7 @@ class Cell:
 
     def _release(self) -> None:
         self._reopen, self._quarantined = None, False
-        self._crashes.clear()
+        self._crashes.forgive()
         self._changed()
 
     def _changed(self) -> None:
@@ -402,8 +401,3 @@ class Cell:
     def _count(self, name: str) -> None:
         if self._probe is not None:
             self._probe.count(name, cell=self.name)
-
-
-def _asked_to_end(worker: _Worker) -> bool:
-    """True if the task itself is cancelled; else the handler cancelled something of its own and let it out."""
-    return worker.retired or (worker.task is not None and worker.task.cancelling() > 0)

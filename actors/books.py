@@ -1,0 +1,83 @@
+"""The books of accepted events: each is entered once, leaves once, and whoever waits for it is told.
+
+Law of this file: accepted = handled + expired + cancelled + failed + dead + pending, after every call.
+`pending` is counted from what is open, not computed from the others, so the sum is a real check.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeAlias
+
+from laneway.actors.ports import Outcome
+from laneway.routing.envelope import COUNTER, PRODUCER, SESSION, TENANT, Envelope
+
+__all__ = ["Books", "Key", "OnDone", "key_of"]
+
+OnDone: TypeAlias = Callable[[Envelope, Outcome], None]
+Key: TypeAlias = tuple[str, str, str, int]
+
+
+def key_of(env: Envelope) -> Key:
+    """Return what identifies an event in this process: tenant, session, producer, counter."""
+    return (env[TENANT], env[SESSION], env[PRODUCER], env[COUNTER])
+
+
+class Books:
+    """Accepted events that are not over, and how the others ended. All operations O(1).
+
+    Args:
+        on_error: told of an `on_done` callback that raised; the event is booked all the same.
+    """
+
+    __slots__ = ("_on_error", "_open", "_quiet", "accepted", "ended")
+
+    def __init__(self, on_error: Callable[[Exception], None]) -> None:
+        self.accepted = 0
+        self.ended = {"handled": 0, "expired": 0, "cancelled": 0, "failed": 0, "dead": 0}
+        self._on_error = on_error
+        self._open: dict[Key, tuple[Envelope, OnDone | None]] = {}
+        self._quiet = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._open
+
+    def enter(self, key: Key, env: Envelope, on_done: OnDone | None) -> None:
+        """Accept an event; the caller has made sure that its key is not open."""
+        self.accepted += 1
+        self._open[key] = (env, on_done)
+
+    def close(self, env: Envelope, outcome: Outcome) -> bool:
+        """Book how an event ended and tell who waits; False if it is not open (any more)."""
+        entry = self._open.pop((env[TENANT], env[SESSION], env[PRODUCER], env[COUNTER]), None)
+        if entry is None:
+            return False
+        self.ended[outcome.status] += 1
+        if not self._open:
+            self._quiet.set()
+        if entry[1] is not None:
+            try:
+                entry[1](env, outcome)
+            except Exception as error:
+                self._on_error(error)
+        return True
+
+    def open(self) -> list[Envelope]:
+        """Return the events that are not over, oldest first. O(open)."""
+        return [env for env, _ in self._open.values()]
+
+    async def quiet(self, timeout_s: float) -> bool:
+        """Wait until nothing is open, at most `timeout_s` seconds; returns whether it came to that."""
+        self._quiet.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._open:
+                    await self._quiet.wait()
+                    self._quiet.clear()
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,397 @@
+"""The dispatcher: a thin loop around the pure DispatchCore, and the books of every accepted event.
+
+Law of this file: each accepted event is over exactly once, and whoever waits for it is told:
+accepted = handled + expired + cancelled + failed + dead + pending, at any moment. Refusals are
+answered at the door and are not accepted.
+
+What decides (lanes, quotas, fairness, placement) is in `routing/dispatch.py`; what waits for time or
+I/O is here: asks, cancels that come early, the pumps, the shutdown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from laneway.actors.books import Books, Key, OnDone, key_of
+from laneway.actors.cancels import Cancel, RememberedCancels
+from laneway.actors.context import ContextMaker, Surroundings
+from laneway.actors.endings import cancelled, drained, expired, failed
+from laneway.actors.pool import Pool, PoolSpec, PoolStatistics
+from laneway.actors.ports import Journal, Outcome, Probe
+from laneway.actors.pump import Pump
+from laneway.routing.dispatch import Admitted, DispatchCore, PoolRoute, Refused
+from laneway.routing.envelope import (
+    DEADLINE,
+    ENTITY,
+    KIND,
+    LANE,
+    RUN,
+    SESSION,
+    TENANT,
+    Envelope,
+    envelope_id,
+)
+from laneway.routing.errors import ConfigError, Draining, LanewayError, LocalProtocolError
+from laneway.routing.lanes import Lane
+
+__all__ = ["Dispatcher", "DispatcherStatistics"]
+
+_ASK_SLACK_S: Final = 0.1
+"""A handler stopped at its deadline gets this long to answer before the asker stops waiting."""
+_DRAIN_RETRY_MS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class DispatcherStatistics:
+    """The books and gauges of one dispatcher."""
+
+    accepted: int
+    handled: int
+    expired: int
+    cancelled: int
+    failed: int
+    dead: int
+    pending: int
+    """Accepted and not over: queued, staged, waiting in a cell or running."""
+    refused: int
+    """Turned away at the door; not part of `accepted`."""
+    asks: int
+    """Askers waiting now."""
+    remembered_cancels: int
+    draining: bool
+    pools: tuple[PoolStatistics, ...]
+
+
+class Dispatcher:
+    """Takes events in, sees them through their pools, and tells how each one ended.
+
+    Lives on one event loop. Before `start` events are accepted and wait.
+
+    Args:
+        core: the decisions; nothing else may touch it.
+        surroundings: what the contexts of handlers need (outlet, clock, kinds, ...).
+        journal: told before ordinary events are given to a handler, so that a crash in it is counted.
+        probe: counters `dispatch.refused`, `handler.failed`, `dispatch.callback_failed` and the cells'.
+    """
+
+    def __init__(
+        self,
+        core: DispatchCore,
+        surroundings: Surroundings,
+        *,
+        journal: Journal | None = None,
+        probe: Probe | None = None,
+    ) -> None:
+        self._core = core
+        self._surroundings = surroundings
+        self._clock = surroundings.clock
+        self._journal = journal
+        self._probe = probe
+        self._number = partial(next, itertools.count(1))
+        self._control = frozenset(kind.name for kind in surroundings.kinds if kind.control)
+        self._pumps: dict[str, Pump] = {}
+        self._by_kind: dict[str, list[Pump]] = {}
+        self._members: dict[str, list[str]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._reserved: dict[Key, Envelope] = {}
+        self._doomed: dict[Key, Cancel] = {}
+        self._books = Books(lambda error: self._count("dispatch.callback_failed", error=type(error).__name__))
+        self._cancels = RememberedCancels()
+        self._refused = 0
+        self._asks = 0
+        self._started = False
+        self._draining = False
+        self._closed = False
+
+    # -- pools and life -------------------------------------------------------------------------
+
+    def add_pool(self, spec: PoolSpec) -> Pool:
+        """Add a pool; it serves as soon as the dispatcher runs. Raises ConfigError if the name is taken."""
+        if spec.name in self._pumps:
+            raise ConfigError(f"pool {spec.name!r} exists already; choose another name")
+        contexts = ContextMaker(
+            spec.name, self._surroundings, partial(self._ask, nested=True), self._number, self._probe
+        )
+        pool = Pool(
+            spec,
+            clock=self._clock,
+            make_context=contexts,
+            on_done=partial(self._finish, spec.name),
+            on_change=partial(self._changed, spec.name),
+            late_emits=lambda: contexts.late_emits,
+            probe=self._probe,
+        )
+        self._core.add_pool(
+            PoolRoute(
+                spec.name,
+                tuple(spec.kinds),
+                keyed=spec.keyed,
+                accepts=spec.accepts,
+                streams_input=spec.streams_input,
+            )
+        )
+        pump = Pump(
+            pool,
+            self._core,
+            clock=self._clock,
+            end=self._end,
+            expired=self._end_expired,
+            journal=self._journal,
+            probe=self._probe,
+        )
+        self._pumps[spec.name] = pump
+        for kind in spec.kinds:
+            self._by_kind.setdefault(kind, []).append(pump)
+        self._changed(spec.name)
+        if self._started:
+            self._launch(spec.name)
+        return pool
+
+    async def start(self) -> None:
+        """Begin to carry events to the pools. Idempotent."""
+        if not self._started:
+            self._started = True
+            for name in self._pumps:
+                self._launch(name)
+
+    async def drain(self, deadline_s: float) -> None:
+        """Refuse new events, let accepted ones end for `deadline_s` seconds, then end the rest.
+
+        Returns with every accepted event answered, at the latest the pools' grace after the deadline.
+        Tool calls of handlers that still run are taken until the deadline. Idempotent.
+        """
+        self._draining = True
+        if self._closed:
+            return
+        deadline = self._clock.now() + max(0.0, deadline_s)
+        if self._started and deadline_s > 0 and not await self._books.quiet(deadline_s):
+            self._count("dispatch.drain_overrun")
+        self._closed = True
+        await self._stop_pumps()
+        async with asyncio.TaskGroup() as group:
+            for name, pump in self._pumps.items():
+                group.create_task(pump.pool.drain(deadline), name=f"drain {name}")
+        for env in self._books.open():
+            self._end(env, drained())
+
+    async def close(self) -> None:
+        """End everything now; equals `drain(0)`. Idempotent."""
+        await self.drain(0.0)
+
+    def _launch(self, name: str) -> None:
+        pump = self._pumps[name]
+        self._tasks[name] = asyncio.get_running_loop().create_task(pump.run(), name=f"pump {name}")
+        pump.wake()
+
+    async def _stop_pumps(self) -> None:
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- in -------------------------------------------------------------------------------------
+
+    def admit(self, env: Envelope) -> Admitted | Refused:
+        """Classify, check and reserve; the caller must then `enqueue` or `release` the admitted event."""
+        decision = self._decide(env, nested=False)
+        if isinstance(decision, Admitted):
+            self._reserved[key_of(decision.env)] = decision.env
+        return decision
+
+    def release(self, env: Envelope) -> None:
+        """Give an admitted event back that will not be enqueued."""
+        key = key_of(env)
+        self._doomed.pop(key, None)
+        if self._reserved.pop(key, None) is not None and env[KIND] not in self._control:
+            self._core.release(env)
+
+    def enqueue(self, env: Envelope, on_done: OnDone | None = None) -> None:
+        """Queue an admitted event (as `admit` returned it); `on_done` is called exactly once.
+
+        Raises LocalProtocolError if it was not admitted.
+        """
+        key = key_of(env)
+        if self._reserved.pop(key, None) is None:
+            raise LocalProtocolError(f"event {envelope_id(env)} was not admitted; call admit() first")
+        self._accept(key, env, on_done)
+
+    def offer(self, env: Envelope, on_done: OnDone | None = None) -> LanewayError | None:
+        """Admit and queue at once; returns None, or why not (then `on_done` is never called)."""
+        decision = self._decide(env, nested=False)
+        if isinstance(decision, Refused):
+            return decision.error
+        self._accept(key_of(decision.env), decision.env, on_done)
+        return None
+
+    async def ask(self, env: Envelope, timeout_s: float) -> Outcome:
+        """Queue an event and wait for its outcome, at most `timeout_s` seconds.
+
+        Never raises for load or failure: a refusal is an outcome "failed" with the refusal's code. An
+        asker that is cancelled, or whose time is over, takes its event with it.
+        """
+        return await self._ask(env, timeout_s, nested=False)
+
+    async def _ask(self, env: Envelope, timeout_s: float, *, nested: bool) -> Outcome:
+        now = self._clock.now()
+        env = _not_beyond(env, now + timeout_s)
+        decision = self._decide(env, nested=nested)
+        if isinstance(decision, Refused):
+            return failed(decision.error)
+        env = decision.env
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._asks += 1
+        try:
+            self._accept(key_of(env), env, partial(_tell, answer))
+            async with asyncio.timeout(max(0.0, env[DEADLINE] - now) + _ASK_SLACK_S):
+                return await answer
+        except TimeoutError:
+            return expired()
+        finally:
+            self._asks -= 1
+            if not answer.done() or answer.cancelled():
+                self._cancel(Cancel(env[TENANT], env[SESSION], event_id=envelope_id(env), reason="nobody waits for it"))
+
+    def _decide(self, env: Envelope, *, nested: bool) -> Admitted | Refused:
+        """Ask the core; `nested` events belong to work that was accepted before the shutdown began."""
+        decision: Admitted | Refused
+        key = key_of(env)
+        if self._closed or (self._draining and not nested):
+            decision = Refused(
+                Draining("this engine is shutting down; send it to another one", retry_after_ms=_DRAIN_RETRY_MS)
+            )
+        elif key in self._books or key in self._reserved:
+            decision = Refused(LocalProtocolError(f"event {envelope_id(env)} is in work already; ids are used once"))
+        elif env[KIND] in self._control:
+            return Admitted(env)
+        else:
+            decision = self._core.admit(env, self._clock.now())
+        if isinstance(decision, Refused):
+            self._refused += 1
+            self._count("dispatch.refused", code=decision.error.code)
+        return decision
+
+    def _accept(self, key: Key, env: Envelope, on_done: OnDone | None) -> None:
+        """From here on the event is in the books, and ends exactly once."""
+        self._books.enter(key, env, on_done)
+        if env[KIND] in self._control:
+            self._act(env)
+            return
+        now = self._clock.now()
+        if (self._doomed or self._cancels or self._closed) and (early := self._ended_early(key, env, now)) is not None:
+            self._core.release(env)
+            self._books.close(env, early)
+            return
+        self._core.enqueue(env, now)
+        if not self._started:
+            return
+        urgent = env[LANE] == Lane.CRITICAL
+        for pump in self._by_kind.get(env[KIND], ()):
+            if urgent:
+                pump.rush()
+            pump.wake()
+
+    def _ended_early(self, key: Key, env: Envelope, now: float) -> Outcome | None:
+        """The outcome of an event that was cancelled, or overtaken by the shutdown, before it was queued."""
+        cancel = self._doomed.pop(key, None) or self._cancels.find(env, now)
+        if cancel is not None:
+            return cancelled(cancel.reason)
+        return drained() if self._closed else None
+
+    def _act(self, env: Envelope) -> None:
+        """Carry out a control event: INTERRUPT names a run (or none: all), CANCEL an event or call."""
+        if env[KIND] == "INTERRUPT":
+            self._cancel_and_remember(Cancel(env[TENANT], env[SESSION], run=env[RUN], reason="interrupted"))
+        elif env[ENTITY]:
+            self._cancel_and_remember(Cancel(env[TENANT], env[SESSION], event_id=env[ENTITY], reason="cancelled"))
+        self._books.close(env, Outcome("handled"))
+
+    # -- cancel ---------------------------------------------------------------------------------
+
+    def cancel(self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "") -> int:
+        """End a run, one event (or tool call), or every run of a session; returns how many events it hit.
+
+        Does not wait for handlers. A cancel of a run or an event is remembered for 60 s, so that it
+        also meets what arrives later. O(queued of the session + running).
+        """
+        return self._cancel_and_remember(Cancel(tenant, session, run, event_id, reason))
+
+    def _cancel_and_remember(self, cancel: Cancel) -> int:
+        self._cancels.add(cancel, self._clock.now())
+        for key, env in self._reserved.items():
+            if key not in self._doomed and cancel.meant_for(env):
+                self._doomed[key] = cancel
+        return self._cancel(cancel)
+
+    def _cancel(self, cancel: Cancel) -> int:
+        outcome = cancelled(cancel.reason)
+        ended = self._core.cancel(cancel.tenant, cancel.session, run=cancel.run, event_id=cancel.event_id)
+        for pump in self._pumps.values():
+            ended += pump.cancel(cancel.meant_for)
+        for env in ended:
+            self._end(env, outcome)
+        return len(ended) + sum(pump.pool.cancel(cancel.meant_for, cancel.reason) for pump in self._pumps.values())
+
+    # -- out ------------------------------------------------------------------------------------
+
+    def _finish(self, pool: str, env: Envelope, outcome: Outcome) -> None:
+        """A cell is done with an event: there is room again."""
+        if outcome.status == "failed":
+            self._count("handler.failed", pool=pool, code=outcome.code)
+        self._end(env, outcome)
+        pump = self._pumps[pool]
+        if env[LANE] == Lane.CRITICAL and not self._closed:
+            pump.rush()
+        pump.wake()
+
+    def _end(self, env: Envelope, outcome: Outcome) -> None:
+        """An event that the core knows is over."""
+        self._core.done(env, self._clock.now())
+        self._books.close(env, outcome)
+
+    def _end_expired(self) -> None:
+        for env in self._core.expired():
+            self._end(env, expired())
+
+    def _changed(self, name: str) -> None:
+        """Cells of a pool came, went, or have room again."""
+        pump = self._pumps.get(name)
+        if pump is None:
+            return
+        cells = pump.pool.cells
+        if cells and cells != self._members.get(name):
+            self._members[name] = cells
+            self._core.members(name, cells)
+        pump.wake()
+
+    def _count(self, name: str, **labels: str) -> None:
+        if self._probe is not None:
+            self._probe.count(name, 1, **labels)
+
+    def statistics(self) -> DispatcherStatistics:
+        """Return the books and gauges. O(cells)."""
+        return DispatcherStatistics(
+            accepted=self._books.accepted,
+            **self._books.ended,
+            pending=len(self._books),
+            refused=self._refused,
+            asks=self._asks,
+            remembered_cancels=len(self._cancels),
+            draining=self._draining,
+            pools=tuple(pump.pool.statistics() for pump in self._pumps.values()),
+        )
+
+
+def _not_beyond(env: Envelope, deadline: float) -> Envelope:
+    producer, counter, kind, tenant, session, run, entity, lane, own, trace, after, body, accepted = env
+    nearer = min(own, deadline)
+    return (producer, counter, kind, tenant, session, run, entity, lane, nearer, trace, after, body, accepted)
+
+
+def _tell(answer: asyncio.Future[Outcome], env: Envelope, outcome: Outcome) -> None:
+    if not answer.done():
+        answer.set_result(outcome)

@@ -1,0 +1,143 @@
+"""The pump of one pool: carries events from the dispatcher's queues to the pool's cells.
+
+Law of this file: nothing is taken from the queues that the pool has no room for, so that what waits
+can still be reordered, cancelled and refused; and a critical event never waits for the journal or
+for the pump's turn. What was taken and is being journalled is `staged`: a cancel finds it there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from laneway.actors.cell import Match
+from laneway.actors.endings import failed
+from laneway.actors.pool import Pool
+from laneway.actors.ports import Clock, Journal, Outcome, Probe
+from laneway.routing.dispatch import DispatchCore
+from laneway.routing.envelope import LANE, Envelope
+from laneway.routing.errors import StoreError
+from laneway.routing.lanes import Lane
+
+__all__ = ["Pump"]
+
+_JOURNAL_DEADLINE_S: Final = 10.0
+"""A group commit takes milliseconds; a store that needs longer is down, and the events say so."""
+
+
+class Pump:
+    """Keeps one pool supplied; `run` is a task that the dispatcher owns.
+
+    Args:
+        end: called with (event, outcome) for events that end here instead of in a cell.
+        expired: called after each take, to end what was found past its deadline.
+        journal: told of the deliveries that are about to be made, before they are.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        core: DispatchCore,
+        *,
+        clock: Clock,
+        end: Callable[[Envelope, Outcome], None],
+        expired: Callable[[], None],
+        journal: Journal | None = None,
+        probe: Probe | None = None,
+    ) -> None:
+        self.pool = pool
+        self._name = pool.spec.name
+        self._keyed = pool.spec.keyed != "none"
+        self._core = core
+        self._clock = clock
+        self._end = end
+        self._expired = expired
+        self._journal = journal
+        self._probe = probe
+        self._staged: list[tuple[Envelope, str | None]] = []
+        self._signal = asyncio.Event()
+        self._awake = False
+
+    @property
+    def staged(self) -> int:
+        """Events taken and not yet delivered."""
+        return len(self._staged)
+
+    def wake(self) -> None:
+        """Say that there may be something to carry: an event came, or room did. O(1)."""
+        if not self._awake:
+            self._awake = True
+            self._signal.set()
+
+    def rush(self) -> None:
+        """Deliver critical events now, as far as the cells' reserve goes. Never waits."""
+        for cell in self._cells():
+            room = self.pool.room(cell, critical=True)
+            if room > 0:
+                for env in self._core.take(self._name, room, self._clock.now(), cell=cell, only_critical=True):
+                    self.pool.deliver(env, cell)
+        self._expired()
+
+    def cancel(self, match: Match) -> list[Envelope]:
+        """Take out staged events that match; the caller answers for them."""
+        hits = [env for env, _ in self._staged if match(env)]
+        if hits:
+            self._staged = [(env, cell) for env, cell in self._staged if not match(env)]
+        return hits
+
+    async def run(self) -> None:
+        """Carry until cancelled. A failing turn ends its events with an error and is counted."""
+        while True:
+            await self._signal.wait()
+            self._signal.clear()
+            self._awake = False
+            try:
+                while await self._turn():
+                    pass
+            except Exception as error:
+                if self._probe is not None:
+                    self._probe.count("dispatch.pump_failed", pool=self._name, error=type(error).__name__)
+                self._end_staged(failed(error))
+
+    def _cells(self) -> list[str | None]:
+        return list(self.pool.cells) if self._keyed else [None]
+
+    async def _turn(self) -> bool:
+        """Take what there is room for and deliver it; True if there may be more to do at once."""
+        self.rush()
+        for cell in self._cells():
+            room = self.pool.room(cell)
+            if room > 0:
+                taken = self._core.take(self._name, room, self._clock.now(), cell=cell)
+                self._staged += [(env, cell) for env in taken]
+        self._expired()
+        if not self._staged:
+            return False
+        if self._journal is not None:
+            self._deliver(lambda env: env[LANE] == Lane.CRITICAL)
+            await self._record(self._journal)
+        self._deliver()
+        return True
+
+    async def _record(self, journal: Journal) -> None:
+        envs = [env for env, _ in self._staged]
+        try:
+            async with asyncio.timeout(_JOURNAL_DEADLINE_S):
+                await journal.starting(envs)
+        except TimeoutError as error:
+            message = f"the journal did not record the delivery within {_JOURNAL_DEADLINE_S:.0f} s; try again"
+            raise StoreError(message) from error
+
+    def _deliver(self, match: Match = lambda _: True) -> None:
+        staged, self._staged = self._staged, []
+        for env, cell in staged:
+            if match(env):
+                self.pool.deliver(env, cell)
+            else:
+                self._staged.append((env, cell))
+
+    def _end_staged(self, outcome: Outcome) -> None:
+        staged, self._staged = self._staged, []
+        for env, _ in staged:
+            self._end(env, outcome)

@@ -1,0 +1,53 @@
+"""Accepted is the sum of the endings and what is open, and everybody is told once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laneway.actors.books import Books, key_of
+from laneway.actors.ports import Outcome
+
+STATUSES = ["handled", "expired", "cancelled", "failed", "dead"]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 10), st.sampled_from(STATUSES)), max_size=60))
+def test_the_sum_holds_after_every_call(rig, script):
+    """Entered once, closed once; closing what is not open changes nothing."""
+    told, errors = [], []
+    books = Books(errors.append)
+
+    def on_done(env, outcome):
+        told.append(env[1])
+        if env[1] == 7:
+            raise ValueError("callback")
+
+    for enter, counter, status in script:
+        env = rig.event(counter)
+        if enter and key_of(env) not in books:
+            books.enter(key_of(env), env, on_done)
+        elif not enter:
+            was_open = key_of(env) in books
+            assert books.close(env, Outcome(status)) is was_open
+        assert books.accepted == sum(books.ended.values()) + len(books)
+        assert len(told) == sum(books.ended.values())
+    assert len(errors) == told.count(7)
+    assert len(books.open()) == len(books)
+
+
+def test_quiet_waits_for_the_last_and_gives_up_in_time(rig):
+    """True when nothing is open any more, False when the time is over."""
+
+    async def main():
+        books = Books(lambda error: None)
+        assert await books.quiet(0.0)
+        for counter in (1, 2):
+            env = rig.event(counter)
+            books.enter(key_of(env), env, None)
+            asyncio.get_running_loop().call_later(counter, books.close, env, Outcome("handled"))
+        assert not await books.quiet(1.5)
+        assert await books.quiet(1.5)
+
+    rig.run(main())
