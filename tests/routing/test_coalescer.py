@@ -1,0 +1,139 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from laneway.routing.coalescer import Coalescer
+from laneway.routing.envelope import BODY, ENTITY, KIND, RUN, SEAL, Envelope, envelope
+from laneway.routing.errors import LocalProtocolError
+
+TEXT = "TEXT_MESSAGE_CONTENT"
+
+
+def make(body: str | bytes, *, kind: str = TEXT, run: str = "r", entity: str = "m", counter: int = 1) -> Envelope:
+    raw = body.encode() if isinstance(body, str) else body
+    return envelope(
+        kind, producer="e", counter=counter, tenant="t", session="s", lane=2, run=run, entity=entity, body=raw
+    )
+
+
+def folded(events: list[Envelope]) -> dict[str, list[tuple[str, str, bytes]]]:
+    """Per run: its events in order, adjacent deltas of one entity joined."""
+    runs: dict[str, list[tuple[str, str, bytes]]] = {}
+    for env in events:
+        seen = runs.setdefault(env[RUN], [])
+        row = (env[KIND], env[ENTITY], env[BODY])
+        if env[KIND] == TEXT and seen and seen[-1][:2] == row[:2] and env[BODY][:1] != bytes([SEAL]):
+            row = (*row[:2], seen.pop()[2] + env[BODY])
+        seen.append(row)
+    return runs
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["text", "text", "text", "other", "sealed", "poll", "flush"]),
+        st.sampled_from(["r1", "r2"]),
+        st.sampled_from(["m1", "m2"]),
+        st.sampled_from(["", "a", "wö", "日本", "hello"]),
+        st.sampled_from([0.0, 0.004, 0.02]),
+    ),
+    max_size=60,
+)
+
+
+@settings(deadline=None)
+@given(STEPS, st.integers(1, 8), st.sampled_from([0.0, 0.015]))
+def test_every_run_reads_the_same_and_nothing_waits_too_long(steps, min_chars, hold_s):
+    """Merged or not: same text, same order within each run; a polled coalescer holds nothing past its time."""
+    coalescer = Coalescer(min_chars, hold_s)
+    given_in: list[Envelope] = []
+    out: list[Envelope] = []
+    arrived: dict[int, float] = {}
+    now = 0.0
+    for counter, (action, run, entity, body, pause) in enumerate(steps, 1):
+        now += pause
+        out.extend(coalescer.poll(now))
+        deadline = coalescer.deadline()
+        assert deadline is None or now < deadline <= now + hold_s
+        if action == "flush":
+            out.extend(coalescer.flush())
+            assert (coalescer.bytes, coalescer.deadline()) == (0, None)
+        elif action != "poll":
+            kind = "CUSTOM" if action == "other" else TEXT
+            raw = bytes([SEAL, 0x80]) if action == "sealed" else body.encode()
+            env = make(raw, kind=kind, run=run, entity=entity, counter=counter)
+            given_in.append(env)
+            arrived[counter] = now
+            out.extend(coalescer.offer(env, now))
+    position = sum(len(env[BODY]) + 16 for env in out)
+    tail = coalescer.flush()
+    assert sum(len(env[BODY]) + 16 for env in tail) <= sum(len(e[BODY]) + 16 for e in given_in) - position
+    assert folded(out + tail) == folded(given_in)
+    assert coalescer.bytes == 0
+
+
+def test_the_first_token_passes_at_once_and_the_next_ones_gather():
+    """No wait in front of the first; then four characters make an event."""
+    coalescer = Coalescer()
+    first = make("H")
+    assert coalescer.offer(first, 0.0) == [first]
+    assert coalescer.offer(make("i"), 0.001) == []
+    assert coalescer.bytes == 17
+    assert coalescer.deadline() == 0.016
+    (merged,) = coalescer.offer(make(" all"), 0.002)
+    assert merged[BODY] == b"i all"
+    assert coalescer.bytes == 0
+
+
+def test_a_long_delta_needs_no_company():
+    """A chunk of the model's own making is not held."""
+    coalescer = Coalescer()
+    coalescer.offer(make("a"), 0.0)
+    long = make("a longer piece")
+    assert coalescer.offer(long, 0.0) == [long]
+
+
+def test_waiting_text_goes_before_any_other_event_of_its_run_only():
+    """FIFO per run; another run's events do not push."""
+    coalescer = Coalescer()
+    coalescer.offer(make("a"), 0.0)
+    coalescer.offer(make("b"), 0.0)
+    other = make("", kind="STEP_STARTED", run="r2")
+    assert coalescer.offer(other, 0.0) == [other]
+    end = make("", kind="TEXT_MESSAGE_END")
+    assert [env[BODY] for env in coalescer.offer(end, 0.0)] == [b"b", b""]
+
+
+def test_a_new_entity_passes_at_once_after_what_was_held():
+    """A second message's first token waits for nothing but order."""
+    coalescer = Coalescer()
+    coalescer.offer(make("a"), 0.0)
+    coalescer.offer(make("b"), 0.0)
+    assert [env[BODY] for env in coalescer.offer(make("c", entity="n"), 0.0)] == [b"b", b"c"]
+
+
+def test_time_releases_what_company_did_not():
+    """After 15 ms even one character goes."""
+    coalescer = Coalescer()
+    coalescer.offer(make("a"), 0.0)
+    coalescer.offer(make("b"), 0.0)
+    assert coalescer.poll(0.014) == []
+    assert [env[BODY] for env in coalescer.poll(0.015)] == [b"b"]
+    assert coalescer.poll(0.015) == []
+
+
+def test_many_runs_stay_bounded():
+    """Forgotten runs only lose their place, not their text."""
+    coalescer = Coalescer()
+    out = []
+    for number in range(3000):
+        out.extend(coalescer.offer(make("a", run=str(number)), 0.0))
+    out.extend(coalescer.offer(make("b", run="0"), 0.0))
+    assert len(out) == 3001
+
+
+def test_wrong_settings_are_refused():
+    """A coalescer that can never release, or releases in the past, is a bug."""
+    with pytest.raises(LocalProtocolError):
+        Coalescer(0)
+    with pytest.raises(LocalProtocolError):
+        Coalescer(4, -1.0)
