@@ -50,6 +50,8 @@ serve: $(VENV)/.demo
 proto: $(VENV)/.dev
 	$(PY) -m grpc_tools.protoc --proto_path=engine/proto --python_out=engine/proto --pyi_out=engine/proto \
 		--grpc_python_out=engine/proto $(PROTO)
+	sed -i.bak 's/^from laneway\.v1 import/from laneway.engine.proto.laneway.v1 import/' \
+		engine/proto/laneway/v1/edge_pb2_grpc.py && rm engine/proto/laneway/v1/edge_pb2_grpc.py.bak
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

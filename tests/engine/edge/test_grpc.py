@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import sys
 import time
 from typing import Any
 
@@ -636,5 +637,34 @@ def test_a_free_port_is_really_free_afterwards() -> None:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
+
+    asyncio.run(main())
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * 4096
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_bad_input_does_not_grow_the_process() -> None:
+    """Every bad frame, over and over, leaves less than 16 MiB behind, and the server serves on."""
+
+    async def main() -> None:
+        async with edge() as (_, _, target):
+
+            async def rounds(count: int) -> None:
+                for _ in range(count):
+                    for _, frame, _ in BAD_FRAMES:
+                        async with raw(target) as session:
+                            await session.hello()
+                            await session.send_frame(frame)
+                            await session.end()
+
+            await rounds(2)
+            before = _resident_bytes()
+            await rounds(6)
+            assert _resident_bytes() - before < 16 * 1_048_576
+            await still_serves(target)
 
     asyncio.run(main())

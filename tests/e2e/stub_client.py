@@ -1,0 +1,127 @@
+"""A client with nothing of laneway: stubs generated from edge.proto, grpcio and msgpack.
+
+    python stub_client.py STUBS TARGET SESSION TEXT CUT_AFTER
+
+Sends TEXT as a user's message, reads its run; after CUT_AFTER data items it cancels its call
+without a word, connects again and resumes with its cursor. Prints one JSON line:
+{"text", "seqs", "kinds", "resumes"}. It follows docs/protocol.md and knows the kinds' numbers
+only as far as it needs them.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import msgpack
+
+sys.path.insert(0, sys.argv[1])
+
+import edge_pb2
+import edge_pb2_grpc
+
+USER_MESSAGE, TEXT_MESSAGE_CONTENT, RUN_FINISHED = 5, 16, 32
+CLIENT = "stub"
+
+
+class Reader:
+    """Where this client is in the data stream, and what it has read."""
+
+    def __init__(self) -> None:
+        self.cursor: list[Any] | None = None
+        self.skip = 0
+        self.position = 0
+        self.text = b""
+        self.kinds: list[int] = []
+        self.items = 0
+
+    def welcome(self, welcome: dict[str, Any]) -> None:
+        assert welcome["cursor"][:3] == self.cursor or self.cursor is None, welcome
+        self.cursor = list(welcome["cursor"])
+        self.position = welcome["position"] + self.skip
+
+    def take(self, header: dict[str, Any], items: list[bytes]) -> None:
+        """Trim what is known, refuse holes, move the cursor."""
+        assert self.cursor is not None
+        stream, seq, skip = header["stream"], header["first"], header.get("skip", 0)
+        for (span, tail), item in zip(header.get("shape") or [[1, 0]] * len(items), items, strict=True):
+            fields = msgpack.unpackb(item)
+            have = self.cursor[1 + stream]
+            assert seq == have + 1, f"stream {stream}: {seq} after {have}"
+            assert skip == (self.skip if stream else 0)
+            self.kinds.append(fields[2])
+            self.items += 1
+            if fields[2] == TEXT_MESSAGE_CONTENT:
+                self.text += fields[11]
+            whole = span - 1 if tail else span
+            if stream:
+                self.skip = tail
+                self.position += len(fields[11]) + 16 * whole
+            self.cursor[1 + stream] += whole
+            seq, skip = seq + whole, tail
+
+
+def hello(session: str, reader: Reader) -> dict[str, Any]:
+    offer: dict[str, Any] = {"v": [1], "client": CLIENT, "session": session, "caps": {"grants": True}}
+    if reader.cursor is not None:
+        offer.update(cursor=reader.cursor, skip=reader.skip, grant=reader.position + 65_536)
+    return {"hello": offer}
+
+
+def connect(target: str, session: str, reader: Reader, first: list[bytes], stop_after: int) -> bool:
+    """One connection; True when the run is over, False after `stop_after` items."""
+    out: queue.Queue[bytes | None] = queue.Queue()
+
+    def send(header: dict[str, Any], items: list[bytes]) -> None:
+        out.put(msgpack.packb([1, header, items]))
+
+    def requests() -> Iterator[edge_pb2.Frame]:
+        while (frame := out.get()) is not None:
+            yield edge_pb2.Frame(frame=frame)
+
+    with grpc.insecure_channel(target) as channel:
+        send(hello(session, reader), [])
+        send({}, first)
+        call = edge_pb2_grpc.EdgeStub(channel).Session(requests(), timeout=60)
+        for answer in call:
+            _, header, items = msgpack.unpackb(answer.frame)
+            assert "refused" not in header, header
+            if "welcome" in header:
+                reader.welcome(header["welcome"])
+            if items and "stream" in header:
+                reader.take(header, items)
+                if 0 < stop_after <= reader.items:
+                    call.cancel()
+                    out.put(None)
+                    return False
+                send({"ack": reader.cursor, "grant": reader.position + 65_536}, [])
+            if "ping" in header:
+                send({"pong": header["ping"]}, [])
+            if RUN_FINISHED in reader.kinds:
+                send({"bye": True}, [])
+                out.put(None)
+                return True
+    raise AssertionError("the engine closed the stream")
+
+
+def main() -> None:
+    target, session, text, cut_after = sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5])
+    message = [CLIENT, 1, USER_MESSAGE, "", "", "run-1", "", 1, None, "", "", text.encode()]
+    reader = Reader()
+    first = [msgpack.packb(message)]
+    resumes = 0
+    if cut_after and not connect(target, session, reader, first, cut_after):
+        resumes += 1
+        first = [msgpack.packb(message)]  # as if its answer had been lost: the engine knows the counter
+    connect(target, session, reader, first, 0)
+    assert "laneway" not in sys.modules
+    result = {"text": reader.text.decode(), "seqs": reader.cursor, "kinds": reader.kinds, "resumes": resumes}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

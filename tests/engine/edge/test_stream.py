@@ -1,0 +1,132 @@
+"""One stream over a wire that is no gRPC: what every other edge gets from it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from laneway.actors.ports import Principal
+from laneway.engine.codec import decode_frame, encode_frame
+from laneway.engine.edge.stream import SessionStream, StreamPolicy, notice
+from laneway.routing.errors import Draining, LanewayError, PeerProtocolError, SlowConsumer
+from tests.engine.edge.double import KINDS, Engine
+
+HELLO = encode_frame({"hello": {"v": [1], "client": "c1", "session": "s1"}}, [])
+
+
+class Pipe:
+    """A wire in memory; `blocked` writes wait as with a peer that does not read."""
+
+    def __init__(self) -> None:
+        self.incoming: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.flowing = asyncio.Event()
+        self.flowing.set()
+        self.broken = False
+
+    async def read(self) -> bytes | None:
+        return await self.incoming.get()
+
+    async def write(self, frame: bytes) -> None:
+        await self.flowing.wait()
+        if self.broken:
+            raise ConnectionError
+        self.sent.put_nowait(decode_frame(frame)[0])
+
+
+def stream(pipe: Pipe, engine: Engine, **policy: Any) -> SessionStream:
+    return SessionStream(pipe, engine, Principal("ada"), kinds=KINDS, clock=engine.clock, policy=StreamPolicy(**policy))
+
+
+async def served(pipe: Pipe, served_stream: SessionStream) -> LanewayError | None:
+    async with asyncio.timeout(10):
+        reason = await served_stream.serve()
+    pipe.incoming.put_nowait(None)
+    assert served_stream.reader is not None
+    await served_stream.reader
+    return reason
+
+
+def test_a_peer_that_does_not_read_is_a_slow_consumer() -> None:
+    """A write that waits longer than stall_s ends the stream; nothing more is written to it."""
+
+    async def main() -> None:
+        pipe, engine = Pipe(), Engine()
+        pipe.flowing.clear()
+        pipe.incoming.put_nowait(HELLO)
+        assert isinstance(await served(pipe, stream(pipe, engine, stall_s=0.2)), SlowConsumer)
+        assert pipe.sent.empty()
+        assert engine.session("s1").attachments == {}
+
+    asyncio.run(main())
+
+
+def test_a_wire_that_breaks_ends_the_stream_without_a_reason() -> None:
+    """A disconnect is no error of the session."""
+
+    async def main() -> None:
+        pipe, engine = Pipe(), Engine()
+        pipe.broken = True
+        pipe.incoming.put_nowait(HELLO)
+        assert await served(pipe, stream(pipe, engine)) is None
+        assert engine.session("s1").attachments == {}
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_stream_detaches() -> None:
+    """The wire's owner may cancel; the link leaves the session all the same."""
+
+    async def main() -> None:
+        pipe, engine = Pipe(), Engine()
+        pipe.incoming.put_nowait(HELLO)
+        task = asyncio.create_task(stream(pipe, engine).serve())
+        await pipe.sent.get()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled()
+        assert engine.session("s1").attachments == {}
+        pipe.incoming.put_nowait(None)
+
+    asyncio.run(main())
+
+
+def test_notices_from_outside_and_the_first_reason_counts() -> None:
+    """tell() adds a notice that is not fatal; end() twice keeps the first, and the peer is told once."""
+
+    async def main() -> None:
+        pipe, engine = Pipe(), Engine()
+        pipe.incoming.put_nowait(HELLO)
+        live = stream(pipe, engine)
+        serving = asyncio.create_task(served(pipe, live))
+        assert "welcome" in await pipe.sent.get()
+        live.tell(Draining("soon", retry_after_ms=3))
+        assert (await pipe.sent.get())["notice"] == notice(Draining("soon", retry_after_ms=3), fatal=False)
+        live.end(Draining("now"))
+        live.end(PeerProtocolError("later"))
+        assert isinstance(await serving, Draining)
+        told = [pipe.sent.get_nowait() for _ in range(pipe.sent.qsize())]
+        assert [header["notice"]["fatal"] for header in told if "notice" in header] == [True]
+
+    asyncio.run(main())
+
+
+def test_a_bug_behind_the_edge_is_told_and_contained(caplog: Any) -> None:
+    """An unexpected exception ends this stream as HANDLER_FAILED; the log has the traceback, the peer not."""
+
+    class Broken(Engine):
+        async def attach(self, hello: Any, principal: Any) -> Any:
+            raise ZeroDivisionError("secret detail")
+
+    async def main() -> None:
+        pipe = Pipe()
+        pipe.incoming.put_nowait(HELLO)
+        reason = await served(pipe, stream(pipe, Broken()))
+        assert reason is not None
+        assert reason.code == "HANDLER_FAILED"
+        told = (await pipe.sent.get())["notice"]
+        assert told["fatal"]
+        assert "secret" not in told["message"]
+
+    asyncio.run(main())
+    assert "secret detail" in caplog.text

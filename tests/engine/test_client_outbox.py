@@ -1,0 +1,160 @@
+"""Sends: kept until answered, resent under the same counter, retried as told, answered once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laneway.engine.client_outbox import Outbox, Receipt
+from laneway.routing.envelope import COUNTER, Envelope, envelope
+from laneway.routing.errors import AccessError, LinkClosed, RateLimited
+
+
+def event(counter: int, lane: int = 1, size: int = 2) -> Envelope:
+    return envelope(
+        "USER_MESSAGE", producer="c", counter=counter, tenant="", session="", lane=lane, run="r", body=bytes(size)
+    )
+
+
+async def put(outbox: Outbox, env: Envelope) -> asyncio.Task[Receipt]:
+    task = asyncio.create_task(outbox.put(env))
+    await asyncio.sleep(0)
+    return task
+
+
+def counters(envelopes: list[Envelope]) -> list[int]:
+    return [env[COUNTER] for env in envelopes]
+
+
+def test_an_answer_ends_an_event() -> None:
+    """OK gives the receipt; the event is not sent again; an answer to nobody is ignored."""
+
+    async def main() -> None:
+        outbox = Outbox()
+        sent = await put(outbox, event(1))
+        assert counters(outbox.take(0.0)) == [1]
+        assert outbox.take(0.0) == []
+        outbox.ok(1, "durable")
+        outbox.ok(1, "duplicate")
+        outbox.ok(99, "durable")
+        assert await sent == Receipt("c:1", "durable", "r")
+        outbox.resend()
+        assert outbox.take(0.0) == []
+        assert len(outbox) == 0
+
+    asyncio.run(main())
+
+
+def test_a_lost_link_resends_in_order_and_critical_first() -> None:
+    """Everything without an answer goes out again; an interrupt overtakes."""
+
+    async def main() -> None:
+        outbox = Outbox()
+        tasks = [await put(outbox, event(n)) for n in (1, 2, 3)]
+        outbox.take(0.0)
+        outbox.ok(2, "volatile")
+        await tasks[1]
+        tasks.append(await put(outbox, event(4, lane=0)))
+        outbox.resend()
+        assert counters(outbox.take(0.0)) == [4, 1, 3]
+        outbox.fail(LinkClosed("over"))
+        for task in (tasks[0], tasks[2], tasks[3]):
+            with pytest.raises(LinkClosed):
+                await task
+        with pytest.raises(LinkClosed):
+            await outbox.put(event(5))
+
+    asyncio.run(main())
+
+
+def test_a_refusal_is_retried_after_its_delay_and_not_for_ever() -> None:
+    """Not before the delay, at most max_attempts in all; a refusal for good is raised at once."""
+
+    async def main() -> None:
+        outbox = Outbox(max_attempts=3)
+        sent = await put(outbox, event(1))
+        for attempt in range(3):
+            now = attempt * 10.0
+            assert counters(outbox.take(now)) == [1]
+            outbox.refused(1, RateLimited("slow down", retry_after_ms=500), now)
+            await asyncio.sleep(0)
+            if attempt < 2:
+                assert outbox.take(now + 0.4) == []
+                assert outbox.deadline() == now + 0.5
+        with pytest.raises(RateLimited):
+            await sent
+        denied = await put(outbox, event(2))
+        outbox.take(0.0)
+        outbox.refused(2, AccessError("no"), 0.0)
+        with pytest.raises(AccessError):
+            await denied
+        assert outbox.deadline() is None
+
+    asyncio.run(main())
+
+
+def test_a_full_outbox_makes_senders_wait() -> None:
+    """Bytes are bounded; room comes with answers, an oversized event passes alone, and a failure frees all."""
+
+    async def main() -> None:
+        outbox = Outbox(max_bytes=1000)
+        first = await put(outbox, event(1, size=5000))
+        second = await put(outbox, event(2))
+        assert counters(outbox.take(0.0)) == [1]
+        outbox.ok(1, "volatile")
+        await first
+        await asyncio.sleep(0)
+        assert counters(outbox.take(0.0)) == [2]
+        third = await put(outbox, event(3, size=900))
+        outbox.fail(LinkClosed("over"))
+        for task in (second, third):
+            with pytest.raises(LinkClosed):
+                await task
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_send_is_forgotten() -> None:
+    """Its event does not go out any more."""
+
+    async def main() -> None:
+        outbox = Outbox()
+        sent = await put(outbox, event(1))
+        sent.cancel()
+        await asyncio.gather(sent, return_exceptions=True)
+        assert outbox.take(0.0) == []
+
+    asyncio.run(main())
+
+
+@given(st.lists(st.tuples(st.sampled_from(["put", "ok", "refuse", "lose", "take"]), st.integers(1, 12)), max_size=60))
+def test_every_event_is_answered_exactly_once(steps: list[tuple[str, int]]) -> None:
+    """Whatever the order of sends, answers, refusals and losses: one answer each, none lost."""
+
+    async def main() -> None:
+        outbox, tasks, now = Outbox(max_attempts=3), {}, 0.0
+        for step, counter in steps:
+            now += 1.0
+            if step == "put" and counter not in tasks:
+                tasks[counter] = await put(outbox, event(counter))
+            elif step == "ok":
+                outbox.ok(counter, "volatile")
+            elif step == "refuse":
+                outbox.refused(counter, RateLimited("later", retry_after_ms=10), now)
+            elif step == "lose":
+                outbox.resend()
+            else:
+                outbox.take(now)
+            await asyncio.sleep(0)
+        outbox.resend()
+        due = counters(outbox.take(now + 1.0))
+        answered = {n for n, task in tasks.items() if task.done()}
+        assert sorted(due) == sorted(set(tasks) - answered)
+        outbox.fail(LinkClosed("over"))
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        assert len(outbox) == 0
+
+    asyncio.run(main())
