@@ -8,7 +8,8 @@ Covered exactly by categories of `unicodedata`: CRLF and controls (GB3-5), Hangu
 (GB6-8), combining marks, variation selectors, skin tones, tags (GB9, GB9a), prepended marks
 (GB9b), flags (GB12-13). Wider than the standard (joins a little more, splits nothing):
 ZWJ sequences join before any symbol in the emoji blocks (GB11), and a virama joins the letter
-after it in every Indic script (GB9c).
+after it in every Indic script (GB9c). Marks newer than the interpreter's Unicode tables (14.0 in
+Python 3.11) count as letters.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ _ZWNJ: Final = "\u200c"
 _ZWJ: Final = "\u200d"
 _VIRAMA: Final = 9
 """Canonical combining class of viramas, which bind the consonant that follows."""
+_MARKS: Final = 8
+"""Marks between two joined consonants that are looked through."""
 _PREPEND: Final = frozenset(
     "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\u0d4e\U000110bd\U000110cd\U000111c2\U000111c3"
     "\U0001193f\U00011941\U00011a3a\U00011a84\U00011a85\U00011a86\U00011a87\U00011a88\U00011a89\U00011d46"
@@ -50,7 +53,7 @@ def is_boundary(text: str, index: int) -> bool:
         return False
     if _is_regional(before) and _is_regional(after):
         return _regional_run(text, index) % 2 == 0
-    return not (_binds(text, index) and category(after) == "Lo")
+    return not (_is_indic(after) and _binds(text, index))
 
 
 def floor_boundary(text: str, index: int) -> int:
@@ -110,11 +113,18 @@ def _regional_run(text: str, index: int) -> int:
 
 
 def _binds(text: str, index: int) -> bool:
-    """Return whether a virama (perhaps with joiners or a nukta after it) stands before `index`."""
+    """Return whether a virama is among the marks just before `index`, so that a consonant there joins."""
     start = index - 1
-    while start > 0 and index - start < 4 and (text[start] == _ZWJ or combining(text[start]) == 7):
+    while start > 0 and index - start <= _MARKS and _is_extending(text[start]):
+        if combining(text[start]) == _VIRAMA:
+            return True
         start -= 1
-    return combining(text[start]) == _VIRAMA
+    return False
+
+
+def _is_indic(char: str) -> bool:
+    indic = "\u0900" <= char <= "\u1cff" or "\ua800" <= char <= "\uabff" or "\U00010a00" <= char <= "\U00011fff"
+    return indic and category(char) == "Lo"
 
 
 def _joins_hangul(before: str, after: str) -> bool:

@@ -1,0 +1,65 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laneway.routing.flush import FlushTimer
+
+
+def test_after_silence_at_once_then_in_company():
+    """The first is due now; the next ones 10 ms after they were first seen, or when a frame is full."""
+    timer = FlushTimer(0.010, 64, 0)
+    assert timer.due(1.0, 1, 1, force=False)
+    timer.sent(1.0, 10, more=False)
+    assert not timer.due(1.002, 1, 2, force=False)
+    assert timer.due_at == 1.012
+    assert not timer.due(1.005, 63, 64, force=False)
+    assert timer.due(1.005, 64, 65, force=False)
+    assert timer.due(1.006, 1, 65, force=True)
+    assert timer.due(1.012, 1, 65, force=False)
+
+
+def test_what_did_not_fit_into_a_frame_is_due_at_once():
+    """Only frame limits stop a flush."""
+    timer = FlushTimer(0.010, 64, 0)
+    timer.sent(1.0, 10, more=True)
+    assert timer.due(1.0, 1, 1, force=False)
+
+
+def test_nothing_to_send_forgets_the_deadline():
+    """Data without credit waits for a grant, not for a timer."""
+    timer = FlushTimer(0.010, 64, 0)
+    timer.sent(1.0, 10, more=False)
+    timer.due(1.001, 1, 1, force=False)
+    timer.nothing()
+    assert timer.due_at is None
+
+
+@given(st.integers(256, 100_000), st.lists(st.tuples(st.floats(0, 0.5), st.integers(1, 2_000)), max_size=60))
+def test_a_paced_link_never_exceeds_its_rate(rate, frames):
+    """In any run of frames: at most a quarter second of burst, and one frame, beyond the rate."""
+    timer = FlushTimer(0.001, 1, rate)
+    now, total, largest = 0.0, 0, 0
+    for pause, size in frames:
+        now += pause
+        if timer.due(now, 1, 1, force=True):
+            timer.sent(now, size, more=False)
+            total += size
+            largest = max(largest, size)
+            assert timer.room(now, 10_000) >= 1
+        assert total <= rate * (now + 0.25) + largest + 1
+
+
+def test_held_text_waits_half_a_second_at_most():
+    """New text may complete the sentence; time releases what it does not."""
+    timer = FlushTimer(0.010, 64, 0)
+    assert timer.may_hold(0.0)
+    timer.hold(0.0, 1, afresh=True)
+    assert timer.holding
+    assert timer.due_at == 0.5
+    assert not timer.due(0.1, 1, 1, force=True)
+    assert timer.due(0.2, 2, 2, force=False)
+    timer.hold(0.2, 2, afresh=False)
+    assert timer.due_at == 0.5
+    assert not timer.may_hold(0.5)
+    assert timer.due(0.5, 2, 2, force=False)
+    timer.release()
+    assert not timer.holding

@@ -1,0 +1,48 @@
+from laneway.routing.headers import HeaderQueue
+
+
+def test_answers_gather_and_other_fields_keep_their_order():
+    """Lists join one frame; a field that is taken begins the next."""
+    queue = HeaderQueue()
+    queue.add("ok", [[1, "durable"]])
+    queue.add("notice", {"code": "DRAIN"})
+    queue.add("ok", [[2, "durable"]])
+    queue.add("notice", {"code": "SUPERSEDED"})
+    queue.add("ok", [[3, "durable"]])
+    assert len(queue) == 2
+    assert queue.take() == {"ok": [[1, "durable"], [2, "durable"]], "notice": {"code": "DRAIN"}}
+    assert queue.take() == {"notice": {"code": "SUPERSEDED"}, "ok": [[3, "durable"]]}
+    assert queue.take() == {}
+
+
+def test_the_callers_list_stays_the_callers():
+    """Later answers do not grow a list that was handed in."""
+    mine = [[1, "durable"]]
+    queue = HeaderQueue()
+    queue.add("ok", mine)
+    queue.add("ok", [[2, "durable"]])
+    assert mine == [[1, "durable"]]
+
+
+def test_only_the_newest_pong_is_sent():
+    """A flood of pings costs one field."""
+    queue = HeaderQueue()
+    queue.add("pong", 1)
+    for number in range(2, 100):
+        queue.add("pong", number)
+    assert queue.take() == {"pong": 99}
+    assert len(queue) == 0
+
+
+def test_frames_stay_small_and_the_queue_says_when_nobody_reads():
+    """1,024 answers a frame; beyond 8,192 waiting it is overfull, and taking them ends that."""
+    queue = HeaderQueue()
+    for number in range(8200):
+        queue.add("ok", [[number, "durable"]])
+    assert queue.overfull
+    taken = 0
+    while len(queue):
+        taken += (size := len(queue.take()["ok"]))
+        assert size <= 1024
+    assert taken == 8200
+    assert not queue.overfull
