@@ -231,7 +231,7 @@ class MemoryStore:
         if size_bytes > 0 and self._bytes + size_bytes > self._max_bytes:
             raise StoreError(
                 f"the memory store is full ({self._bytes} of {self._max_bytes} bytes): "
-                "trim logs, raise store.memory_bytes, or use store.kind = sqlite"
+                "trim logs, raise store.memory_bytes, or set store.url to a file"
             )
         self._bytes += size_bytes
 

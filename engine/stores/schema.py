@@ -81,7 +81,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         return
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application or version or tables:
-        raise StoreError(f"{path} is not a laneway store of version {_VERSION}; name another file in store.path")
+        raise StoreError(f"{path} is not a laneway store of version {_VERSION}; name another file in store.url")
     for statement in _TABLES:
         db.execute(statement)
 

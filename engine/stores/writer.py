@@ -225,9 +225,9 @@ def _explain(path: str, cause: Exception) -> str:
     if "full" in text or getattr(cause, "errno", None) == 28:
         advice = "free space on that disk"
     elif "locked" in text or "busy" in text:
-        advice = "another process holds the file: stop it, or give this one its own store.path"
+        advice = "another process holds the file: stop it, or give this one its own store.url"
     elif "not a database" in text or "malformed" in text:
-        advice = "the file is damaged: restore it from a copy, or name another one in store.path"
+        advice = "the file is damaged: restore it from a copy, or name another one in store.url"
     elif "unable to open" in text or "readonly" in text or isinstance(cause, PermissionError):
         advice = "check that the directory exists and may be written"
     return f"the store {path} failed: {text}; {advice}"

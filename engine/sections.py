@@ -1,0 +1,253 @@
+"""The sections of the configuration: each field with its unit, bounds and safe default.
+
+Law of this file: a field is here only if something obeys it, and its bounds are checked here. The
+rules that join sections, and where values come from, are in `config.py`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from laneway.engine.limits import Limits
+
+__all__ = [
+    "Address",
+    "AuthConfig",
+    "DispatchConfig",
+    "EdgeConfig",
+    "LimitsConfig",
+    "NlpConfig",
+    "Section",
+    "SessionConfig",
+    "StoreConfig",
+    "ToolsConfig",
+]
+
+_MIN_SECRET_BYTES: Final = 32
+"""RFC 7518 section 3.2: an HMAC key is at least as long as the hash."""
+
+
+class Address(NamedTuple):
+    """Where to listen; port 0 = any free one."""
+
+    host: str
+    port: int
+
+    @property
+    def loopback(self) -> bool:
+        """True if only this machine can reach it; a name other than localhost counts as public."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _address(given: object) -> object:
+    if not isinstance(given, str):
+        return given
+    host, colon, port = given.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError("give HOST:PORT, such as 127.0.0.1:7700 or [::1]:7700")
+    return Address(host, int(port))
+
+
+def _comma_separated(given: object) -> object:
+    return [part.strip() for part in given.split(",")] if isinstance(given, str) else given
+
+
+def _long_secret(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value().encode()) < _MIN_SECRET_BYTES:
+        raise ValueError(f"an HMAC secret has at least {_MIN_SECRET_BYTES} bytes; make one with `openssl rand -hex 32`")
+    return secret
+
+
+_AddressField: TypeAlias = Annotated[Address, BeforeValidator(_address)]
+_Secret: TypeAlias = Annotated[SecretStr, AfterValidator(_long_secret)]
+_Names: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+_Positive: TypeAlias = Annotated[int, Field(ge=1)]
+_Bytes: TypeAlias = Annotated[int, Field(ge=1_024)]
+_Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """One table of settings: unknown fields are refused, nothing changes after the start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class EdgeConfig(Section):
+    """Where the engine listens, and within which bounds.
+
+    Attributes:
+        grpc, http: HOST:PORT.
+        tls_cert, tls_key: PEM files of the edge's identity; tls_client_ca: roots for mTLS.
+        insecure: allow a public address without TLS or authentication.
+        max_streams: streams at once; max_streams_per_principal: likewise, of one (tenant, subject).
+        max_connection_age_s: connections are renewed after it; 0 = never.
+        hello_s: how long a client may take to introduce itself.
+        stall_s: how long one write may wait for a client that does not read.
+    """
+
+    grpc: _AddressField = Address("127.0.0.1", 7700)
+    http: _AddressField = Address("127.0.0.1", 7701)
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    insecure: bool = False
+    max_streams: _Positive = 20_000
+    max_streams_per_principal: _Positive = 20_000
+    max_connection_age_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    hello_s: _Seconds = 5.0
+    stall_s: _Seconds = 30.0
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> EdgeConfig:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together: give both or neither")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_client_ca needs tls_cert and tls_key")
+        return self
+
+
+class StoreConfig(Section):
+    """Where logs are kept.
+
+    Attributes:
+        url: "memory" (volatile), or a path or `sqlite:PATH` (durable).
+        sync: "full" (sqlite survives power loss) or "normal" (survives kill -9).
+        busy_s: wait for another process's transaction.
+        memory_bytes: bound of the memory store; pending_bytes: of what waits for the disk.
+        max_dead: dead letters kept; max_dead_bytes: their events.
+    """
+
+    url: Annotated[str, Field(min_length=1)] = "memory"
+    sync: Literal["full", "normal"] = "full"
+    busy_s: _Seconds = 2.0
+    memory_bytes: _Bytes = 268_435_456
+    pending_bytes: _Bytes = 67_108_864
+    max_dead: _Positive = 10_000
+    max_dead_bytes: _Bytes = 67_108_864
+
+
+class LimitsConfig(Section):
+    """What a client may cost; the first seven are `laneway.engine.limits.Limits`.
+
+    Attributes:
+        sessions: sessions awake at once.
+        drain_s: how long runs may still take at shutdown.
+    """
+
+    frame_bytes: _Bytes = 1_048_576
+    header_bytes: _Bytes = 65_536
+    items: Annotated[int, Field(ge=1, le=65_535)] = 1_024
+    body_bytes: _Bytes = 1_048_576
+    depth: Annotated[int, Field(ge=1, le=200)] = 32
+    elements: _Positive = 10_000
+    values: _Positive = 50_000
+    sessions: _Positive = 10_000
+    drain_s: _Seconds = 30.0
+
+    def codec(self) -> Limits:
+        """Return the decoders' part."""
+        return Limits(**{name: getattr(self, name) for name in Limits.__dataclass_fields__})
+
+
+class SessionConfig(Section):
+    """Bounds of one session and its links; see `SessionPolicy` and `LinkPolicy`."""
+
+    ring_events: _Positive = 1_000
+    ring_bytes: _Bytes = 262_144
+    budget_bytes: _Bytes = 262_144
+    retention_bytes: _Bytes = 16_777_216
+    idle_s: _Seconds = 120.0
+    max_links: _Positive = 64
+    chunk_chars: Annotated[int, Field(ge=16)] = 200
+    flush_s: Annotated[float, Field(ge=0.001, le=1)] = 0.010
+    max_items: Annotated[int, Field(ge=1, le=1_024)] = 64
+    heartbeat_s: Annotated[float, Field(ge=1, le=300)] = 10.0
+    pace_bytes_per_s: _Bytes = 262_144
+
+
+class DispatchConfig(Section):
+    """What the dispatcher admits before it refuses with a retry-after; see `AdmissionPolicy`.
+
+    Attributes:
+        rate_per_s, burst: events of one session in the long run, and at once.
+        session_events, session_bytes: in flight per session; tenant_events, tenant_bytes: per tenant.
+        process_bytes: of the whole process; low is refused from 80 %, all but critical from 90 %.
+        age_s: an event that waited this long is lifted by one lane.
+    """
+
+    rate_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1_000.0
+    burst: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2_000.0
+    session_events: _Positive = 256
+    session_bytes: _Bytes = 262_144
+    tenant_events: _Positive = 65_536
+    tenant_bytes: _Bytes = 67_108_864
+    process_bytes: _Bytes = 1_073_741_824
+    age_s: _Seconds = 0.25
+
+
+class NlpConfig(Section):
+    """The nlp pool.
+
+    Attributes:
+        model: "synthetic", "scripted", "local-llm", "openai:URL", or empty: the embedder gives one.
+        concurrency: runs at once.
+    """
+
+    model: str = ""
+    concurrency: _Positive = 256
+
+
+class ToolsConfig(Section):
+    """The tools pool.
+
+    Attributes:
+        workers: most processes for plain functions. concurrency: calls at once.
+    """
+
+    workers: Annotated[int, Field(ge=1, le=1_024)] = 2
+    concurrency: _Positive = 256
+
+
+class AuthConfig(Section):
+    """Who may connect.
+
+    Attributes:
+        mode: "none" or "jwt".
+        issuer, audience: whose tokens count, and our name in them; required for jwt.
+        secret: HMAC key (32 bytes or more), or public_keys: key id -> PEM file. One of the two.
+        algorithms: of one family only; default: HS256 for a secret, else EdDSA, ES256, RS256.
+        leeway_s: clock difference forgiven. max_lifetime_s: longest `exp - iat` accepted.
+        tenant_claim, scope_claim: where tenant and scopes stand in the token.
+    """
+
+    mode: Literal["none", "jwt"] = "none"
+    issuer: str = ""
+    audience: str = ""
+    secret: _Secret | None = None
+    public_keys: dict[str, Path] = {}
+    algorithms: _Names = ()
+    leeway_s: Annotated[float, Field(ge=0, le=60)] = 5.0
+    max_lifetime_s: _Seconds = 3_600.0
+    tenant_claim: Annotated[str, Field(min_length=1)] = "tenant"
+    scope_claim: Annotated[str, Field(min_length=1)] = "scope"
+
+    @model_validator(mode="after")
+    def _jwt_is_whole(self) -> AuthConfig:
+        if self.mode == "none":
+            return self
+        if not self.issuer or not self.audience:
+            raise ValueError("jwt needs issuer and audience; without them any service's tokens would count")
+        if (self.secret is None) == (not self.public_keys):
+            raise ValueError("jwt needs either secret or public_keys")
+        return self
