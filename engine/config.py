@@ -46,6 +46,8 @@ from laneway.engine.sections import (
     StoreConfig,
     ToolsConfig,
 )
+from laneway.routing.admission import AdmissionPolicy
+from laneway.routing.dispatch import DispatchPolicy
 from laneway.routing.errors import ConfigError
 from laneway.routing.handshake import LinkPolicy
 
@@ -114,6 +116,11 @@ class Config(Section):
         own = self.session.model_dump(include=set(SessionPolicy.__dataclass_fields__))
         link = self.session.model_dump(include=set(LinkPolicy.__dataclass_fields__))
         return SessionPolicy(**own, link=LinkPolicy(**link, max_frame_bytes=self.limits.frame_bytes))
+
+    def dispatch_policy(self) -> DispatchPolicy:
+        """Return what the dispatcher admits and how it ages."""
+        admission = self.dispatch.model_dump(exclude={"age_s"})
+        return DispatchPolicy(AdmissionPolicy(**admission), age_s=self.dispatch.age_s)
 
     @model_validator(mode="wrap")
     @classmethod

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from laneway.actors.session import SessionPolicy
 from laneway.engine.config import Address, Config
 from laneway.engine.limits import Limits
+from laneway.routing.dispatch import DispatchPolicy
 from laneway.routing.errors import ConfigError
 
 SECRET = "s" * 32
@@ -38,11 +40,16 @@ def test_defaults_are_safe() -> None:
 
 def test_the_session_policy_is_what_is_set() -> None:
     """Session and link settings reach the actors' policies; the defaults are theirs."""
-    from laneway.actors.session import SessionPolicy
-
     assert Config().session_policy() == SessionPolicy()
     policy = load(session={"ring_events": 7, "heartbeat_s": 3}, limits={"frame_bytes": 2_048}).session_policy()
     assert (policy.ring_events, policy.link.heartbeat_s, policy.link.max_frame_bytes) == (7, 3.0, 2_048)
+
+
+def test_the_dispatch_policy_is_what_is_set() -> None:
+    """Dispatch settings reach the dispatcher's policy; the defaults are its own."""
+    assert Config().dispatch_policy() == DispatchPolicy()
+    policy = load(dispatch={"age_s": 1, "session_events": 9}).dispatch_policy()
+    assert (policy.age_s, policy.admission.session_events) == (1.0, 9)
 
 
 def test_layers(tmp_path: Path) -> None:
