@@ -9,7 +9,7 @@ the engine asked for, and resumes at the byte.
 ::
 
     async with Client("127.0.0.1:7400", session="s1") as client:
-        await client.send_text("Hello")
+        await client.send("Hello")
         async for event in client:
             print(event.kind, event.text)
 """
@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from laneway.engine.client_dial import Dial, Token, Trust
 from laneway.engine.client_errors import error_of_call, error_of_notice, worth_a_reconnect
-from laneway.engine.client_events import EventQueue, ReceivedEvent
+from laneway.engine.client_events import EventQueue
 from laneway.engine.client_outbox import Outbox, Receipt
 from laneway.engine.codec import decode_frame, encode_frame, pack_body, valid_id
+from laneway.engine.delivery import Event
 from laneway.engine.limits import DEFAULT_LIMITS
 from laneway.engine.proto.message import CALL_METHOD, unwrap, wrap
 from laneway.routing.backoff import Backoff
@@ -49,7 +50,7 @@ from laneway.routing.replay import Cursor
 if TYPE_CHECKING:
     from laneway.engine.client_link import ClientLink
 
-__all__ = ["Client", "Receipt", "ReceivedEvent", "Token", "Trust"]
+__all__ = ["Client", "Event", "Receipt", "Token", "Trust"]
 
 _MAX_BODY_BYTES: Final = DEFAULT_LIMITS.frame_bytes - 4096
 
@@ -65,7 +66,9 @@ class Client:
             Random by default. Counters of sent events start at `first_counter`.
         tls: how to trust the server; None = plain text.
         kinds: users' own kinds, as the engine has them.
+        topics: what to listen to beside one's own user and tenant: ``topic:NAME``.
         cursor: where a former process of the same client id stopped (`Client.cursor`).
+        retries: how often an event that was refused with a delay is offered again.
         connect_s: how long entering may take, retries included; and one attempt.
         heartbeat_s, dead_after_s: pings, and the silence after which the connection is given up.
 
@@ -81,8 +84,10 @@ class Client:
         client_id: str | None = None,
         tls: Trust | None = None,
         kinds: KindTable | None = None,
+        topics: Sequence[str] = (),
         cursor: Cursor | None = None,
         first_counter: int = 1,
+        retries: int = 4,
         connect_s: float = 10.0,
         heartbeat_s: float = 10.0,
         dead_after_s: float = 25.0,
@@ -102,12 +107,13 @@ class Client:
         self._backoff = backoff or Backoff(random.random)
         self._inbox = Inbox(cursor)
         self._resuming = cursor is not None
-        self._outbox = Outbox()
+        self._topics = list(topics)
+        self._outbox = Outbox(max_attempts=retries + 1)
         self._events = EventQueue()
         self._next_counter = first_counter
         self._link: ClientLink | None = None
         self._live = asyncio.Event()
-        self._calls: dict[str, asyncio.Future[ReceivedEvent]] = {}
+        self._calls: dict[str, asyncio.Future[Event]] = {}
         self._runner: asyncio.Task[None] | None = None
         self._closed = False
         self._failure: LanewayError | None = None
@@ -178,7 +184,7 @@ class Client:
 
     # ---- sending ----------------------------------------------------------------------------
 
-    async def send(
+    async def send_event(
         self,
         kind: str,
         body: bytes = b"",
@@ -192,7 +198,7 @@ class Client:
     ) -> Receipt:
         """Send one event and wait for the engine's word on it.
 
-        Refusals that name a delay are retried up to four times; over a broken connection the event
+        Refusals that name a delay are retried up to `retries` times; over a broken connection the event
         waits and goes out again, and the engine recognises the repeat.
 
         Args:
@@ -222,21 +228,21 @@ class Client:
         )
         return await self._outbox.put(env)
 
-    async def send_text(self, text: str, run: str | None = None) -> Receipt:
+    async def send(self, text: str, *, run: str = "") -> Receipt:
         """Send a user's message, which starts a run; `Receipt.run` names it."""
-        return await self.send("USER_MESSAGE", text.encode(), run=run or f"{self.client_id}-{self._next_counter}")
+        return await self.send_event("USER_MESSAGE", text.encode(), run=run or f"{self.client_id}-{self._next_counter}")
 
     async def interrupt(self, run: str = "") -> Receipt:
         """Stop a run, or all runs of the session. Overtakes everything."""
-        return await self.send("INTERRUPT", run=run)
+        return await self.send_event("INTERRUPT", run=run)
 
     async def cancel(self, event_id: str) -> Receipt:
         """Cancel one event by `Receipt.id`, or one tool call by its id."""
-        return await self.send("CANCEL", entity=event_id)
+        return await self.send_event("CANCEL", entity=event_id)
 
     async def publish(self, topic: str, body: bytes) -> Receipt:
         """Send a body to everybody who listens to ``user:NAME``, ``tenant`` or ``topic:NAME``."""
-        return await self.send("PUBLISH", body, entity=topic)
+        return await self.send_event("PUBLISH", body, entity=topic)
 
     async def call_tool(
         self,
@@ -257,12 +263,12 @@ class Client:
         body: dict[str, Any] = {"name": name, "arguments": dict(arguments), "call_id": call_id}
         if idempotency_key:
             body["idempotency_key"] = idempotency_key
-        result: asyncio.Future[ReceivedEvent] = asyncio.get_running_loop().create_future()
+        result: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         self._calls[call_id] = result
         try:
             async with asyncio.timeout(timeout_s):
-                await self.send("TOOL_CALL", pack_body(body), entity=call_id, run=call_id)
-                return (await result).event
+                await self.send_event("TOOL_CALL", pack_body(body), entity=call_id, run=call_id)
+                return (await result).data
         except TimeoutError as error:
             raise DeadlineExceeded(f"tool {name!r} did not answer within {timeout_s:g} s") from error
         finally:
@@ -296,11 +302,11 @@ class Client:
 
     # ---- receiving --------------------------------------------------------------------------
 
-    def __aiter__(self) -> AsyncIterator[ReceivedEvent]:
+    def __aiter__(self) -> AsyncIterator[Event]:
         """Iterate over received events until the client is closed; one reader at a time."""
         return self
 
-    async def __anext__(self) -> ReceivedEvent:
+    async def __anext__(self) -> Event:
         """Wait for the next event. Raises what ended the client, if it was not `close`."""
         return await self._events.get()
 
@@ -352,7 +358,7 @@ class Client:
             self._backoff.connected(time.monotonic())
             self._live.set()
 
-    def _result(self, event: ReceivedEvent) -> None:
+    def _result(self, event: Event) -> None:
         waiting = self._calls.get(event.entity)
         if waiting is not None and not waiting.done():
             waiting.set_result(event)
@@ -370,6 +376,7 @@ class Client:
             "v": [1],
             "client": self.client_id,
             "session": self.session,
+            "topics": self._topics,
             "caps": {"grants": True, "heartbeat_ms": int(self._times[1] * 1000)},
         }
         if self._resuming:

@@ -1,4 +1,4 @@
-"""What a client received and its application has not taken yet, and how that looks to people.
+"""What a client received and its application has not taken yet, in order.
 
 Law of this file: an event counts as taken when the application gets it, not when it arrives; what
 waits here holds back the grant, so an application that stops reading stops the producer.
@@ -8,52 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from laneway.routing.envelope import EnvelopeView
+from laneway.engine.delivery import Event
 from laneway.routing.errors import LanewayError
-from laneway.routing.inbox import SNAPSHOT, Received
+from laneway.routing.inbox import Received
 
-__all__ = ["EventQueue", "ReceivedEvent"]
+__all__ = ["EventQueue"]
 
 _NEWS_BYTES: Final = 8192
 """Taken bytes after which the link looks again whether a grant is due."""
-
-
-class ReceivedEvent(EnvelopeView):
-    """One event from the engine: an envelope, and on demand its AG-UI form.
-
-    Adjacent text deltas of one message may come as one event; the text is the same.
-    """
-
-    __slots__ = ("received",)
-
-    def __init__(self, received: Received) -> None:
-        super().__init__(received.envelope)
-        self.received = received
-
-    @property
-    def text(self) -> str:
-        """The body as text (deltas); not for kinds with a map as body."""
-        return self.body.decode("utf-8", "replace")
-
-    @property
-    def event(self) -> Mapping[str, Any]:
-        """The AG-UI event, `type` included. Raises PeerProtocolError if the body is not one."""
-        from laneway.engine.events import from_envelope
-
-        return from_envelope(self.raw)
-
-    @property
-    def snapshot(self) -> bool:
-        """True for what replaces events that could not be replayed (a new or failed resume)."""
-        return self.received.stream == SNAPSHOT
-
-    @property
-    def dropped(self) -> Mapping[str, int]:
-        """For a GAP: kind -> how many events it stands for; otherwise empty."""
-        return self.received.gap.by_kind if self.received.gap is not None else {}
 
 
 class EventQueue:
@@ -90,7 +54,7 @@ class EventQueue:
         """Wait until the application has caught up."""
         await self._room.wait()
 
-    async def get(self) -> ReceivedEvent:
+    async def get(self) -> Event:
         """Wait for and take the next event.
 
         Raises what ended the client once everything before it was taken, StopAsyncIteration after
@@ -112,7 +76,7 @@ class EventQueue:
             self.taken.set()
         if self.unread_bytes <= self._max_bytes:
             self._room.set()
-        return ReceivedEvent(received)
+        return Event(received)
 
     def end(self, error: LanewayError | None) -> None:
         """Nothing will follow; readers get `error`, or the end of the iteration."""

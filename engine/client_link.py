@@ -20,9 +20,10 @@ from typing import Any, Final
 import grpc.aio
 
 from laneway.engine.client_errors import error_of_call, error_of_code, error_of_notice
-from laneway.engine.client_events import EventQueue, ReceivedEvent
+from laneway.engine.client_events import EventQueue
 from laneway.engine.client_outbox import Outbox
 from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
+from laneway.engine.delivery import Event
 from laneway.engine.proto.message import SESSION_METHOD, unwrap, wrap
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import KIND
@@ -78,7 +79,7 @@ class ClientLink:
         kinds: KindTable,
         pulse: Pulse,
         fresh_token: bool = False,
-        on_result: Callable[[ReceivedEvent], None],
+        on_result: Callable[[Event], None],
     ) -> None:
         self.welcome: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self._call = channel.stream_stream(SESSION_METHOD)(metadata=tuple(metadata))
@@ -163,7 +164,7 @@ class ClientLink:
             self._events.put(received)
             for each in received:
                 if each.envelope[KIND] == "TOOL_CALL_RESULT":
-                    self._on_result(ReceivedEvent(each))
+                    self._on_result(Event(each))
         self._outbox.wake.set()
         if isinstance(header.get("notice"), Mapping):
             self._notice(header["notice"])

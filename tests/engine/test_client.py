@@ -13,10 +13,11 @@ import jwt
 import pytest
 
 from laneway.engine.client import Client
-from laneway.engine.client_events import ReceivedEvent
+from laneway.engine.delivery import Event
 from laneway.engine.edge.auth import JwtAuthenticator, JwtPolicy
 from laneway.engine.edge.grpc import GrpcEdge, GrpcPolicy
 from laneway.engine.edge.stream import StreamPolicy
+from laneway.engine.testing.proxy import Proxy
 from laneway.routing.backoff import Backoff
 from laneway.routing.errors import (
     AccessError,
@@ -29,7 +30,6 @@ from laneway.routing.errors import (
     Superseded,
     TokenInvalid,
 )
-from tests.e2e.proxy import Proxy
 from tests.engine.edge.double import Engine
 from tests.engine.edge.rawclient import edge
 
@@ -45,9 +45,9 @@ def client(target: str, **options: Any) -> Client:
     return Client(target, backoff=quick(), **options)
 
 
-async def until_finished(reader: Client, runs: int = 1) -> list[ReceivedEvent]:
+async def until_finished(reader: Client, runs: int = 1) -> list[Event]:
     """Read events up to and with the given number of RUN_FINISHED."""
-    events: list[ReceivedEvent] = []
+    events: list[Event] = []
     async with asyncio.timeout(30):
         async for event in reader:
             events.append(event)
@@ -57,7 +57,7 @@ async def until_finished(reader: Client, runs: int = 1) -> list[ReceivedEvent]:
     return events
 
 
-def text_of(events: list[ReceivedEvent]) -> str:
+def text_of(events: list[Event]) -> str:
     return "".join(event.text for event in events if event.kind == "TEXT_MESSAGE_CONTENT")
 
 
@@ -85,7 +85,7 @@ def test_a_conversation() -> None:
         async with edge() as (_, engine, target):
             async with client(target, client_id="ada") as ada:
                 assert ada.welcome["resume"] == "new"
-                receipt = await ada.send_text("hello to you")
+                receipt = await ada.send("hello to you")
                 assert (receipt.id, receipt.status, receipt.run) == ("ada:1", "volatile", "ada-1")
                 events = await until_finished(ada)
                 assert text_of(events) == "hello to you "
@@ -93,22 +93,22 @@ def test_a_conversation() -> None:
                 assert {event.run for event in events} == {"ada-1"}
             assert engine.session("s1").attachments == {}
             with pytest.raises(LinkClosed):
-                await ada.send_text("too late")
+                await ada.send("too late")
             assert [event async for event in ada] == []
 
     asyncio.run(main())
 
 
 def test_events_have_their_agui_form_on_demand() -> None:
-    """`.event` is the AG-UI event with its type; `.body` stays what travelled."""
+    """`.data` is the AG-UI event with its type; `.body` stays what travelled."""
 
     async def main() -> None:
         async with edge() as (_, _, target), client(target) as ada:
-            await ada.send_text("hi", run="r1")
+            await ada.send("hi", run="r1")
             started, delta, _finished = await until_finished(ada)
-            assert started.event["type"] == "RUN_STARTED"
-            assert started.event["runId"] == "r1"
-            assert (delta.event["type"], delta.event["delta"]) == ("TEXT_MESSAGE_CONTENT", "hi ")
+            assert started.data["type"] == "RUN_STARTED"
+            assert started.data["runId"] == "r1"
+            assert (delta.data["type"], delta.data["delta"]) == ("TEXT_MESSAGE_CONTENT", "hi ")
 
     asyncio.run(main())
 
@@ -118,7 +118,7 @@ def test_every_client_of_a_session_gets_everything() -> None:
 
     async def main() -> None:
         async with edge() as (_, _, target), client(target) as one, client(target) as two:
-            await one.send_text("to all")
+            await one.send("to all")
             first, second = await asyncio.gather(until_finished(one), until_finished(two))
             assert text_of(first) == text_of(second) == "to all "
 
@@ -131,7 +131,7 @@ def test_cuts_in_the_middle_of_a_delta_change_nothing() -> None:
     async def main() -> None:
         async with behind_a_proxy() as (proxy, _, _), client(proxy.target) as ada:
             proxy.cut_after(40_000)
-            await ada.send_text("flood 4000")
+            await ada.send("flood 4000")
             digest, size = hashlib.sha256(), 0
             async with asyncio.timeout(60):
                 async for event in ada:
@@ -162,7 +162,7 @@ def test_sends_are_answered_once_whatever_breaks() -> None:
             drinking = asyncio.create_task(drink())
             sends = []
             for index in range(60):
-                sends.append(asyncio.create_task(ada.send_text(f"message {index}")))
+                sends.append(asyncio.create_task(ada.send(f"message {index}")))
                 await asyncio.sleep(0.005)
                 if index % 10 == 5:
                     proxy.cut()
@@ -183,7 +183,7 @@ def test_an_application_that_stops_reading_stops_the_producer() -> None:
 
     async def main() -> None:
         async with edge() as (_, engine, target), client(target) as ada:
-            await ada.send_text("flood 5000")
+            await ada.send("flood 5000")
             ring = engine.session("s1").rings[1]
             seen = -1
             while seen != ring.head:
@@ -202,18 +202,18 @@ def test_refusals_with_a_delay_are_retried_and_others_are_raised() -> None:
         async with edge() as (_, engine, target), client(target) as ada:
             session = engine.session("s1")
             session.refuse_next = 3
-            assert (await ada.send_text("again")).status == "volatile"
+            assert (await ada.send("again")).status == "volatile"
             session.refuse_next = 99
             with pytest.raises(RateLimited) as caught:
-                await ada.send_text("never")
+                await ada.send("never")
             assert caught.value.retry_after_ms == 5
             assert session.refuse_next == 94
             session.refuse_next = 0
             with pytest.raises(AccessError):
-                await ada.send("STATE_SNAPSHOT", b"\x80")
+                await ada.send_event("STATE_SNAPSHOT", b"\x80")
             with pytest.raises(LocalProtocolError):
-                await ada.send("PUBLISH", bytes(2_000_000))
-            assert await ada.send_text("fine")
+                await ada.send_event("PUBLISH", bytes(2_000_000))
+            assert await ada.send("fine")
 
     asyncio.run(main())
 
@@ -230,7 +230,7 @@ def test_a_newer_link_of_the_same_client_takes_over() -> None:
             with pytest.raises(Superseded):
                 await anext(older)
             with pytest.raises(Superseded):
-                await older.send_text("hello?")
+                await older.send("hello?")
 
     asyncio.run(main())
 
@@ -280,7 +280,7 @@ def test_a_client_renews_its_credentials() -> None:
             text = ""
             async with asyncio.timeout(20):
                 while made < 3:
-                    await ada.send_text("more and more")
+                    await ada.send("more and more")
                     text += text_of(await until_finished(ada))
             assert ada.reconnects >= 2
             assert text == "more and more " * (len(text) // 14)
@@ -298,12 +298,12 @@ def test_a_restarted_edge_is_found_again() -> None:
             Proxy(server.port) as proxy,
             client(proxy.target) as ada,
         ):
-            await ada.send_text("before")
+            await ada.send("before")
             assert text_of(await until_finished(ada)) == "before "
             async with edge(engine) as (successor, _, _):
                 proxy.retarget(successor.port)
                 await server.drain(5)
-                assert (await ada.send_text("after")).status == "volatile"
+                assert (await ada.send("after")).status == "volatile"
                 assert text_of(await until_finished(ada)) == "after "
                 assert ada.reconnects >= 1
                 assert ada.welcome["resume"] == "resumed"
@@ -320,7 +320,7 @@ def test_a_frozen_network_is_noticed() -> None:
             client(proxy.target, heartbeat_s=1.0, dead_after_s=1.2) as ada,
         ):
             proxy.stall()
-            sending = asyncio.create_task(ada.send_text("through the ice"))
+            sending = asyncio.create_task(ada.send("through the ice"))
             await connected_again(ada, live=False)
             proxy.resume()
             await sending
@@ -334,13 +334,13 @@ def test_a_failed_resume_starts_anew() -> None:
 
     async def main() -> None:
         async with behind_a_proxy() as (proxy, engine, _), client(proxy.target) as ada:
-            await ada.send_text("old")
+            await ada.send("old")
             await until_finished(ada)
             engine.session("s1").epoch = "another"
             proxy.cut()
             await connected_again(ada, live=True)
             assert (ada.welcome["resume"], ada.welcome["reason"]) == ("failed", "EPOCH_MISMATCH")
-            await ada.send_text("new")
+            await ada.send("new")
             assert text_of(await until_finished(ada)) == "new "
             assert ada.cursor.epoch == "another"
 
@@ -353,14 +353,14 @@ def test_a_later_process_goes_on_where_the_former_stopped() -> None:
     async def main() -> None:
         async with edge() as (_, engine, target):
             async with client(target, client_id="ada") as ada:
-                await ada.send_text("one")
+                await ada.send("one")
                 await until_finished(ada)
                 cursor, counter = ada.cursor, ada.next_counter
             await engine.session("s1").emit("TEXT_MESSAGE_CONTENT", b"meanwhile", "m", "r")
             async with client(target, client_id="ada", cursor=cursor, first_counter=counter) as ada:
                 assert ada.welcome["resume"] == "resumed"
                 assert (await anext(ada)).text == "meanwhile"
-                assert (await ada.send_text("two")).id == f"ada:{counter}"
+                assert (await ada.send("two")).id == f"ada:{counter}"
 
     asyncio.run(main())
 
@@ -370,7 +370,7 @@ def test_an_urgent_error_overtakes_and_voids_the_rest_of_its_run() -> None:
 
     async def main() -> None:
         async with edge() as (_, _, target), client(target) as ada:
-            await ada.send_text("boom")
+            await ada.send("boom")
             kinds = []
             async for event in ada:
                 kinds.append(event.kind)
@@ -417,7 +417,7 @@ def test_nothing_is_left_running() -> None:
     async def main() -> None:
         async with edge() as (_, _, target):
             async with client(target) as ada:
-                await ada.send_text("hi")
+                await ada.send("hi")
             await ada.close()
             before = asyncio.all_tasks()
         with pytest.raises(RuntimeUnavailable):

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from laneway.engine.client_events import EventQueue, ReceivedEvent
+from laneway.engine.client_events import EventQueue
+from laneway.engine.delivery import Event
 from laneway.routing.envelope import envelope
 from laneway.routing.errors import Superseded
 from laneway.routing.inbox import SNAPSHOT, Received
@@ -70,9 +71,9 @@ def test_a_flood_outside_of_credit_waits_for_room() -> None:
 
 def test_what_an_event_shows() -> None:
     """Snapshot and GAP are told apart from what was streamed."""
-    assert ReceivedEvent(received(b"", SNAPSHOT)).snapshot
-    plain = ReceivedEvent(received(b"\xffraw"))
+    assert Event(received(b"", SNAPSHOT)).snapshot
+    plain = Event(received(b"\xffraw"))
     assert (plain.snapshot, dict(plain.dropped)) == (False, {})
     assert plain.text.endswith("raw")
-    gap = ReceivedEvent(received(b"", gap=Gap({"LOG": 3}, 48, "OVERLOAD")))
+    gap = Event(received(b"", gap=Gap({"LOG": 3}, 48, "OVERLOAD")))
     assert gap.dropped == {"LOG": 3}

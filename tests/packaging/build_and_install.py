@@ -38,9 +38,9 @@ async def main():
         async def shout(event, context):
             return laneway.Out("CUSTOM", event.body.upper())
         async with engine.session("s1") as session:
-            await session.send("SHOUT", b"hello")
+            await session.send_event("SHOUT", b"hello")
             async for event in session:
-                assert event.envelope.body == b"HELLO", event
+                assert event.body == b"HELLO", event
                 break
 asyncio.run(main())
 print("smoke: ok")

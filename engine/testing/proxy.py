@@ -37,7 +37,7 @@ class Proxy:
 
     Attributes:
         down_bytes: forwarded from target to client so far; up_bytes: the other way.
-        connections: accepted so far.
+        connections: accepted so far. cuts: connections reset by `cut` and `cut_after`.
     """
 
     def __init__(self, target_port: int, target_host: str = "127.0.0.1") -> None:
@@ -53,6 +53,7 @@ class Proxy:
         self.down_bytes = 0
         self.up_bytes = 0
         self.connections = 0
+        self.cuts = 0
         self.port = 0
 
     async def __aenter__(self) -> Proxy:
@@ -86,6 +87,7 @@ class Proxy:
         pipes = list(self._pipes)
         for pipe in pipes:
             pipe.reset()
+        self.cuts += len(pipes)
         return len(pipes)
 
     def cut_after(self, down_bytes: int) -> None:

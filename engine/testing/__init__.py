@@ -1,0 +1,1 @@
+"""Doubles and fault injectors for those who test against laneway."""
