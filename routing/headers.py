@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-__all__ = ["HeaderQueue"]
+from laneway.routing.errors import LanewayError
+
+__all__ = ["HeaderQueue", "notice"]
 
 _MAX_ANSWERS: Final = 8192
 _ANSWERS_PER_FRAME: Final = 1024
@@ -63,3 +65,17 @@ class HeaderQueue:
                 header[name] = value
                 return True
         return False
+
+
+def notice(error: LanewayError, *, fatal: bool = False) -> dict[str, object]:
+    """Return the `notice` map that tells a client of an error; `fatal` = the link closes after it."""
+    fields: dict[str, object] = {
+        "code": error.code,
+        "reason": error.reason,
+        "message": error.message,
+        "retryable": error.retryable,
+        "retry_after_ms": error.retry_after_ms,
+    }
+    if fatal:
+        fields["fatal"] = True
+    return fields

@@ -31,7 +31,7 @@ from laneway.routing.errors import (
 )
 from laneway.routing.flush import FlushTimer
 from laneway.routing.handshake import LinkPlan, parse_count, parse_cursor
-from laneway.routing.headers import HeaderQueue
+from laneway.routing.headers import HeaderQueue, notice
 from laneway.routing.items import Batch, plan_items
 from laneway.routing.quality import PLANS, Quality
 from laneway.routing.reader import RESERVE_BYTES, RESERVE_EVENTS, StreamReader
@@ -121,7 +121,7 @@ class Link:
         self._state = "OPEN"
         self._error: LanewayError | None = None
         self._now = self._heard_at = self._pinged_at = now
-        self._ping = 0
+        self._ping = self._awaited = 0  # the last ping's number, and the one whose pong is to come
         self._headers = HeaderQueue()
         self._timer = FlushTimer(plan.flush_s, plan.max_items, plan.pace_bytes_per_s)
         self._gapped = [0, 0]
@@ -203,7 +203,8 @@ class Link:
             self._window.grant(parse_count(header["grant"], "grant"))
         if "ping" in header:
             self._headers.add("pong", parse_count(header["ping"], "ping"))
-        if header.get("pong") == self._ping and self._ping:
+        if self._awaited and header.get("pong") == self._awaited:
+            self._awaited = 0
             self.quality.sample(rtt_s=max(0.0, now - self._pinged_at))
         if header.get("bye") is True:
             self._error = self._error or LinkClosed("the client closed the link; the session goes on")
@@ -277,7 +278,7 @@ class Link:
             batches.append((DATA, batch))
         frames = self._frame(batches)
         if self._error is not None:
-            frames.append(LinkFrame({"notice": _notice(self._error)}, []))
+            frames.append(LinkFrame({"notice": notice(self._error, fatal=True)}, []))
         self._frames += len(frames)
         self._step("poll")
         return frames
@@ -307,7 +308,7 @@ class Link:
         if now - self._heard_at >= self.plan.dead_after_s:
             self.close(LinkLost(f"no frame from the client for {self.plan.dead_after_s:g} s; connect again and resume"))
         elif now - self._pinged_at >= self.plan.heartbeat_s:
-            self._ping += 1
+            self._ping = self._awaited = self._ping + 1
             self._pinged_at = now
             self._headers.add("ping", self._ping)
 
@@ -392,14 +393,3 @@ class Link:
         while len(self._headers):
             frames.append(LinkFrame(self._headers.take(), []))
         return frames
-
-
-def _notice(error: LanewayError) -> dict[str, object]:
-    return {
-        "code": error.code,
-        "reason": error.reason,
-        "message": error.message,
-        "retryable": error.retryable,
-        "retry_after_ms": error.retry_after_ms,
-        "fatal": True,
-    }

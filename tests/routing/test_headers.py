@@ -1,4 +1,5 @@
-from laneway.routing.headers import HeaderQueue
+from laneway.routing.errors import Draining
+from laneway.routing.headers import HeaderQueue, notice
 
 
 def test_answers_gather_and_other_fields_keep_their_order():
@@ -46,3 +47,16 @@ def test_frames_stay_small_and_the_queue_says_when_nobody_reads():
         assert size <= 1024
     assert taken == 8200
     assert not queue.overfull
+
+
+def test_a_notice_says_what_a_program_and_a_person_need():
+    """Code, reason, sentence, whether and when to retry; fatal only if the link closes."""
+    error = Draining("shutting down; connect elsewhere", retry_after_ms=500)
+    assert notice(error) == {
+        "code": "DRAINING",
+        "reason": "",
+        "message": "shutting down; connect elsewhere",
+        "retryable": True,
+        "retry_after_ms": 500,
+    }
+    assert notice(error, fatal=True)["fatal"] is True
