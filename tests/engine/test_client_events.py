@@ -72,7 +72,7 @@ def test_a_flood_outside_of_credit_waits_for_room() -> None:
 def test_what_an_event_shows() -> None:
     """Snapshot and GAP are told apart from what was streamed."""
     assert Event(received(b"", SNAPSHOT)).snapshot
-    plain = Event(received(b"\xffraw"))
+    plain = Event(received(b"raw"))
     assert (plain.snapshot, dict(plain.dropped)) == (False, {})
     assert plain.text.endswith("raw")
     gap = Event(received(b"", gap=Gap({"LOG": 3}, 48, "OVERLOAD")))
