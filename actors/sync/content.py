@@ -16,6 +16,7 @@ from laneway.actors.sync.messages import decode_vector
 from laneway.actors.sync.nesting import Nesting
 from laneway.actors.sync.patch import Operation
 from laneway.actors.sync.update import Update, UpdateLimits, parse_update
+from laneway.routing.errors import PeerProtocolError
 
 __all__ = ["Content", "Integrated"]
 
@@ -46,10 +47,14 @@ class Content:
         document: an empty replica; owned from here on.
     """
 
-    __slots__ = ("_nesting", "_pending", "_pending_bytes", "document")
+    __slots__ = ("_nesting", "_pending", "_pending_bytes", "document", "refused", "spoiled")
 
     def __init__(self, document: Document) -> None:
         self.document = document
+        self.spoiled = False
+        """True once the document raised: it may hold half a change; discard it."""
+        self.refused = 0
+        """Waiting or stored updates that could not be applied in the end."""
         self._nesting = Nesting()
         self._pending: list[Update] = []
         self._pending_bytes = 0
@@ -60,14 +65,22 @@ class Content:
         return len(self._pending)
 
     def load(self, updates: Iterable[bytes]) -> None:
-        """Apply what a store kept (well formed once, so without bounds on its size)."""
+        """Apply what a store kept (well formed once, so without bounds on its size).
+
+        One that waited in the log and cannot be applied after all is passed over, here as when its
+        gap closes: it must not make the document unreadable.
+        """
         for raw in updates:
-            self.integrate(parse_update(raw, _STORED))
+            try:
+                self.integrate(parse_update(raw, _STORED))
+            except PeerProtocolError:
+                self.refused += 1
+        self.spoiled = False
 
     def integrate(self, update: Update) -> Integrated:
         """Apply an update, or let it wait. O(update + what it releases).
 
-        Raises PeerProtocolError; GAP_TOO_LARGE if too much waits already. Nothing is kept then.
+        Raises PeerProtocolError; GAP_TOO_LARGE if too much waits already.
         """
         if update.missing(self.vector()):
             self._hold(update)
@@ -77,17 +90,27 @@ class Content:
             ready = self._next()
             if ready is None:
                 break
-            fresh = self._apply(ready)
+            try:
+                fresh = self._apply(ready)
+            except PeerProtocolError:
+                self.refused += 1
+                continue
             if fresh:
                 done.released.append(fresh)
         return done
 
     def patch(self, operations: Sequence[Operation]) -> bytes:
         """Make a patch real and return its update, or empty bytes. See `Document.patch`."""
+        self.spoiled = True
         fresh = self.document.patch(operations)
         if fresh:
-            self._nesting.admit(parse_update(fresh, _STORED))
+            self.note(fresh)
+        self.spoiled = False
         return fresh
+
+    def note(self, fresh: bytes) -> None:
+        """Remember where the items of an own change stand. Raises PeerProtocolError(DEPTH_EXCEEDED)."""
+        self._nesting.admit(parse_update(fresh, _STORED))
 
     def vector(self) -> dict[int, int]:
         """Return client -> next clock."""
@@ -104,7 +127,10 @@ class Content:
 
     def _apply(self, update: Update) -> bytes:
         self._nesting.admit(update)
-        return self.document.apply(update)
+        self.spoiled, before = True, self.spoiled
+        fresh = self.document.apply(update)
+        self.spoiled = before
+        return fresh
 
     def _hold(self, update: Update) -> None:
         size = self._pending_bytes + len(update.raw)

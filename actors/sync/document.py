@@ -7,14 +7,14 @@ integral numbers as integers, and keeps no reference to its observers once close
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Protocol
 
 from laneway.actors.sync.patch import Operation
 from laneway.actors.sync.update import Update
 from laneway.actors.sync.values import Json
 
-__all__ = ["Document", "OpenDocument"]
+__all__ = ["Document", "DocumentEngine"]
 
 
 class Document(Protocol):
@@ -55,5 +55,13 @@ class Document(Protocol):
         ...
 
 
-OpenDocument: TypeAlias = Callable[[str, int], Document]
-"""(document id, own client id) -> an empty document."""
+class DocumentEngine(Protocol):
+    """A CRDT library."""
+
+    def open(self, name: str, client_id: int) -> Document:
+        """Return an empty document that writes as `client_id`."""
+        ...
+
+    def merge(self, updates: Sequence[bytes]) -> bytes:
+        """Return one update with the effect of all (at most 100: cost grows with the square)."""
+        ...

@@ -91,6 +91,15 @@ class PresenceTable:
         body = (varuint(client) + varuint(row.clock) + var_bytes(row.state.encode()) for client, row in rows)
         return varuint(len(rows)) + b"".join(body)
 
+    @staticmethod
+    def entry(client: int, clock: int, state: str) -> bytes:
+        """Return the payload that tells one client's state (JSON text; "null": it left)."""
+        return varuint(1) + varuint(client) + varuint(clock) + var_bytes(state.encode())
+
+    def states(self) -> dict[int, str]:
+        """Return the states (JSON text) of who is present."""
+        return {client: entry.state for client, entry in self._entries.items() if entry.state != _ABSENT}
+
     def leave(self, session: str, now: float) -> list[int]:
         """Remove the clients last heard through this session; returns them."""
         return self._remove([client for client, entry in self._entries.items() if entry.session == session], now)

@@ -18,17 +18,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from pycrdt import Array, Doc, Map, Text, TransactionEvent, XmlElement, XmlFragment, XmlText
+from pycrdt import Array, Doc, Map, Text, TransactionEvent, XmlElement, XmlFragment, XmlText, merge_updates
 from pycrdt._snapshot import Snapshot
 
-from laneway.actors.sync.lib0 import refuse
+from laneway.actors.sync.lib0 import Reader, refuse
 from laneway.actors.sync.messages import decode_vector
 from laneway.actors.sync.patch import Operation
 from laneway.actors.sync.update import Update
 from laneway.actors.sync.values import Json, plain, same
 from laneway.routing.errors import LanewayError, PeerProtocolError
 
-__all__ = ["ROOT", "YjsDocument", "byte_index", "open_document", "stop_panics"]
+__all__ = ["ROOT", "YjsDocument", "YjsEngine", "byte_index", "stop_panics"]
 
 ROOT: Final = "state"
 """The root map that is projected as JSON."""
@@ -51,9 +51,19 @@ def byte_index(text: str, index: int) -> int:
     return index if text.isascii() else len(text[:index].encode())
 
 
-def open_document(name: str, client_id: int) -> YjsDocument:
-    """Open an empty document; see `YjsDocument`."""
-    return YjsDocument(name, client_id)
+class YjsEngine:
+    """`actors.sync.document.DocumentEngine` on pycrdt."""
+
+    def open(self, name: str, client_id: int) -> YjsDocument:
+        """See `DocumentEngine.open`."""
+        return YjsDocument(name, client_id)
+
+    def merge(self, updates: Sequence[bytes]) -> bytes:
+        """See `DocumentEngine.merge`."""
+        if len(updates) == 1:
+            return updates[0]
+        with stop_panics("merging updates"):
+            return merge_updates(*updates)
 
 
 class YjsDocument:
@@ -120,8 +130,19 @@ class YjsDocument:
         return self.doc.get_update()
 
     def fingerprint(self) -> bytes:
-        """Return the Yjs snapshot (state vector and delete set): equal only if replicas are."""
-        return Snapshot.from_doc(self.doc).encode()
+        """Return the Yjs snapshot (state vector and delete set), sorted: equal only if replicas are.
+
+        A state vector alone proves nothing about deletions.
+        """
+        reader = Reader(Snapshot.from_doc(self.doc).encode())
+        deleted = []
+        for _ in range(reader.count()):
+            client = reader.varuint()
+            for _ in range(reader.count()):
+                start = reader.varuint()
+                deleted.append((client, start, start + reader.varuint()))
+        known = [(reader.varuint(), reader.varuint()) for _ in range(reader.count())]
+        return repr((_joined(sorted(deleted)), sorted(row for row in known if row[1]))).encode()
 
     def close(self) -> None:
         """See `Document.close`."""
@@ -181,6 +202,17 @@ class YjsDocument:
                 child = node[slot]
             node = child
         return node
+
+
+def _joined(ranges: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Return sorted ranges with neighbours made one: how they are cut is history, not state."""
+    out: list[tuple[int, int, int]] = []
+    for client, start, stop in ranges:
+        if out and out[-1][0] == client and out[-1][2] == start:
+            out[-1] = (client, out[-1][1], stop)
+        else:
+            out.append((client, start, stop))
+    return out
 
 
 def _slot(owner: Any, token: str) -> Any:

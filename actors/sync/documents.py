@@ -1,0 +1,378 @@
+"""The state pool's handler: shared documents over DOC_SYNC, DOC_PATCH and PRESENCE events.
+
+Law of this file: an event is answered when its change is in the log; a bad one raises its typed
+error and harms nobody else; what a session is told goes through its view, paced, whatever others do.
+
+How sessions take part (entity = document id):
+  DOC_SYNC    a y-protocols sync message. Step 1 subscribes the session to frames: it gets step 2,
+              a step 1 of ours, everybody's presence, then updates. A client's own updates are not
+              echoed while it is the only client of its session that asked.
+  DOC_PATCH   a JSON patch for the document's `state`; an empty array subscribes the session to the
+              projection: STATE_SNAPSHOT at once, then STATE_DELTA (entity = document id) at most
+              every 50 ms. Sent again, it asks for a new snapshot.
+  PRESENCE    a y-protocols awareness message (or a query); always echoed to its sender, because
+              y-websocket closes a connection that hears nothing for 30 s.
+The subscription ends with `leave`, or when the session's home refuses events for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from laneway.actors.ports import Clock, Context, Out, Outlet, Probe, Store
+from laneway.actors.sync.document import DocumentEngine
+from laneway.actors.sync.lib0 import refuse
+from laneway.actors.sync.messages import MessageType, decode_message, decode_vector, encode_message, encode_vector
+from laneway.actors.sync.patch import parse
+from laneway.actors.sync.room import Room
+from laneway.actors.sync.update import parse_update
+from laneway.actors.sync.views import FrameView, View
+from laneway.routing.classify import KindTable
+from laneway.routing.envelope import BODY, ENTITY, KIND, NO_DEADLINE, PRODUCER, SESSION, TENANT, TRACE, Envelope
+from laneway.routing.errors import Draining, Fenced, LaneFull, LanewayError, LocalProtocolError, Overloaded
+
+__all__ = ["Documents", "DocumentsStatistics", "SyncPolicy"]
+
+_PRODUCER: Final = "engine/documents"
+_ATTEMPTS: Final = 5
+_MAX_NAME: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class SyncPolicy:
+    """Bounds and times.
+
+    Attributes:
+        resident: documents in memory at once (about 12 KiB each when small).
+        resident_bytes: their stored size together.
+        rooms: documents known at once, in memory or not.
+        views: sessions that follow one document.
+        idle_s: seconds without a change after which a document is put away.
+        tick_s: pause between two tellings of a frame view: edits in it travel together.
+        state_tick_s: the same for a JSON view.
+        sweep_s: seconds between two looks at what is idle.
+        document_bytes: largest document; whole, it must fit one frame (1 MiB).
+        retry_s: pause before telling a session again that could not be told.
+    """
+
+    resident: int = 2_000
+    resident_bytes: int = 67_108_864
+    rooms: int = 10_000
+    views: int = 1_000
+    idle_s: float = 60.0
+    tick_s: float = 0.015
+    state_tick_s: float = 0.05
+    sweep_s: float = 5.0
+    document_bytes: int = 524_288
+    retry_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentsStatistics:
+    """All documents of one process at one moment."""
+
+    rooms: int
+    resident: int
+    resident_bytes: int
+    views: int
+    pending: int
+    """Updates that wait for missing ones."""
+    telling: int
+    """Views that are being told something now."""
+    compactions: int
+
+
+class Documents:
+    """The documents homed in this process; `handle` is the pool's handler (kinds DOC_SYNC, DOC_PATCH, PRESENCE).
+
+    Route it keyed by entity. One instance per process and store.
+
+    Args:
+        store: open store; the fencing of its logs makes one home per document.
+        engine: the CRDT.
+        outlet: takes events to sessions.
+        kinds: gives the lanes of what is told.
+        probe: counters `documents.gap`, `documents.fenced`, `documents.lost_view`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        engine: DocumentEngine,
+        *,
+        outlet: Outlet,
+        clock: Clock,
+        kinds: KindTable,
+        policy: SyncPolicy | None = None,
+        probe: Probe | None = None,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._outlet = outlet
+        self._clock = clock
+        self._kinds = kinds
+        self._policy = policy or SyncPolicy()
+        self._probe = probe
+        self._rooms: OrderedDict[tuple[str, str], Room] = OrderedDict()
+        self._telling: dict[View, asyncio.Task[None]] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+        self._counter = 0
+        self._closed = False
+
+    # ---- events -----------------------------------------------------------------------------
+
+    async def handle(self, env: Envelope, context: Context) -> None:
+        """Take one event; returns when what it changed is in the log.
+
+        Raises PeerProtocolError for a bad one, LaneFull and Overloaded at a bound, StoreError.
+        """
+        take = self._takers().get(env[KIND])
+        if take is None:
+            raise LocalProtocolError(f"kind {env[KIND]!r} is routed to the documents pool; route it elsewhere")
+        room = self._room(env[TENANT], env[ENTITY])
+        try:
+            await take(room, env, context)
+        except Fenced:
+            # Nothing of it is in the log: another home took the document. Take it back, once.
+            self._count("documents.fenced")
+            await take(room, env, context)
+
+    def _takers(self) -> dict[str, Callable[[Room, Envelope, Context], Awaitable[None]]]:
+        return {"DOC_SYNC": self._sync, "DOC_PATCH": self._patch, "PRESENCE": self._presence}
+
+    async def _sync(self, room: Room, env: Envelope, context: Context) -> None:
+        message = decode_message(env[BODY])
+        if message.type is MessageType.STEP1:
+            vector = decode_vector(message.payload)
+            view = self._admit(room, room.frames.get(env[SESSION])) or room.join_frames(env[SESSION])
+            view.ask(vector, env[PRODUCER])
+            self._tell(room, view)
+        elif message.type in (MessageType.STEP2, MessageType.UPDATE):
+            update = parse_update(message.payload)
+            if update.empty:
+                return
+            self._make_space(room)
+            held = await room.update(update, (env[SESSION], env[PRODUCER]), env[TRACE])
+            if held:
+                self._count("documents.gap")
+                await self._ask_sender(room, context)
+        else:
+            refuse("BAD_TYPE", "presence travels as PRESENCE, not as DOC_SYNC")
+
+    async def _ask_sender(self, room: Room, context: Context) -> None:
+        """Answer a gap: the sender has, or can get, what is missing."""
+        async with room.turn:
+            vector = (await room.content()).vector()
+        body = encode_message(MessageType.STEP1, encode_vector(vector))
+        await context.emit(Out("DOC_SYNC", body, room.name))
+
+    async def _patch(self, room: Room, env: Envelope, context: Context) -> None:
+        operations = parse(env[BODY])
+        if operations:
+            self._make_space(room)
+            await room.patch(operations, env[TRACE])
+            return
+        self._admit(room, room.states.get(env[SESSION]))
+        self._tell(room, room.join_state(env[SESSION]))
+
+    async def _presence(self, room: Room, env: Envelope, context: Context) -> None:
+        message = decode_message(env[BODY])
+        view = room.frames.get(env[SESSION])
+        if message.type is MessageType.QUERY_AWARENESS:
+            payload = room.presence.encode()
+        elif message.type is MessageType.AWARENESS:
+            changed = room.presence.receive(message.payload, env[SESSION], self._clock.now())
+            self._tell_presence(room, changed)
+            payload = room.presence.encode(changed)
+        else:
+            refuse("BAD_TYPE", "a sync message travels as DOC_SYNC, not as PRESENCE")
+        if view is None or message.type is MessageType.QUERY_AWARENESS:
+            await context.emit(Out("PRESENCE", encode_message(MessageType.AWARENESS, payload), room.name))
+
+    # ---- rooms ------------------------------------------------------------------------------
+
+    def _room(self, tenant: str, name: str) -> Room:
+        if self._closed:
+            raise Draining("the documents pool is closed; another engine serves", retry_after_ms=1000)
+        room = self._rooms.get((tenant, name))
+        if room is None:
+            if not name or len(name) > _MAX_NAME or "/" in name or name in (".", ".."):
+                refuse("BAD_ID", "a document event names its document in `entity`: 1 to 128 characters, no '/'")
+            self._make_room()
+            room = self._rooms[tenant, name] = Room(
+                tenant,
+                name,
+                store=self._store,
+                engine=self._engine,
+                on_dirty=self._tell,
+                document_bytes=self._policy.document_bytes,
+            )
+        room.used = self._clock.now()
+        self._rooms.move_to_end((tenant, name))
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().create_task(self._sweep(), name="sweep documents")
+        return room
+
+    def _make_room(self) -> None:
+        """Forget the longest unused document nobody follows, if too many are known."""
+        if len(self._rooms) < self._policy.rooms:
+            return
+        for key, room in self._rooms.items():
+            if room.quiet and room.abandoned:
+                room.put_away()
+                del self._rooms[key]
+                return
+        raise Overloaded(f"{self._policy.rooms} documents are in use; try again later", retry_after_ms=1000)
+
+    def _make_space(self, room: Room) -> None:
+        """Put the longest unused documents away until one more may be in memory. O(rooms) at the bound."""
+        if room.resident:
+            return
+        residents = [other for other in self._rooms.values() if other.resident]
+        used = sum(other.archive.size_bytes for other in residents)
+        count = len(residents)
+        for other in residents:
+            if count < self._policy.resident and used < self._policy.resident_bytes:
+                return
+            if other.quiet:
+                count, used = count - 1, used - other.archive.size_bytes
+                other.put_away()
+        if count >= self._policy.resident or used >= self._policy.resident_bytes:
+            raise Overloaded("too many documents are being edited at once; try again later", retry_after_ms=1000)
+
+    def _admit(self, room: Room, view: FrameView | object | None) -> FrameView | None:
+        if view is None and len(room.views()) >= self._policy.views:
+            raise LaneFull(f"{self._policy.views} sessions follow document {room.name!r}", retry_after_ms=5000)
+        return view if isinstance(view, FrameView) else None
+
+    def leave(self, tenant: str, session: str) -> None:
+        """End a session's subscriptions and presence, in all documents. O(rooms)."""
+        now = self._clock.now()
+        for (owner, _), room in self._rooms.items():
+            if owner != tenant:
+                continue
+            for view in (room.frames.get(session), room.states.get(session)):
+                if view is not None:
+                    self._lose(room, view)
+            self._tell_presence(room, room.presence.leave(session, now))
+
+    def _lose(self, room: Room, view: View) -> None:
+        room.leave(view)
+        task = self._telling.get(view)
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+
+    async def _sweep(self) -> None:
+        """Now and then: presence that ended, documents that idle, rooms nobody uses."""
+        try:
+            while self._rooms:
+                await asyncio.sleep(self._policy.sweep_s)
+                now = self._clock.now()
+                for key, room in list(self._rooms.items()):
+                    self._tell_presence(room, room.presence.poll(now))
+                    if now - room.used < self._policy.idle_s or not room.quiet:
+                        continue
+                    room.put_away()
+                    if room.abandoned:
+                        del self._rooms[key]
+        finally:
+            self._sweeper = None
+
+    # ---- telling ----------------------------------------------------------------------------
+
+    def _tell_presence(self, room: Room, clients: list[int]) -> None:
+        if clients:
+            for view in room.frames.values():
+                view.tell_presence(clients)
+                self._tell(room, view)
+
+    def _tell(self, room: Room, view: View) -> None:
+        """See to it that the view's session is told, now if it was not just told."""
+        if view not in self._telling and not self._closed:
+            task = asyncio.get_running_loop().create_task(self._pump(room, view), name=f"tell {room.archive.key}")
+            self._telling[view] = task
+
+    async def _pump(self, room: Room, view: View) -> None:
+        """Tell one session until there is nothing left; it waits for the session's credit."""
+        tick_s = self._policy.tick_s if isinstance(view, FrameView) else self._policy.state_tick_s
+        failures = 0
+        outs: list[Out] = []
+        try:
+            while room.follows(view) and (outs or view.dirty):
+                try:
+                    if not outs:
+                        self._make_space_for(room, view)
+                        outs = await room.take(view)
+                    while outs:
+                        await self._outlet.emit(self._envelope(room, view, outs[0]))
+                        del outs[0]
+                    failures = 0
+                    await asyncio.sleep(tick_s)
+                except LanewayError as error:
+                    failures += 1
+                    if failures == _ATTEMPTS or not (error.retryable or isinstance(error, Fenced)):
+                        self._count("documents.lost_view")
+                        room.leave(view)
+                        return
+                    await asyncio.sleep(self._policy.retry_s)
+        finally:
+            del self._telling[view]
+
+    def _make_space_for(self, room: Room, view: View) -> None:
+        if view.needs_content:
+            self._make_space(room)
+
+    def _envelope(self, room: Room, view: View, out: Out) -> Envelope:
+        self._counter += 1
+        lane = self._kinds.lane(out.kind)
+        now = self._clock.now()
+        return (
+            _PRODUCER,
+            self._counter,
+            out.kind,
+            room.tenant,
+            view.session,
+            "",
+            out.entity,
+            lane,
+            NO_DEADLINE,
+            view.trace,
+            "",
+            out.body,
+            now,
+        )
+
+    def _count(self, name: str) -> None:
+        if self._probe is not None:
+            self._probe.count(name)
+
+    # ---- end --------------------------------------------------------------------------------
+
+    async def close(self, deadline_s: float = 5.0) -> None:
+        """Log what waits (at most `deadline_s`), stop telling, free all documents; idempotent."""
+        self._closed = True
+        tasks = [*self._telling.values(), *([self._sweeper] if self._sweeper is not None else [])]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await asyncio.gather(*(room.close(deadline_s) for room in self._rooms.values()))
+        self._rooms.clear()
+
+    def statistics(self) -> DocumentsStatistics:
+        """Return gauges. O(rooms)."""
+        rooms = self._rooms.values()
+        residents = [room for room in rooms if room.resident]
+        return DocumentsStatistics(
+            rooms=len(rooms),
+            resident=len(residents),
+            resident_bytes=sum(room.archive.size_bytes for room in residents),
+            views=sum(len(room.views()) for room in rooms),
+            pending=sum(room.pending for room in residents),
+            telling=len(self._telling),
+            compactions=sum(room.archive.compactions for room in rooms),
+        )
