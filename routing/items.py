@@ -14,8 +14,7 @@ their exact count and weight. Nothing here waits for more text, unless `hold` sa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from laneway.routing.chunker import cut
 from laneway.routing.envelope import NO_DEADLINE, SEAL, Envelope
@@ -31,6 +30,10 @@ GAP_KIND: Final = "GAP"
 _GAP_REASON: Final = "OVERLOAD"
 _WINDOW_SLACK_BYTES: Final = 64
 _MAX_SPAN: Final = 1_000_000_000
+
+
+_Folded: TypeAlias = tuple[Envelope, int, int, int]
+"""(envelope, span, tail, position of the seq that goes on after it)."""
 
 
 class WireItem(NamedTuple):
@@ -51,12 +54,11 @@ class Gap(NamedTuple):
     reason: str
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(NamedTuple):
     """What one frame carries of one stream, and where the next frame goes on.
 
     Attributes:
-        first, skip, shape, envelopes: the items, as the frame's header names them.
+        first, skip, shape, envelopes: the items; `shape` is None if every item is one whole seq.
         start: position at which seq `first` starts.
         next_seq, next_skip, position: where reading goes on; `position` = start of `next_seq`.
         bytes: bodies in this batch.
@@ -66,12 +68,12 @@ class Batch:
 
     first: int
     skip: int
+    shape: list[tuple[int, int]] | None
+    envelopes: list[Envelope]
     start: int
     next_seq: int
     next_skip: int
     position: int
-    shape: list[list[int]] = field(default_factory=list)
-    envelopes: list[Envelope] = field(default_factory=list)
     bytes: int = 0
     gapped: int = 0
     merged: int = 0
@@ -82,18 +84,9 @@ class Batch:
         fields: dict[str, object] = {"stream": stream, "first": self.first}
         if self.skip:
             fields["skip"] = self.skip
-        if any(span != 1 or tail for span, tail in self.shape):
+        if self.shape is not None:
             fields["shape"] = self.shape
         return fields
-
-    def add(self, env: Envelope, span: int, tail: int, position: int) -> None:
-        """Append an item; `position` = start of the seq that goes on after it."""
-        self.envelopes.append(env)
-        self.shape.append([span, tail])
-        self.bytes += len(env[11])
-        self.next_seq += span - 1 if tail else span
-        self.next_skip = tail
-        self.position = position
 
 
 def plan_items(
@@ -123,28 +116,52 @@ def plan_items(
 
     O(bytes) of what is sent.
     """
-    seq = entries[0][0]
-    batch = Batch(seq, skip, position, seq, skip, position)
-    at = 0
-    while at < len(entries) and len(batch.envelopes) < max_items and (batch.bytes < room_bytes or not batch.envelopes):
-        if batch.position >= grant and not batch.next_skip:
+    envelopes: list[Envelope] = []
+    shape: list[tuple[int, int]] = []
+    start, first_skip = position, skip
+    at = size = gapped = merged = 0
+    plain, held, count = True, False, len(entries)
+    while at < count and len(envelopes) < max_items and (size < room_bytes or not envelopes):
+        if position >= grant and not skip:
             break
         _, after, env = entries[at]
         body = env[11]
         if body is TOMBSTONE:
-            at = _fold_gap(batch, entries, at)
+            item = _fold_gap(entries, at, position)
+            gapped += item[1]
         elif env[2] in text_kinds and (not body or body[0] != SEAL):
-            before = batch.next_seq
-            if not _fold_text(batch, entries, at, grant, chunk_chars, hold):
-                batch.held = True
+            folded = _fold_text(entries, at, position, skip, grant, chunk_chars, hold)
+            if folded is None:
+                held = True
                 break
-            at += batch.next_seq - before
+            item = folded
+            merged += item[1] - 1
+        elif envelopes and size + len(body) > room_bytes:
+            break
         else:
-            if batch.envelopes and batch.bytes + len(body) > room_bytes:
-                break
-            batch.add(env, 1, 0, after)
-            at += 1
-    return batch
+            item = (env, 1, 0, after)
+        env, span, skip, position = item
+        envelopes.append(env)
+        shape.append((span, skip))
+        size += len(env[11])
+        if skip or span != 1:
+            plain = False
+        at += span - 1 if skip else span
+    seq = entries[0][0]
+    return Batch(
+        seq,
+        first_skip,
+        None if plain else shape,
+        envelopes,
+        start,
+        seq + at,
+        skip,
+        position,
+        size,
+        gapped,
+        merged,
+        held,
+    )
 
 
 def read_items(header: Mapping[str, object], envelopes: Sequence[Envelope]) -> list[WireItem]:
@@ -190,8 +207,8 @@ def _pair(pair: object) -> tuple[int, int]:
     raise PeerProtocolError("each pair of a frame's shape is [span >= 1, tail >= 0]", reason="BAD_SHAPE")
 
 
-def _fold_gap(batch: Batch, entries: Sequence[Numbered], at: int) -> int:
-    """Add one GAP item for the tombstones from `at` on; returns the index after them."""
+def _fold_gap(entries: Sequence[Numbered], at: int, position: int) -> _Folded:
+    """Return one GAP item for the tombstones from `at` on."""
     start, model = at, entries[at][2]
     by_kind: dict[str, int] = {}
     while at < len(entries) and entries[at][2][11] is TOMBSTONE:
@@ -199,58 +216,36 @@ def _fold_gap(batch: Batch, entries: Sequence[Numbered], at: int) -> int:
         by_kind[kind] = by_kind.get(kind, 0) + 1
         at += 1
     after = entries[at - 1][1]
-    body = pack_map({"by_kind": by_kind, "bytes": after - batch.position, "reason": _GAP_REASON})
+    body = pack_map({"by_kind": by_kind, "bytes": after - position, "reason": _GAP_REASON})
     gap = (model[0], model[1], GAP_KIND, *model[3:5], "", "", int(Lane.NORMAL), NO_DEADLINE, "", "", body, model[12])
-    batch.add(gap, at - start, 0, after)
-    batch.gapped += at - start
-    return at
+    return gap, at - start, 0, after
 
 
 def _fold_text(
-    batch: Batch,
-    entries: Sequence[Numbered],
-    at: int,
-    grant: float,
-    chunk_chars: int,
-    hold: bool,
-) -> bool:
-    """Add one text item that starts with entry `at`; False if its text is held back."""
+    entries: Sequence[Numbered], at: int, position: int, skip: int, grant: float, chunk_chars: int, hold: bool
+) -> _Folded | None:
+    """Return one text item that starts with entry `at`; None if its text is held back."""
     _, after, env = entries[at]
-    skip = batch.next_skip
     last = _run_end(entries, at, grant, 4 * chunk_chars + _WINDOW_SLACK_BYTES + skip)
     if last == at and not skip and not hold and len(env[11]) <= chunk_chars:
-        batch.add(env, 1, 0, after)
-        return True
-    ends = []  # where each seq of the run ends, in bytes of the joined text
-    pieces = [env[11][skip:]]
-    total = len(pieces[0])
-    ends.append(total)
-    for _, _, following in entries[at + 1 : last + 1]:
-        pieces.append(following[11])
-        total += len(following[11])
-        ends.append(total)
+        return env, 1, 0, after
+    pieces = [entry[2][11] for entry in entries[at : last + 1]]
+    pieces[0] = pieces[0][skip:]
     joined = b"".join(pieces)
     size = _item_bytes(joined, chunk_chars, hold=hold and last + 1 == len(entries))
-    if size == 0 and total:
-        return False
-    span = 1
-    while span < len(ends) and ends[span - 1] < size:
+    if size == 0 and joined:
+        return None
+    if size == len(joined):
+        return (*env[:11], joined, env[12]), last + 1 - at, 0, entries[last][1]
+    span, end = 1, len(pieces[0])
+    while end < size or (end == size and not pieces[span]):  # empty deltas end where they begin
+        end += len(pieces[span])
         span += 1
-    whole = ends[span - 1] == size
-    while whole and span < len(ends) and ends[span] == size:
-        span += 1  # empty deltas end where they begin
-    start = ends[span - 2] if span > 1 else -skip
-    tail = 0 if whole else size - start
-    merged = (*env[:11], joined[:size] if size < total else joined, env[12])
-    batch.merged += span - 1
-    position = entries[at + span - 1][1] if whole else _start_of(batch, entries, at, span)
-    batch.add(merged, span, tail, position)
-    return True
-
-
-def _start_of(batch: Batch, entries: Sequence[Numbered], at: int, span: int) -> int:
-    """Return the position at which the last of `span` seqs from `at` on starts."""
-    return entries[at + span - 2][1] if span > 1 else batch.position
+    cut_env = (*env[:11], joined[:size], env[12])
+    if end == size:
+        return cut_env, span, 0, entries[at + span - 1][1]
+    begin = end - len(pieces[span - 1]) - (skip if span == 1 else 0)
+    return cut_env, span, size - begin, entries[at + span - 2][1] if span > 1 else position
 
 
 def _run_end(entries: Sequence[Numbered], at: int, grant: float, enough_bytes: int) -> int:

@@ -33,7 +33,7 @@ from laneway.routing.flush import FlushTimer
 from laneway.routing.handshake import LinkPlan, parse_count, parse_cursor
 from laneway.routing.headers import HeaderQueue, notice
 from laneway.routing.items import Batch, plan_items
-from laneway.routing.quality import PLANS, Quality
+from laneway.routing.quality import PLANS, Grade, Quality
 from laneway.routing.reader import RESERVE_BYTES, RESERVE_EVENTS, StreamReader
 from laneway.routing.replay import Cursor, Numbered, ReplayRing
 from laneway.routing.window import INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES, CreditWindow
@@ -112,12 +112,15 @@ class Link:
         self.plan = plan
         self.quality = Quality()
         self._epoch = cursor.epoch
-        self._readers = (StreamReader(urgent, cursor.urgent), StreamReader(data, cursor.data, cursor.skip))
+        self._urgent = StreamReader(urgent, cursor.urgent)
+        self._data = StreamReader(data, cursor.data, cursor.skip)
+        self._readers = (self._urgent, self._data)
         self._start = (cursor.urgent, cursor.data)
-        start = self._readers[DATA].start
+        start = self._data.start
         self._window = CreditWindow(0, 0) if start is None else CreditWindow(start)
         self._untold_position = start is None
         self._text_kinds = frozenset(kind.name for kind in kinds if kind.text)
+        self._chunk_chars = plan.chunk_chars
         self._state = "OPEN"
         self._error: LanewayError | None = None
         self._now = self._heard_at = self._pinged_at = now
@@ -126,8 +129,6 @@ class Link:
         self._timer = FlushTimer(plan.flush_s, plan.max_items, plan.pace_bytes_per_s)
         self._gapped = [0, 0]
         self._merged = self._bytes = self._frames = 0
-
-    # -- state --------------------------------------------------------------------------------
 
     @property
     def closed(self) -> LanewayError | None:
@@ -142,17 +143,17 @@ class Link:
     @property
     def start_position(self) -> int | None:
         """Data position where sending starts; None if only the log knows (the first frame says it)."""
-        return self._readers[DATA].start
+        return self._data.start
 
     @property
     def position(self) -> int | None:
         """Data position where the next seq starts, or None while only the log knows."""
-        return self._readers[DATA].position
+        return self._data.position
 
     @property
     def granted(self) -> int:
         """Absolute data position up to which this link lets producers run, at most 1 MiB ahead of itself."""
-        position = self._readers[DATA].position or 0
+        position = self._data.position or 0
         if not self.plan.grants:
             return position + INITIAL_WINDOW_BYTES
         return min(self._window.granted, position + MAX_WINDOW_BYTES)
@@ -166,12 +167,12 @@ class Link:
     @property
     def acked(self) -> Cursor:
         """Last seqs the client confirmed."""
-        return Cursor(self._epoch, self._readers[URGENT].acked, self._readers[DATA].acked)
+        return Cursor(self._epoch, self._urgent.acked, self._data.acked)
 
     @property
     def acked_position(self) -> int:
         """Data position the client confirmed, as far as the ring can tell."""
-        return self._readers[DATA].acked_position
+        return self._data.acked_position
 
     def statistics(self) -> LinkStatistics:
         """Return the counters of this moment."""
@@ -179,13 +180,11 @@ class Link:
         return LinkStatistics(
             delivered=(sent[URGENT] - self._gapped[URGENT], sent[DATA] - self._gapped[DATA]),
             gapped=(self._gapped[URGENT], self._gapped[DATA]),
-            pending=(self._readers[URGENT].pending, self._readers[DATA].pending),
+            pending=(self._urgent.pending, self._data.pending),
             merged=self._merged,
             bytes=self._bytes,
             frames=self._frames,
         )
-
-    # -- in -----------------------------------------------------------------------------------
 
     def receive(self, header: Mapping[str, object], now: float) -> None:
         """Take the header of a client's frame; unknown keys are skipped.
@@ -205,7 +204,7 @@ class Link:
             self._headers.add("pong", parse_count(header["ping"], "ping"))
         if self._awaited and header.get("pong") == self._awaited:
             self._awaited = 0
-            self.quality.sample(rtt_s=max(0.0, now - self._pinged_at))
+            self._adapt(self.quality.sample(rtt_s=max(0.0, now - self._pinged_at)))
         if header.get("bye") is True:
             self._error = self._error or LinkClosed("the client closed the link; the session goes on")
             self._step("bye")
@@ -239,8 +238,6 @@ class Link:
             self._error = error
             self._step("close")
 
-    # -- out ----------------------------------------------------------------------------------
-
     def missing(self) -> tuple[int, int] | None:
         """Return (stream, seq) that must be read from the log before the link can go on, or None."""
         for stream, reader in enumerate(self._readers):
@@ -252,7 +249,7 @@ class Link:
         """Return when `poll` should next be called if nothing happens before; None = never."""
         if self._state == "CLOSED":
             return None
-        if len(self._headers) or self._state == "CLOSING" or self._readers[URGENT].reserve_room():
+        if len(self._headers) or self._state == "CLOSING" or self._urgent.reserve_room():
             return self._now
         times = []
         if self.plan.grants:
@@ -276,14 +273,12 @@ class Link:
             batches.extend(self._drain(now))
         elif self._data_due(now, force) and (batch := self._take_data(now)) is not None:
             batches.append((DATA, batch))
-        frames = self._frame(batches)
+        frames = self._frame(batches) if force or batches else []
         if self._error is not None:
             frames.append(LinkFrame({"notice": notice(self._error, fatal=True)}, []))
         self._frames += len(frames)
         self._step("poll")
         return frames
-
-    # -- inner --------------------------------------------------------------------------------
 
     def _step(self, event: str) -> None:
         self._state = _STEPS.get((self._state, event), self._state)
@@ -294,14 +289,19 @@ class Link:
         for reader, seq in zip(self._readers, (ack.urgent, ack.data), strict=True):
             if seq > reader.sent:
                 raise PeerProtocolError(f"ack of seq {seq}, but only {reader.sent} was sent", reason="OUT_OF_RANGE")
-        self._readers[URGENT].acknowledge(ack.urgent)
-        if self._readers[DATA].acknowledge(ack.data):
-            grade = self.quality.acked(ack.data, self.acked_position, now)
-            self._timer.flush_s = max(self.plan.flush_s, PLANS[grade].flush_s if grade else 0.0)
+        self._urgent.acknowledge(ack.urgent)
+        if self._data.acknowledge(ack.data):
+            self._adapt(self.quality.acked(ack.data, self.acked_position, now))
+
+    def _adapt(self, grade: Grade) -> None:
+        """Follow the measured quality within what was agreed; a good network gets the plan as it is."""
+        asked = PLANS[grade]
+        self._chunk_chars = min(self.plan.chunk_chars, asked.chunk_chars)
+        self._timer.flush_s = max(self.plan.flush_s, asked.flush_s) if grade else self.plan.flush_s
 
     def _watch(self, now: float) -> None:
         """Close what is silent or too slow; send the heartbeat."""
-        if self._readers[URGENT].overrun():
+        if self._urgent.pending and self._urgent.overrun():
             self.close(SlowConsumer(f"{RESERVE_EVENTS} urgent events or {RESERVE_BYTES} bytes wait for an ack; resume"))
         if not self.plan.grants:
             return
@@ -313,11 +313,11 @@ class Link:
             self._headers.add("ping", self._ping)
 
     def _take_urgent(self, now: float) -> Batch | None:
-        room = self._readers[URGENT].reserve_room()
+        room = self._urgent.reserve_room() if self._urgent.pending else 0
         return self._take(URGENT, now, room, RESERVE_BYTES, _UNLIMITED) if room else None
 
     def _sendable(self) -> bool:
-        reader = self._readers[DATA]
+        reader = self._data
         if not reader.pending or reader.position is None or reader.missing():
             return False
         return reader.skip > 0 or not self.plan.grants or self._window.can_send(reader.position)
@@ -326,11 +326,11 @@ class Link:
         if not self._sendable():
             self._timer.nothing()
             return False
-        reader = self._readers[DATA]
+        reader = self._data
         return self._timer.due(now, reader.pending, reader.committed, force=force)
 
     def _take_data(self, now: float) -> Batch | None:
-        reader, timer = self._readers[DATA], self._timer
+        reader, timer = self._data, self._timer
         room = min(_FRAME_BYTES, self.plan.max_frame_bytes // 2)
         if self._error is None:
             room = timer.room(now, room)
@@ -341,7 +341,7 @@ class Link:
         if not batch.held:
             timer.release()
         if batch.envelopes:
-            timer.sent(now, batch.bytes, more=not batch.held and self._sendable())
+            timer.sent(now, batch.bytes, more=not batch.held and reader.pending > 0 and self._sendable())
             self.quality.sent(reader.sent, self.acked_position, now)
         if batch.held:
             timer.hold(now, reader.committed, afresh=bool(batch.envelopes))
@@ -360,7 +360,7 @@ class Link:
             reader.skip,
             self._text_kinds,
             grant=grant,
-            chunk_chars=min(self.plan.chunk_chars, self.quality.plan.chunk_chars),
+            chunk_chars=self._chunk_chars,
             max_items=self.plan.max_items,
             room_bytes=room,
             hold=stream == DATA and self.plan.hold_sentence and self._error is None and self._timer.may_hold(now),

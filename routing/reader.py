@@ -75,7 +75,8 @@ class StreamReader:
     @property
     def pending(self) -> int:
         """Committed seqs that were not sent whole."""
-        return max(0, self._ring.committed - self.sent)
+        behind = self._ring.committed - self.next + 1
+        return behind if behind > 0 else 0
 
     def missing(self) -> bool:
         """Return whether the next seq must be read from the log first."""

@@ -35,9 +35,6 @@ _DROPPABLE: Final = frozenset(kind.name for kind in BUILTIN_KINDS if kind.droppa
 Numbered: TypeAlias = tuple[int, int, Envelope]
 """(seq, position after it, envelope): how rings and logs hand events to links."""
 
-_GONE: Final[Numbered] = (0, 0, ("", 0, "", "", "", "", "", 0, 0.0, "", "", b"", 0.0))
-"""Takes the place of an entry that left, so that its body is freed before the list is cut."""
-
 
 class Cursor(NamedTuple):
     """Where a reader stands: the last seqs it has whole, in one uninterrupted numbering.
@@ -67,28 +64,32 @@ class ReplayRing:
     """One stream's newest events, contiguous in seq.
 
     Args:
-        max_events: entries kept at most, at least 1.
-        max_bytes: bodies + 16 bytes each kept at most; the newest entry is kept whatever it weighs.
+        max_events: entries kept, at least 1; up to a sixteenth more are held before a block leaves.
+        max_bytes: bodies + 16 bytes each held at most; the newest entry is kept whatever it weighs.
         droppable: names of the kinds whose bodies may become tombstones.
+
+    Attributes:
+        committed: last seq that links may send; moved by `commit` only.
 
     Raises:
         LocalProtocolError: for bounds below 1.
     """
 
     __slots__ = (
-        "_bytes",
-        "_committed",
-        "_dead",
+        "_buried",
         "_droppable",
         "_dropped",
         "_entries",
         "_floor",
         "_head",
         "_left",
+        "_limit",
         "_low",
         "_max_bytes",
         "_max_events",
         "_position",
+        "_saved",
+        "committed",
     )
 
     def __init__(
@@ -97,29 +98,29 @@ class ReplayRing:
         if max_events < 1 or max_bytes < 1:
             raise LocalProtocolError(f"a ring of {max_events} events and {max_bytes} bytes holds nothing; use >= 1")
         self._max_events = max_events
+        self._limit = max_events + max_events // 16  # leaving in blocks costs O(1) an event
         self._max_bytes = max_bytes
         self._droppable = droppable
         self._entries: list[Numbered] = []
-        self._floor = 0  # position before the first entry
-        self._dead = 0  # leading entries that left; cut off in bulk, so that leaving is O(1) amortised
         self._low: deque[int] = deque()  # seqs of droppable bodies still here, oldest first
+        self._buried: deque[tuple[int, int]] = deque()  # (seq, body bytes) of tombstones still here
+        self._saved = 0  # body bytes of those
         self._head = 0
-        self._position = 0
-        self._bytes = 0
-        self._committed = 0
+        self._position = 0  # after the head
+        self._floor = 0  # before the first entry
+        self.committed = 0
         self._dropped: dict[str, int] = {}
         self._left = 0
 
     def append(self, env: Envelope) -> tuple[int, int]:
         """Number one event; returns (seq, position after it). O(1) amortised."""
-        weight = len(env[11]) + SEQ_COST_BYTES
         self._head = seq = self._head + 1
-        self._position = position = self._position + weight
-        self._bytes += weight
-        self._entries.append((seq, position, env))
+        self._position = position = self._position + len(env[11]) + SEQ_COST_BYTES
+        entries = self._entries
+        entries.append((seq, position, env))
         if env[2] in self._droppable:
             self._low.append(seq)
-        if self._bytes > self._max_bytes or len(self._entries) - self._dead > self._max_events:
+        if len(entries) > self._limit or position - self._floor - self._saved > self._max_bytes:
             self._shrink()
         return seq, position
 
@@ -131,8 +132,8 @@ class ReplayRing:
         """
         if seq > self._head:
             raise LocalProtocolError(f"commit of seq {seq}, but only {self._head} were numbered")
-        if seq > self._committed:
-            self._committed = seq
+        if seq > self.committed:
+            self.committed = seq
 
     def restore(self, entries: Iterable[Numbered], *, head: int = 0, head_position: int = 0) -> None:
         """Take over the contiguous tail of a log as committed; for a ring that was never used.
@@ -146,28 +147,25 @@ class ReplayRing:
             raise LocalProtocolError("restore() after events were numbered; restore a fresh ring")
         self._head, self._position, self._floor = head, head_position, head_position
         for seq, position, env in entries:
-            if self._entries and seq != self._head + 1:
-                raise LocalProtocolError(f"the log jumps from seq {self._head} to {seq}")
             if not self._entries:
                 self._floor = position - weight_bytes(env)
+            elif seq != self._head + 1:
+                raise LocalProtocolError(f"the log jumps from seq {self._head} to {seq}")
             self._head, self._position = seq, position
-            self._bytes += weight_bytes(env)
             self._entries.append((seq, position, env))
             if env[KIND] in self._droppable:
                 self._low.append(seq)
-        self._committed = self._head
+        self.committed = self._head
         self._shrink()
 
     def release(self, below_seq: int) -> None:
         """Let entries with seq < `below_seq` go (nobody will ask for them again)."""
-        while len(self._entries) > self._dead and self.first < below_seq:
-            self._leave()
-        self._compact()
+        self._leave(min(below_seq - self.first, len(self._entries)))
 
     @property
     def first(self) -> int:
         """Oldest seq still here; `head + 1` when empty."""
-        return self._head + 1 - (len(self._entries) - self._dead)
+        return self._head + 1 - len(self._entries)
 
     @property
     def head(self) -> int:
@@ -180,17 +178,12 @@ class ReplayRing:
         return self._position
 
     @property
-    def committed(self) -> int:
-        """Last seq that links may send."""
-        return self._committed
-
-    @property
     def bytes(self) -> int:
         """Bodies + 16 bytes each now held."""
-        return self._bytes
+        return self._position - self._floor - self._saved
 
     def __len__(self) -> int:
-        return len(self._entries) - self._dead
+        return len(self._entries)
 
     def position_before(self, seq: int) -> int | None:
         """Return where `seq` starts (`head + 1` included), or None outside of the ring."""
@@ -198,7 +191,7 @@ class ReplayRing:
             return self._position if seq == self._head + 1 else None
         index = seq - self.first
         if index > 0:
-            return self._entries[self._dead + index - 1][1]
+            return self._entries[index - 1][1]
         return self._floor if index == 0 else None
 
     def get(self, seq: int) -> Envelope | None:
@@ -206,17 +199,17 @@ class ReplayRing:
         index = seq - self.first
         if index < 0 or seq > self._head:
             return None
-        env = self._entries[self._dead + index][2]
+        env = self._entries[index][2]
         return None if env[BODY] is TOMBSTONE else env
 
     def read(self, seq: int, limit: int) -> list[Numbered]:
         """Return up to `limit` committed entries from `seq` on; [] if `seq` is not here (yet)."""
-        start = seq - self.first
-        if start < 0:
+        entries = self._entries
+        start = seq - self._head - 1 + len(entries)
+        stop = len(entries) - self._head + self.committed
+        if start < 0 or stop <= start:
             return []
-        start += self._dead
-        stop = max(0, min(start + limit, len(self._entries) - (self._head - self._committed)))
-        return self._entries[start:stop]
+        return entries[start : min(start + limit, stop)]
 
     def evicted(self) -> Eviction:
         """Return and reset what was let go since the last call."""
@@ -225,35 +218,45 @@ class ReplayRing:
         return eviction
 
     def _shrink(self) -> None:
-        while len(self._entries) - self._dead > self._max_events:
-            self._leave()
-        while self._bytes > self._max_bytes and self._low and self._low[0] != self._head:
+        entries = self._entries
+        if len(entries) > self._limit:
+            self._leave(len(entries) - self._max_events)
+        if self.bytes <= self._max_bytes:
+            return
+        while self.bytes > self._max_bytes and self._low and self._low[0] != self._head:
             self._bury(self._low.popleft())
-        while self._bytes > self._max_bytes and len(self._entries) - self._dead > 1:
-            self._leave()
-        self._compact()
+        if self.bytes > self._max_bytes:
+            self._leave(self._too_many())
+
+    def _too_many(self) -> int:
+        """Count the oldest entries that must leave for a sixteenth of the bytes to be free."""
+        goal = self._max_bytes - self._max_bytes // 16
+        buried = dict(self._buried)
+        held, before = self.bytes, self._floor
+        for count, (seq, position, _) in enumerate(self._entries[:-1], 1):
+            held -= position - before - buried.get(seq, 0)
+            before = position
+            if held <= goal:
+                return count
+        return len(self._entries) - 1
 
     def _bury(self, seq: int) -> None:
         """Replace one droppable body by a tombstone."""
-        index = self._dead + seq - self.first
+        index = seq - self.first
         _, position, env = self._entries[index]
         self._entries[index] = (seq, position, with_body(env, TOMBSTONE))
-        self._bytes -= len(env[BODY])
+        self._buried.append((seq, len(env[BODY])))
+        self._saved += len(env[BODY])
         self._dropped[env[KIND]] = self._dropped.get(env[KIND], 0) + 1
 
-    def _leave(self) -> None:
-        seq, position, env = self._entries[self._dead]
-        body = env[BODY]
-        self._bytes -= SEQ_COST_BYTES if body is TOMBSTONE else len(body) + SEQ_COST_BYTES
-        if self._low and self._low[0] == seq:
+    def _leave(self, count: int) -> None:
+        """Let the `count` oldest entries go."""
+        if count < 1:
+            return
+        last, self._floor, _ = self._entries[count - 1]
+        del self._entries[:count]
+        self._left += count
+        while self._low and self._low[0] <= last:
             self._low.popleft()
-        self._floor = position
-        self._entries[self._dead] = _GONE
-        self._dead += 1
-        self._left += 1
-
-    def _compact(self) -> None:
-        """Cut off what left once it is half of the list."""
-        if self._dead > 64 and self._dead * 2 > len(self._entries):
-            del self._entries[: self._dead]
-            self._dead = 0
+        while self._buried and self._buried[0][0] <= last:
+            self._saved -= self._buried.popleft()[1]

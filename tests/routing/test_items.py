@@ -73,7 +73,7 @@ def test_adjacent_text_of_one_message_becomes_one_item():
     entries = numbered([make("Hel"), make("lo "), make("you", entity="n"), make("!", entity="n", run="q")])
     batch = plan_items(entries, 0, 0, KINDS, chunk_chars=200, **ROOM)
     assert [env[BODY] for env in batch.envelopes] == [b"Hello ", b"you", b"!"]
-    assert batch.shape == [[2, 0], [1, 0], [1, 0]]
+    assert batch.shape == [(2, 0), (1, 0), (1, 0)]
     assert batch.merged == 1
 
 
@@ -106,7 +106,7 @@ def test_tombstones_fold_into_one_exact_gap():
     entries = numbered(events, weights=[17, 100, 200, 300, 17])
     batch = plan_items(entries, 0, 0, KINDS, chunk_chars=200, **ROOM)
     assert [env[KIND] for env in batch.envelopes] == [TEXT, "GAP", TEXT]
-    assert batch.shape == [[1, 0], [3, 0], [1, 0]]
+    assert batch.shape == [(1, 0), (3, 0), (1, 0)]
     assert batch.gapped == 3
     gap = read_gap(batch.envelopes[1])
     assert (dict(gap.by_kind), gap.bytes) == ({"PROGRESS": 2, "LOG": 1}, 600)

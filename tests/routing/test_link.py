@@ -282,7 +282,7 @@ def test_first_event_after_silence_goes_at_once_and_company_waits_for_the_flush(
     home.emit(make(body="c"))
     assert link.poll(1.005) == []
     frames = link.poll(1.012)
-    assert [(f.header["first"], f.header["shape"], f.envelopes[0][BODY]) for f in frames] == [(2, [[2, 0]], b"bc")]
+    assert [(f.header["first"], f.header["shape"], f.envelopes[0][BODY]) for f in frames] == [(2, [(2, 0)], b"bc")]
 
 
 def test_a_full_frame_does_not_wait():
@@ -590,7 +590,7 @@ def test_whole_sentences_are_held_for_half_a_second_at_most():
     link = home.link(Cursor("e1"), 0.0, LinkPlan(hold_sentence=True))
     home.emit(make(body="It is done. And no"))
     (frame,) = link.poll(0.0)
-    assert (frame.envelopes[0][BODY], frame.header["shape"]) == (b"It is done. ", [[1, 12]])
+    assert (frame.envelopes[0][BODY], frame.header["shape"]) == (b"It is done. ", [(1, 12)])
     assert link.poll(0.1) == []
     assert link.deadline() == pytest.approx(0.5)
     home.emit(make(body="w more. "))

@@ -21,7 +21,7 @@ def ring_of(count: int, *, keep: int = 1000, body: bytes = b"x") -> tuple[Replay
 
 
 def move(reader: StreamReader, seq: int, position: int) -> None:
-    reader.advance(Batch(reader.next, 0, 0, seq, 0, position))
+    reader.advance(Batch(reader.next, 0, None, [], 0, seq, 0, position))
 
 
 def test_a_reader_goes_from_the_log_into_the_ring_without_a_seam():
