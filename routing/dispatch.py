@@ -1,0 +1,406 @@
+"""The dispatcher's decisions, whole: classify, admit, queue, park, place, hand out, end.
+
+Law of this file: every event admitted is in exactly one place until it is over: reserved by its
+session, parked behind the event it names, queued, or handed out. ``admitted = done + expired +
+cancelled + released + pending`` at any moment. Events of one (session, producer, lane) leave a
+serving unit in the order in which they were enqueued. No clock, no loop: time comes in.
+
+A *serving unit* is what workers pull from: the pool, or for a keyed pool each of its cells. Pulling,
+instead of pushing into mailboxes, lets a critical event overtake until the last moment and lets a
+cancel find everything that was not started.
+
+An event passes through `admit` and `enqueue` as a plain tuple, by look-ups that were resolved once per
+kind; what is rare (one that names another, large text, overload, a full session) leaves the straight
+line. An id may be used again once its event is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from laneway.routing.admission import Admission, AdmissionPolicy
+from laneway.routing.classify import KindTable
+from laneway.routing.envelope import AFTER, COUNTER, ENTITY, KIND, LANE, PRODUCER, RUN, SESSION, TENANT, Envelope
+from laneway.routing.envelope import envelope_id as id_of
+from laneway.routing.errors import LanewayError, PeerProtocolError
+from laneway.routing.lanes import LANE_WEIGHTS, Lane
+from laneway.routing.parking import Chain, EventKey, Parking
+from laneway.routing.parts import PART_BYTES, part_of
+from laneway.routing.routes import PoolQueues, PoolRoute, RouteTable
+from laneway.routing.scheduler import Scheduler
+
+__all__ = ["Admitted", "DispatchCore", "DispatchPolicy", "DispatchStatistics", "PoolRoute", "Refused"]
+
+_MAX_COUNTER_DIGITS: Final = 20
+"""Digits of 2^64; longer ones are not parsed."""
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchPolicy:
+    """How one dispatcher decides.
+
+    Attributes:
+        admission: rates, caps and budgets.
+        weights, age_s: shares of the lanes, and ageing; see `Scheduler`.
+        after_wait_s: how long an event waits at most for the one its `after` names.
+        part_bytes: larger text bodies are scheduled as parts.
+        text_kinds: kinds besides `Kind.text` whose body is plain UTF-8.
+        run_kinds: kinds whose handling is a run; see `Admission.admit`.
+    """
+
+    admission: AdmissionPolicy = field(default_factory=AdmissionPolicy)
+    weights: tuple[int, ...] = LANE_WEIGHTS
+    age_s: float = 0.25
+    after_wait_s: float = 5.0
+    part_bytes: int = PART_BYTES
+    text_kinds: frozenset[str] = frozenset({"USER_MESSAGE"})
+    run_kinds: frozenset[str] = frozenset({"USER_MESSAGE", "RUN_INPUT"})
+
+
+class Admitted:
+    """The event is reserved: `enqueue` or `release` this envelope (its lane may have changed)."""
+
+    __slots__ = ("env",)
+
+    def __init__(self, env: Envelope) -> None:
+        self.env = env
+
+
+class Refused:
+    """Nothing was kept; `error` says why and, where that helps, when to retry."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: LanewayError) -> None:
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchStatistics:
+    """The books and gauges of one dispatcher's decisions."""
+
+    admitted: int
+    done: int
+    expired: int
+    cancelled: int
+    released: int
+    """Admitted and given back before they were enqueued."""
+    pending: int
+    """In flight: admitted and not over."""
+    pending_bytes: int
+    parked: int
+    after_timeouts: int
+    """Events that went on although the one they named was not over."""
+    demoted: int
+    """Critical events beyond their rate."""
+    refused: Mapping[str, int]
+    """By error code."""
+    waiting: tuple[int, ...]
+    """Queued per lane, critical first; a part counts as one."""
+    pools: Mapping[str, int]
+    """Queued per pool."""
+
+
+class DispatchCore:
+    """All decisions of one dispatcher. Not thread-safe; one owner.
+
+    Args:
+        kinds: the kinds of the engine; may grow later.
+        policy: limits and shares.
+    """
+
+    def __init__(self, kinds: KindTable, policy: DispatchPolicy | None = None) -> None:
+        self.policy = p = policy or DispatchPolicy()
+        self.admission = Admission(p.admission)
+        """Accounts and overload level; for `set_level`, `pressure` and `forget`."""
+        self._routes = RouteTable(kinds, p.text_kinds, p.run_kinds, lambda: Scheduler(p.weights, p.age_s))
+        self._rows = self._routes.rows
+        self._parking = Parking(self.admission.settled, p.after_wait_s)
+        self._over: list[Envelope] = []
+        self._woken: set[str] = set()
+        self._refused: dict[str, int] = {}
+        self._admitted = self._done = self._expired = self._cancelled = self._released = 0
+
+    # -- pools ----------------------------------------------------------------------------------
+
+    def add_pool(self, route: PoolRoute) -> None:
+        """Route kinds to a pool. Raises ConfigError, see `RouteTable.add`."""
+        self._routes.add(route)
+
+    def remove_pool(self, name: str) -> list[Envelope]:
+        """Forget a pool; returns the events that waited for it, which are over (counted as cancelled).
+
+        Events it was handed out stay in flight until `done`. Raises LocalProtocolError for an unknown name.
+        """
+        pool = self._routes.remove(name)
+        queued = [env for unit in pool.units() for env in (*unit.expired(), *unit.clear())]
+        parked, _ = self._parking.remove(lambda chain, _: chain[4] == name)
+        ended = self._end(pool, queued) + self._end(None, parked)
+        self._cancelled += len(ended)
+        return ended
+
+    def members(self, pool: str, cells: Sequence[str]) -> None:
+        """Say which cells a keyed pool has; what waits moves with its keys. No effect on other pools."""
+        self._routes.pool(pool).members(cells)
+
+    # -- in -------------------------------------------------------------------------------------
+
+    def admit(self, env: Envelope, now: float) -> Admitted | Refused:
+        """Classify, check and reserve one event; then `enqueue` or `release` it."""
+        answer = self._admit(env, now)
+        return Admitted(answer) if isinstance(answer, tuple) else Refused(answer)
+
+    def release(self, env: Envelope) -> None:
+        """Give back an event that was admitted and will not be enqueued.
+
+        To events that name it in `after` it counts as not yet come.
+        """
+        if self.admission.withdraw(env):
+            self._released += 1
+
+    def enqueue(self, env: Envelope, now: float) -> str:
+        """Queue an admitted event, or park it; returns the pool that has something to take, or "".
+
+        Raises:
+            PeerProtocolError: UNKNOWN_KIND, its pool was removed since; it is still reserved.
+        """
+        row = self._rows.get(env[2]) or self._routes.resolve(env[2])
+        if isinstance(row, PeerProtocolError):
+            raise row
+        pool = row.choose(env) if row.pool is None else row.pool
+        if pool is None:
+            raise self._routes.untaken(env)
+        if env[10] or self._parking.count:
+            chain = (env[TENANT], env[SESSION], env[PRODUCER], env[LANE], pool.route.name)
+            if self._parking.offer(chain, env, _blocker(env), now):
+                return ""
+            if env[10]:
+                env = (*env[:10], "", *env[11:])
+        if row.text and len(env[11]) > self.policy.part_bytes:
+            pool.push_parts(env, self.policy.part_bytes)
+        elif pool.cells:
+            pool.place(env).push(env)
+        else:
+            pool.shared.push(env)
+        return pool.route.name
+
+    def offer(self, env: Envelope, now: float) -> Admitted | Refused:
+        """Admit and enqueue at once."""
+        answer = self._admit(env, now)
+        if not isinstance(answer, tuple):
+            return Refused(answer)
+        self.enqueue(answer, now)
+        return Admitted(answer)
+
+    def offer_batch(self, envs: Iterable[Envelope], now: float) -> list[tuple[Envelope, LanewayError]]:
+        """Offer many, in order; returns the refused ones. The cheapest way in."""
+        admit, enqueue = self._admit, self.enqueue
+        refused: list[tuple[Envelope, LanewayError]] = []
+        for env in envs:
+            answer = admit(env, now)
+            if isinstance(answer, tuple):
+                enqueue(answer, now)
+            else:
+                refused.append((env, answer))
+        return refused
+
+    # -- out ------------------------------------------------------------------------------------
+
+    def take(
+        self, pool: str, room: int, now: float, cell: str | None = None, only_critical: bool = False
+    ) -> list[Envelope]:
+        """Hand out up to `room` events of a pool in the order to start them; `done` must follow for each.
+
+        Args:
+            cell: whose events, if the pool is keyed and has members; else of no effect.
+            only_critical: for a slot that is reserved for critical events.
+
+        Raises:
+            LocalProtocolError: no such pool, or a keyed pool's cell was not named.
+        """
+        if self._parking.count and self._parking.deadline() <= now:
+            self.poll(now)
+        queues = self._routes.pool(pool)
+        unit = queues.unit(cell)
+        if unit is None or room <= 0:
+            return []
+        if queues.cut:
+            out = queues.take_joined(unit, room, now, only_critical)
+        else:
+            out = unit.take(room, now, only_critical=only_critical)
+        if unit.has_expired:
+            ended = self._end(queues, unit.expired())
+            self._expired += len(ended)
+            self._over += ended
+        return out
+
+    def expired(self) -> list[Envelope]:
+        """Hand out, once, the events found past their deadline when their turn came. They are over."""
+        over, self._over = self._over, []
+        return over
+
+    def done(self, env: Envelope, now: float) -> None:
+        """An event handed out is over, however it ended: frees its caps, lets go on what waited for it.
+
+        Without effect for an event that is over already (expired, cancelled), and for a part that is not
+        the last. Ask `woken` afterwards.
+        """
+        if env[10]:
+            part = part_of(env)
+            if part is not None and part[0] < part[1]:
+                return
+        if self.admission.release(env):
+            self._done += 1
+            if self._parking.count:
+                self._settle(env)
+
+    def cancel(self, tenant: str, session: str, run: str = "", event_id: str = "") -> list[Envelope]:
+        """Take what was not handed out yet from the queues; returns the events, which are over.
+
+        Args:
+            run: events of this run only; empty (with no `event_id`) means those of every run, so events
+                that belong to no run stay.
+            event_id: the event of this id, or the TOOL_CALL of this call id (entity), only.
+
+        O(what that session has queued + parked events).
+        """
+
+        def match(env: Envelope) -> bool:
+            if event_id and id_of(env) != event_id and not (env[KIND] == "TOOL_CALL" and env[ENTITY] == event_id):
+                return False
+            return env[RUN] == run if run else bool(event_id or env[RUN])
+
+        def match_parked(chain: Chain, env: Envelope) -> bool:
+            return chain[0] == tenant and chain[1] == session and match(env)
+
+        removed = [
+            (pool, unit.remove(match, tenant, session))
+            for pool in self._routes.pools.values()
+            for unit in pool.units()
+            if unit
+        ]
+        parked, released = self._parking.remove(match_parked)
+        self._resume(released)
+        ended = [env for pool, envs in removed for env in self._end(pool, envs)] + self._end(None, parked)
+        self._cancelled += len(ended)
+        return ended
+
+    # -- time, gauges ---------------------------------------------------------------------------
+
+    def poll(self, now: float) -> None:
+        """Let go on what waited long enough for another event. Ask `woken` afterwards."""
+        self._resume(self._parking.poll(now))
+
+    def deadline(self) -> float:
+        """When to call `poll` (or `take`) next at the latest; infinity if nothing is parked."""
+        return self._parking.deadline()
+
+    def woken(self) -> list[str]:
+        """Hand out, once, the pools that got work other than by `enqueue`: from `done`, `cancel`, `take`, `poll`."""
+        if not self._woken:
+            return []
+        woken = sorted(self._woken)
+        self._woken.clear()
+        return woken
+
+    def backlog(self, pool: str) -> int:
+        """Events (parts count as one each) queued for a pool; parked ones are not."""
+        return len(self._routes.pool(pool))
+
+    def ready(self, pool: str, cell: str | None = None) -> bool:
+        """True if there is something to take: for the named cell, or for any worker of the pool."""
+        queues = self._routes.pool(pool)
+        if cell is None:
+            return any(map(len, queues.units()))
+        unit = queues.unit(cell)
+        return bool(unit)
+
+    def statistics(self) -> DispatchStatistics:
+        """Return books and gauges. O(pools + cells)."""
+        units = [unit for pool in self._routes.pools.values() for unit in pool.units()]
+        refused = dict(self._refused)
+        for code, count in self.admission.refusals.items():
+            refused[code] = refused.get(code, 0) + count
+        return DispatchStatistics(
+            admitted=self._admitted,
+            done=self._done,
+            expired=self._expired,
+            cancelled=self._cancelled,
+            released=self._released,
+            pending=self.admission.events,
+            pending_bytes=self.admission.bytes,
+            parked=self._parking.count,
+            after_timeouts=self._parking.timeouts,
+            demoted=self.admission.demoted,
+            refused=refused,
+            waiting=tuple(sum(unit.depth(lane) for unit in units) for lane in Lane),
+            pools={name: len(pool) for name, pool in self._routes.pools.items()},
+        )
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _admit(self, env: Envelope, now: float) -> Envelope | LanewayError:
+        row = self._rows.get(env[2]) or self._routes.resolve(env[2])
+        if isinstance(row, PeerProtocolError):
+            return self._refuse(row)
+        if row.pool is None and row.choose(env) is None:
+            return self._refuse(self._routes.untaken(env))
+        lane = env[7]
+        if lane < row.lane or lane > 3:
+            env = (*env[:7], row.lane if lane < row.lane else 3, *env[8:])
+        if env[10] and _blocker(env) is None:
+            return self._refuse(
+                PeerProtocolError(
+                    f"after={env[AFTER][:80]!r} is not the id of another event; write producer:counter", reason="BAD_ID"
+                )
+            )
+        answer = self.admission.admit(env, now, row.starts_run)
+        if isinstance(answer, tuple):
+            self._admitted += 1
+        return answer
+
+    def _refuse(self, error: PeerProtocolError) -> PeerProtocolError:
+        self._refused[error.code] = self._refused.get(error.code, 0) + 1
+        return error
+
+    def _end(self, pool: PoolQueues | None, envs: list[Envelope]) -> list[Envelope]:
+        """End events that will not be handed out; each comes back once, however many parts it was in."""
+        ended: list[Envelope] = []
+        for env in envs:
+            if not self.admission.release(env):  # ended with an earlier part of it
+                continue
+            if env[10]:
+                if pool is not None and part_of(env) is not None:
+                    pool.drop_parts(env)
+                env = (*env[:10], "", *env[11:])
+            ended.append(env)
+            if self._parking.count:
+                self._settle(env)
+        return ended
+
+    def _settle(self, env: Envelope) -> None:
+        self._resume(self._parking.over((env[TENANT], env[SESSION], env[PRODUCER], env[COUNTER])))
+
+    def _resume(self, released: list[tuple[Chain, Envelope]]) -> None:
+        """Queue what was parked, in the pool it was parked for."""
+        for chain, env in released:
+            pool = self._routes.pool(chain[4])
+            row = self._rows.get(env[2]) or self._routes.resolve(env[2])
+            if len(env[11]) > self.policy.part_bytes and not isinstance(row, PeerProtocolError) and row.text:
+                pool.push_parts(env, self.policy.part_bytes)
+            else:
+                pool.place(env).push(env)
+            self._woken.add(chain[4])
+
+
+def _blocker(env: Envelope) -> EventKey | None:
+    """Return which event this one must wait for; None if `after` is empty, malformed or the event itself."""
+    producer, _, digits = env[AFTER].rpartition(":")
+    if not producer or not digits.isdecimal() or len(digits) > _MAX_COUNTER_DIGITS:
+        return None
+    counter = int(digits)
+    if counter == env[COUNTER] and producer == env[PRODUCER]:
+        return None
+    return env[TENANT], env[SESSION], producer, counter
