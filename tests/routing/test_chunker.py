@@ -39,6 +39,7 @@ def test_chunks_are_lossless_bounded_and_never_inside_a_character(text, limit):
         assert is_boundary(text, at)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=50), st.integers(50, 60))
 def test_text_that_fits_is_never_held_back_or_cut(text, limit):
     """What fits goes whole, whatever it ends with."""

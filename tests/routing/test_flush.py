@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laneway.routing.flush import FlushTimer
@@ -33,6 +33,7 @@ def test_nothing_to_send_forgets_the_deadline():
     assert timer.due_at is None
 
 
+@settings(deadline=None)
 @given(st.integers(256, 100_000), st.lists(st.tuples(st.floats(0, 0.5), st.integers(1, 2_000)), max_size=60))
 def test_a_paced_link_never_exceeds_its_rate(rate, frames):
     """In any run of frames: at most a quarter second of burst, and one frame, beyond the rate."""

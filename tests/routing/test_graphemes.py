@@ -68,6 +68,7 @@ def test_never_inside_a_cluster_of_the_reference(text):
     assert {index for index in range(len(text) + 1) if is_boundary(text, index)} <= ends
 
 
+@settings(deadline=None)
 @given(st.text("abc \r\n.", max_size=20), st.text("\u0301\ufe0f\u200d", min_size=1, max_size=5))
 def test_marks_never_begin_a_piece(text, marks):
     """Whatever stands before, a mark stays with it unless that is a control or nothing."""

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laneway.routing.errors import PeerProtocolError
@@ -108,12 +108,14 @@ def refusal(parse, *args: object) -> str:
     return ""
 
 
+@settings(deadline=None)
 @given(FIELDS, JSONISH)
 def test_any_map_is_read_or_refused(field, value):
     """No input raises anything but PeerProtocolError with a documented reason."""
     assert refusal(parse_hello, {**OFFER, field: value}) in {"", "BAD_TYPE", "BAD_ID", "NUMBER_RANGE"}
 
 
+@settings(deadline=None)
 @given(JSONISH)
 def test_any_value_is_a_cursor_or_refused(value):
     """Cursors from a wire are checked in one place."""

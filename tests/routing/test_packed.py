@@ -1,6 +1,6 @@
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laneway.routing.errors import PeerProtocolError
@@ -8,27 +8,30 @@ from laneway.routing.packed import pack_map, unpack_map
 
 WORDS = st.text("aé日", max_size=40)
 PACKABLE = st.recursive(
-    WORDS | st.integers(0, 2**64 - 1), lambda inner: st.dictionaries(WORDS, inner, max_size=18), max_leaves=20
+    WORDS | st.integers(0, 2**64 - 1), lambda inner: st.dictionaries(WORDS, inner, max_size=5), max_leaves=6
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | WORDS | st.binary(),
-    lambda inner: st.lists(inner, max_size=18) | st.dictionaries(WORDS, inner, max_size=18),
-    max_leaves=10,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(WORDS, inner, max_size=5),
+    max_leaves=6,
 )
 
 
-@given(st.dictionaries(WORDS, PACKABLE, max_size=20))
+@settings(deadline=None)
+@given(st.dictionaries(WORDS, PACKABLE, max_size=5))
 def test_what_is_packed_is_what_the_reference_reads(value):
     """Any msgpack implementation reads our maps."""
     assert msgpack.unpackb(pack_map(value), max_map_len=100_000) == value == unpack_map(pack_map(value))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(WORDS, VALUES, max_size=5))
 def test_any_map_of_the_reference_is_read(value):
     """Bodies made by the engine's codec are skipped through whatever is in them."""
     assert unpack_map(msgpack.packb(value)) == value
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(data):
     """Nothing but PeerProtocolError comes out, however broken the input."""
@@ -58,3 +61,10 @@ def test_broken_maps_have_their_reason(data, reason):
     with pytest.raises(PeerProtocolError) as refused:
         unpack_map(data)
     assert refused.value.reason == reason
+
+
+def test_long_maps_and_strings_use_the_long_forms():
+    """More than 15 entries or 31 bytes are still what the reference reads."""
+    value = {f"kind-{number}-{'x' * 40}": number for number in range(20)}
+    assert msgpack.unpackb(pack_map(value)) == value == unpack_map(pack_map(value))
+    assert unpack_map(msgpack.packb({"many": list(range(70_000)), "text": "y" * 70_000}))["text"] == "y" * 70_000

@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laneway.routing.quality import PLANS, Grade, Quality
@@ -67,6 +67,7 @@ def test_an_old_goodput_is_forgotten():
     assert quality.grade is Grade.GOOD
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 3), st.floats(0, 3), st.floats(1, 1e6)), max_size=60))
 def test_grades_move_one_step_at_a_time(samples):
     """Whatever is measured, the plan never jumps two grades."""

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laneway.routing.envelope import BODY, KIND, Envelope, envelope
@@ -19,6 +19,7 @@ EVENTS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(EVENTS, st.integers(1, 20), st.integers(1, 600))
 def test_a_ring_of_any_size_keeps_numbers_positions_and_bounds(events, max_events, max_bytes):
     """Whatever was evicted: seqs are contiguous, positions are sums of weights, bounds hold, only droppables die."""
@@ -55,6 +56,7 @@ def test_a_ring_of_any_size_keeps_numbers_positions_and_bounds(events, max_event
     assert dropped <= sum(kind == "PROGRESS" for kind, *_ in events)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=30), st.integers(0, 30))
 def test_a_restored_ring_goes_on_where_the_log_ended(sizes, skip):
     """Seqs, positions and contents after a restart equal those without one."""

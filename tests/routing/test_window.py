@@ -1,9 +1,10 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laneway.routing.window import MAX_WINDOW_BYTES, MIN_WINDOW_BYTES, CreditWindow, GrantPolicy
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**40), st.lists(st.integers(0, 2**41)))
 def test_credit_is_the_highest_grant_ever_seen(start, grants):
     """Lower and repeated grants are ignored; order does not matter."""
@@ -16,6 +17,7 @@ def test_credit_is_the_highest_grant_ever_seen(start, grants):
     assert not window.can_send(window.granted)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**30), st.lists(st.tuples(st.integers(1, 70_000), st.floats(0, 10)), max_size=50))
 def test_a_reader_that_keeps_reading_never_starves_its_sender(start, steps):
     """With any rate of reading, the grants rise, stay within bounds and leave at least half a window."""
