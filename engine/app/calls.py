@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from laneway.actors.ports import DeadLetter, Principal
 from laneway.engine.codec import unpack_envelope
-from laneway.routing.envelope import EnvelopeView
+from laneway.routing.envelope import SESSION, TENANT, EnvelopeView
 from laneway.routing.errors import AccessError, PeerProtocolError
 
 if TYPE_CHECKING:
@@ -89,18 +89,22 @@ class Calls:
             raise PeerProtocolError("`action` is list, drop or redrive", reason="BAD_TYPE")
         letters = await self._engine.store.exhume(ids)
         if action == "redrive":
-            for letter in letters:
-                await self._redrive(letter)
+            await self._redrive(letters)
         return [_letter(letter) for letter in letters]
 
-    async def _redrive(self, letter: DeadLetter) -> None:
-        """Offer a dead letter again; what is refused goes back."""
+    async def _redrive(self, letters: Sequence[DeadLetter]) -> None:
+        """Offer dead letters again, oldest first; what is refused, and all after it, goes back."""
         engine = self._engine
-        env = unpack_envelope(letter.packed, engine.clock.now(), engine.kinds)
-        refusal = engine.dispatcher.offer(env)
-        if hasattr(refusal, "error"):
-            await engine.store.bury(letter)
-            raise refusal.error
+        waiting = sorted(letters)
+        while waiting:
+            env = unpack_envelope(waiting[0].packed, engine.clock.now(), engine.kinds)
+            await engine.directory.open(env[TENANT], env[SESSION])
+            refusal = engine.dispatcher.offer(env)
+            if refusal is not None:
+                for letter in waiting:
+                    await engine.store.bury(letter)
+                raise refusal
+            del waiting[0]
 
 
 def _require_admin(principal: Principal) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -18,8 +19,8 @@ from laneway.engine.client_errors import error_of_code, error_of_notice
 from laneway.engine.client_outbox import Receipt
 from laneway.engine.delivery import Event
 from laneway.routing.classify import KindTable
-from laneway.routing.envelope import NO_DEADLINE, Envelope
-from laneway.routing.errors import LinkClosed, LinkLost, LocalProtocolError
+from laneway.routing.envelope import NO_DEADLINE, envelope
+from laneway.routing.errors import DeadlineExceeded, Draining, LinkClosed, LinkLost, LocalProtocolError
 from laneway.routing.handshake import Hello
 from laneway.routing.inbox import Inbox
 
@@ -50,7 +51,7 @@ class EmbeddedSession:
         self._answers: dict[int, asyncio.Future[str]] = {}
         self._inbox = Inbox()
         self._attachment: Attachment | None = None
-        self._unread: list[Event] = []
+        self._unread: deque[Event] = deque()
 
     async def __aenter__(self) -> EmbeddedSession:
         await self._attach()
@@ -69,8 +70,11 @@ class EmbeddedSession:
         self._attachment = await self._directory.attach(hello, self.principal)
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._attachment is not None:
-            await self._attachment.close(LinkClosed("the application left the session"))
+        attachment = self._attachment
+        if attachment is not None:
+            if attachment.live:
+                await attachment.receive({"ack": list(self._inbox.cursor[:3])}, ())
+            await attachment.close(LinkClosed("the application left the session"))
 
     # -- in -----------------------------------------------------------------------------------
 
@@ -89,16 +93,28 @@ class EmbeddedSession:
         counter = self._counter
         lane = self._kinds.require(kind).lane
         now = self._clock.now()
-        deadline = now + timeout_s if timeout_s else NO_DEADLINE
-        env: Envelope = (
-            self.client, counter, kind, self.principal.tenant, self.name, run, entity, lane, deadline, "", after, body, now,
-        )  # fmt: skip
+        env = envelope(
+            kind,
+            producer=self.client,
+            counter=counter,
+            tenant=self.principal.tenant,
+            session=self.name,
+            lane=lane,
+            run=run,
+            entity=entity,
+            deadline=now + timeout_s if timeout_s else NO_DEADLINE,
+            after=after,
+            body=body,
+            accepted=now,
+        )
         home = await self._directory.open(self.principal.tenant, self.name)
         answer = self._answers[counter] = asyncio.get_running_loop().create_future()
         try:
             home.ingest(self, [env])
             async with asyncio.timeout(_ANSWER_S):
                 status = await answer
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"{kind} was not answered within {_ANSWER_S:g} s; it may have been taken") from error
         finally:
             del self._answers[counter]
         if not run and kind in ("USER_MESSAGE", "RUN_INPUT"):
@@ -132,17 +148,18 @@ class EmbeddedSession:
                 if event.ends_run:
                     return
 
-    def __aiter__(self) -> AsyncIterator[Event]:
-        return self._events()
+    def __aiter__(self) -> EmbeddedSession:
+        """Iterate over events until the session is left or the engine closes."""
+        return self
 
-    async def _events(self) -> AsyncIterator[Event]:
-        while True:
-            while self._unread:
-                yield self._unread.pop(0)
+    async def __anext__(self) -> Event:
+        """Wait for the next event. Raises what ended the link (Superseded, NOT_OWNER, ...)."""
+        while not self._unread:
             try:
                 await self._fetch()
-            except LinkClosed:
-                return
+            except (LinkClosed, Draining):
+                raise StopAsyncIteration from None
+        return self._unread.popleft()
 
     async def _fetch(self) -> None:
         """Take the next frames and grant what the consumer has read before."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import random
 import time
 import uuid
 from collections.abc import Iterable
@@ -19,25 +18,23 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from laneway.actors.context import Surroundings
 from laneway.actors.directory import DirectoryStatistics, SessionDirectory
 from laneway.actors.dispatcher import Dispatcher, DispatcherStatistics
-from laneway.actors.nlp.runs import RunDriver
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Principal, Probe, Store
-from laneway.actors.tools.calls import ToolCalls
-from laneway.actors.tools.ledger import Ledger
 from laneway.engine.app.brain import Brain
 from laneway.engine.app.calls import Calls
+from laneway.engine.app.choices import choose_model, choose_store
 from laneway.engine.app.embedded import EmbeddedSession
 from laneway.engine.app.handlers import UserHandler, adapt
+from laneway.engine.app.pools import BuiltinPools
 from laneway.engine.app.tap import Tap
 from laneway.engine.app.toolbox import Toolbox
 from laneway.engine.codec import pack_envelope, unpack_envelope
 from laneway.engine.config import Config
-from laneway.engine.stores.memory import MemoryStore
 from laneway.engine.telemetry.counters import Counters
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.dispatch import DispatchCore
 from laneway.routing.envelope import Envelope
-from laneway.routing.errors import ConfigError, LocalProtocolError, RuntimeUnavailable
+from laneway.routing.errors import LanewayError, LocalProtocolError, RuntimeUnavailable
 from laneway.routing.lanes import Lane
 
 if TYPE_CHECKING:
@@ -47,7 +44,7 @@ __all__ = ["Engine"]
 
 _F = TypeVar("_F", bound=UserHandler)
 _SWEEP_S: Final = 5.0
-_POST_DEADLINE_S: Final = 30.0
+_DRAIN_S: Final = 1.0
 
 
 class SystemClock:
@@ -106,8 +103,10 @@ class Engine:
         self.tools = Toolbox(self.config.tools.workers)
         self.nlp = Brain()
         self.tap = Tap(time.time)
+        if self.config.nlp.model:
+            self.nlp.use(choose_model(self.config.nlp.model))
         self._probe: Probe = probe or self.counters
-        self._store = _store(self.config, store)
+        self._store = choose_store(self.config, store)
         packing = _Packing(self.kinds)
         self.directory = SessionDirectory(
             self._store,
@@ -132,14 +131,21 @@ class Engine:
         self.dispatcher = Dispatcher(core, surroundings, journal=self.directory, probe=self._probe)
         self.directory.bind(self.dispatcher)
         self.calls = Calls(self)
-        self._tool_calls = ToolCalls(
-            self.tools.catalogue, Ledger(self._store), clock=self.clock, probe=self._probe, random=random.random
+        self._pools = BuiltinPools(
+            self.config,
+            model=self.nlp,
+            catalogue=self.tools.catalogue,
+            store=self._store,
+            directory=self.directory,
+            kinds=self.kinds,
+            clock=self.clock,
+            probe=self._probe,
         )
-        self._documents: Any = None
+        self._pools.add_to(self.dispatcher)
         self._edges: list[GrpcEdge] = []
+        self._begun = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeper: asyncio.Task[None] | None = None
-        self._add_own_pools()
 
     # -- what an embedder sets up -------------------------------------------------------------
 
@@ -206,36 +212,6 @@ class Engine:
             self.kinds.add(Kind(kind, Lane.NORMAL, direction=IN))
         return self.kinds.require(kind)
 
-    def _add_own_pools(self) -> None:
-        driver = RunDriver(self.nlp, clock=self.clock, history=self.directory.messages)
-        self.dispatcher.add_pool(
-            PoolSpec(
-                "nlp",
-                ("USER_MESSAGE", "RUN_INPUT"),
-                driver,
-                concurrency=self.config.nlp.concurrency,
-                run_starting=True,
-            )
-        )
-        self.dispatcher.add_pool(
-            PoolSpec("tools", ("TOOL_CALL",), self._tool_calls, concurrency=self.config.tools.concurrency)
-        )
-        self.dispatcher.add_pool(
-            PoolSpec("state", ("DOC_SYNC", "DOC_PATCH", "PRESENCE"), self._on_document, cells=2, keyed="entity")
-        )
-        self.dispatcher.add_pool(PoolSpec("publish", ("PUBLISH",), self._on_publish))
-
-    async def _on_document(self, env: Envelope, context: Any) -> Any:
-        """State pool: loads the CRDT library with the first document."""
-        if self._documents is None:
-            from laneway.engine.app.documents import make_documents
-
-            self._documents = make_documents(self._store, self.directory, self.clock, self.kinds, self._probe)
-        return await self._documents(env, context)
-
-    async def _on_publish(self, env: Envelope, context: Any) -> None:
-        await self.directory.publish(env[3], env[6], env[11])
-
     # -- life ---------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Engine:
@@ -247,13 +223,18 @@ class Engine:
 
     async def start(self) -> None:
         """Open the store and take up what a former process left. Raises StoreError, ConfigError."""
-        if self._loop is not None:
-            raise LocalProtocolError("this engine was started already; make a new one")
+        if self._begun:
+            raise LocalProtocolError("an engine is started once; make a new one")
+        self._begun = True
         self._loop = asyncio.get_running_loop()
-        await self._store.open()
-        await self.dispatcher.start()
-        if self._store.durable:
-            await self.directory.recover()
+        try:
+            await self._store.open()
+            await self.dispatcher.start()
+            if self._store.durable:
+                await self.directory.recover()
+        except BaseException:
+            await self.close(0.0)
+            raise
         self._sweeper = self._loop.create_task(self._sweep(), name="laneway sweeper")
 
     async def close(self, drain_s: float | None = None) -> None:
@@ -263,35 +244,33 @@ class Engine:
             drain_s: how long runs may still take; then they end with RUN_ERROR DRAINED. Default:
                 `config.limits.drain_s` with an edge, 1 s without.
         """
-        if self._loop is None or self._loop.is_closed():
+        if self._loop is None:
             return
         if drain_s is None:
-            drain_s = self.config.limits.drain_s if self._edges else 1.0
+            drain_s = self.config.limits.drain_s if self._edges else _DRAIN_S
         edges, self._edges = self._edges, []
         self.directory.drain(retry_after_ms=int(drain_s * 500))
-        draining = [asyncio.create_task(edge.drain(drain_s)) for edge in edges]
+        leaving = [asyncio.create_task(edge.drain(drain_s)) for edge in edges]
         await self.dispatcher.drain(drain_s)
-        await self.directory.flush()
-        for task in draining:
-            await task
+        await self._pools.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.wait([self._sweeper])
-            self._sweeper = None
-        await self.dispatcher.close()
-        await self._tool_calls.close()
-        if self._documents is not None:
-            await self._documents.close()
-        await self.directory.close()
+        await self.directory.close()  # writes the logs; links send what is due and end, and so do their streams
+        await asyncio.gather(*leaving)
         await self.nlp.close()
         await self.tools.close()
         await self._store.close()
-        self._loop = None
+        self._loop = self._sweeper = None
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
-            await self.directory.sweep()
+            try:
+                await self.directory.sweep()
+            except LanewayError as error:  # a sick store: the sessions report it, and the next sweep tries again
+                self._probe.count("engine.sweep_failed", code=error.code)
+            self._pools.sweep()
 
     # -- use ----------------------------------------------------------------------------------
 
@@ -315,11 +294,7 @@ class Engine:
         return asyncio.run_coroutine_threadsafe(self._post(session, text, user, tenant), self._loop)
 
     async def _post(self, session: str, text: str, user: str, tenant: str) -> Any:
-        async with asyncio.timeout(_POST_DEADLINE_S):
-            poster = EmbeddedSession(
-                self.directory, self.kinds, self.clock, session, Principal(user, tenant, frozenset({"admin"}))
-            )
-            return await poster.send(text)
+        return await self.session(session, user=user, tenant=tenant).send(text)
 
     async def publish(self, topic: str, body: bytes, *, tenant: str = "default") -> int:
         """Send to `user:SUBJECT`, `tenant` or `topic:NAME`, without a run; returns how many sessions took it."""
@@ -348,17 +323,3 @@ class Engine:
     def statistics(self) -> tuple[DispatcherStatistics, DirectoryStatistics]:
         """Return the counters and gauges of dispatcher and sessions."""
         return self.dispatcher.statistics(), self.directory.statistics()
-
-
-def _store(config: Config, given: Store | str | Path | None) -> Store:
-    """Choose the store: the argument wins over the configuration."""
-    if given is not None and not isinstance(given, str | Path):
-        return given
-    where = str(given) if given is not None else config.store.url
-    if where in ("", "memory"):
-        return MemoryStore()
-    if where.startswith("redis:"):
-        raise ConfigError(f"store {where!r} needs the cluster runtime; use memory or a path")
-    from laneway.engine.stores.sqlite import SqliteStore
-
-    return SqliteStore(where.removeprefix("sqlite:"))

@@ -32,9 +32,7 @@ def adapt(function: UserHandler, *, batch: bool = False) -> Handler | Callable[.
     """
     if inspect.isasyncgenfunction(function):
         return _stream(function)
-    if not inspect.iscoroutinefunction(function) and not inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)
-    ):  # noqa: B004
+    if not inspect.iscoroutinefunction(function) and not inspect.iscoroutinefunction(type(function).__call__):
         name = getattr(function, "__qualname__", repr(function))
         raise ConfigError(f"handler {name} must be `async def`; blocking work belongs into a tool (worker process)")
     return _batch(function) if batch else _call(function)

@@ -1,0 +1,95 @@
+"""The pools every engine has: nlp, tools, state, publish.
+
+Law of this file: these are pools like an embedder's own, added the same way; what they need beyond
+an event (ledger, documents) is owned and closed here.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from laneway.actors.directory import SessionDirectory
+from laneway.actors.dispatcher import Dispatcher
+from laneway.actors.nlp.runs import RunDriver
+from laneway.actors.pool import PoolSpec
+from laneway.actors.ports import Clock, Context, Model, Probe, Store
+from laneway.actors.tools.calls import ToolCalls
+from laneway.actors.tools.catalogue import Catalogue
+from laneway.actors.tools.ledger import Ledger
+from laneway.engine.config import Config
+from laneway.routing.classify import KindTable
+from laneway.routing.envelope import BODY, ENTITY, TENANT, Envelope
+
+if TYPE_CHECKING:
+    from laneway.actors.sync.documents import Documents
+
+__all__ = ["BuiltinPools"]
+
+
+class BuiltinPools:
+    """Handlers of the built-in kinds.
+
+    Args:
+        model: what answers runs. catalogue: the tools.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        model: Model,
+        catalogue: Catalogue,
+        store: Store,
+        directory: SessionDirectory,
+        kinds: KindTable,
+        clock: Clock,
+        probe: Probe,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._directory = directory
+        self._kinds = kinds
+        self._clock = clock
+        self._probe = probe
+        self._runs = RunDriver(model, clock=clock, history=directory.messages)
+        self._tools = ToolCalls(catalogue, Ledger(store), clock=clock, probe=probe, random=random.random)
+        self._documents: Documents | None = None
+        self._known: set[tuple[str, str]] = set()
+
+    def add_to(self, dispatcher: Dispatcher) -> None:
+        """Add the pools."""
+        runs, calls = self._config.nlp.concurrency, self._config.tools.concurrency
+        state = ("DOC_SYNC", "DOC_PATCH", "PRESENCE")
+        dispatcher.add_pool(
+            PoolSpec("nlp", ("USER_MESSAGE", "RUN_INPUT"), self._runs, concurrency=runs, run_starting=True)
+        )
+        dispatcher.add_pool(PoolSpec("tools", ("TOOL_CALL",), self._tools, concurrency=calls))
+        dispatcher.add_pool(PoolSpec("state", state, self._on_document, cells=2, keyed="entity"))
+        dispatcher.add_pool(PoolSpec("publish", ("PUBLISH",), self._on_publish))
+
+    async def _on_document(self, env: Envelope, context: Context) -> None:
+        """Take a document event; the first one loads the CRDT library."""
+        if self._documents is None:
+            from laneway.engine.app.documents import make_documents
+
+            self._documents = make_documents(self._store, self._directory, self._clock, self._kinds, self._probe)
+        await self._documents.handle(env, context)
+
+    async def _on_publish(self, env: Envelope, context: Context) -> None:
+        await self._directory.publish(env[TENANT], env[ENTITY], env[BODY])
+
+    def sweep(self) -> None:
+        """End the subscriptions of sessions that have gone to sleep since the last call. O(sessions awake)."""
+        if self._documents is None:
+            return
+        awake = {(home.tenant, home.name) for home in self._directory.homes()}
+        for tenant, session in self._known - awake:
+            self._documents.leave(tenant, session)
+        self._known = awake
+
+    async def close(self) -> None:
+        """End what still runs and write what waits."""
+        await self._tools.close()
+        if self._documents is not None:
+            await self._documents.close()
