@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
 from laneway.actors.attachment import Attachment
@@ -39,11 +39,18 @@ class EmbeddedSession:
     """
 
     def __init__(
-        self, directory: SessionDirectory, kinds: KindTable, clock: Clock, name: str, principal: Principal
+        self,
+        directory: SessionDirectory,
+        kinds: KindTable,
+        clock: Clock,
+        name: str,
+        principal: Principal,
+        topics: Iterable[str] = (),
     ) -> None:
         self.client = f"local-{uuid.uuid4().hex[:12]}"
         self.principal = principal
         self.name = name
+        self._topics = tuple(topics)
         self._directory = directory
         self._kinds = kinds
         self._clock = clock
@@ -66,6 +73,7 @@ class EmbeddedSession:
             cursor=cursor,
             grant=self._inbox.grant,
             heartbeat_s=_HEARTBEAT_S,
+            topics=self._topics,
         )
         self._attachment = await self._directory.attach(hello, self.principal)
 

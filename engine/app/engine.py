@@ -275,11 +275,22 @@ class Engine:
     # -- use ----------------------------------------------------------------------------------
 
     def session(
-        self, name: str, *, user: str = "local", tenant: str = "default", scopes: Iterable[str] = ("admin",)
+        self,
+        name: str,
+        *,
+        user: str = "local",
+        tenant: str = "default",
+        scopes: Iterable[str] = ("admin",),
+        topics: Iterable[str] = (),
     ) -> EmbeddedSession:
-        """Return a session to use with `async with`: send, ask, interrupt, iterate over its events."""
+        """Return a session to use with `async with`: send, ask, interrupt, iterate over its events.
+
+        Args:
+            user, tenant, scopes: who speaks; the default may do everything in tenant "default".
+            topics: ``topic:NAME`` each, to listen to.
+        """
         principal = Principal(user, tenant, frozenset(scopes))
-        return EmbeddedSession(self.directory, self.kinds, self.clock, name, principal)
+        return EmbeddedSession(self.directory, self.kinds, self.clock, name, principal, topics)
 
     def post(
         self, session: str, text: str, *, user: str = "local", tenant: str = "default"
