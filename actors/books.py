@@ -2,6 +2,8 @@
 
 Law of this file: accepted = handled + expired + cancelled + failed + dead + pending, after every call.
 `pending` is counted from what is open, not computed from the others, so the sum is a real check.
+
+A large text may be handled in parts: the event is over with its last part, and it failed if one did.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from laneway.actors.ports import Outcome
-from laneway.routing.envelope import COUNTER, PRODUCER, SESSION, TENANT, Envelope
+from laneway.routing.envelope import AFTER, COUNTER, PRODUCER, SESSION, TENANT, Envelope
+from laneway.routing.parts import part_of
 
 __all__ = ["Books", "Key", "OnDone", "key_of"]
 
@@ -31,13 +34,14 @@ class Books:
         on_error: told of an `on_done` callback that raised; the event is booked all the same.
     """
 
-    __slots__ = ("_on_error", "_open", "_quiet", "accepted", "ended")
+    __slots__ = ("_broken", "_on_error", "_open", "_quiet", "accepted", "ended")
 
     def __init__(self, on_error: Callable[[Exception], None]) -> None:
         self.accepted = 0
         self.ended = {"handled": 0, "expired": 0, "cancelled": 0, "failed": 0, "dead": 0}
         self._on_error = on_error
         self._open: dict[Key, tuple[Envelope, OnDone | None]] = {}
+        self._broken: dict[Key, Outcome] = {}
         self._quiet = asyncio.Event()
 
     def __len__(self) -> int:
@@ -53,7 +57,16 @@ class Books:
 
     def close(self, env: Envelope, outcome: Outcome) -> bool:
         """Book how an event ended and tell who waits; False if it is not open (any more)."""
-        entry = self._open.pop((env[TENANT], env[SESSION], env[PRODUCER], env[COUNTER]), None)
+        key = (env[TENANT], env[SESSION], env[PRODUCER], env[COUNTER])
+        part = part_of(env) if env[AFTER] else None
+        if part is not None and part[0] < part[1]:
+            if outcome.status != "handled" and key in self._open:
+                self._broken.setdefault(key, outcome)
+            return False
+        if self._broken:
+            broken = self._broken.pop(key, None)
+            outcome = broken if broken is not None and part is not None else outcome
+        entry = self._open.pop(key, None)
         if entry is None:
             return False
         self.ended[outcome.status] += 1

@@ -140,8 +140,8 @@ class Cell:
         self._abandoned_total = 0
         self._crashes = CrashLog(_MAX_CRASHES, _CRASH_WINDOW_S)
         self._quarantined = False
-        self._alarm = Alarm(clock, self._look)
         self._reopen: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(clock, self._look)
         self._running = 0
         self._closing = False
 
@@ -254,8 +254,8 @@ class Cell:
         self._summoned = worker
         if critical:
             self._reserved = worker
-        label = "critical" if critical else str(len(self._workers))
-        worker.task = asyncio.get_running_loop().create_task(self._work(worker), name=f"{self.name} worker {label}")
+        name = f"{self.name} {'critical ' if critical else ''}worker"
+        worker.task = asyncio.get_running_loop().create_task(self._work(worker), name=name)
         worker.task.add_done_callback(lambda task: self._gone(worker, task))
 
     async def _work(self, worker: _Worker) -> None:
@@ -289,7 +289,6 @@ class Cell:
         else:
             self._idle.append(worker)
         await worker.wake
-        worker.wake = None
 
     def _take(self, worker: _Worker) -> Turn | None:
         now = self._clock.now()
@@ -374,8 +373,6 @@ class Cell:
             turn.abandon()
         self._summon()
         self._changed()
-
-    # -- supervision ----------------------------------------------------------------------------
 
     def _crashed(self) -> None:
         """A worker died of its handler: count it, and rest if that happens too often."""

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from laneway.actors.alarm import Alarm
+from laneway.actors.asks import Asks
 from laneway.actors.books import Books, Key, OnDone, key_of
 from laneway.actors.cancels import Cancel, RememberedCancels
 from laneway.actors.context import ContextMaker, Surroundings
@@ -25,7 +27,6 @@ from laneway.actors.ports import Journal, Outcome, Probe
 from laneway.actors.pump import Pump
 from laneway.routing.dispatch import Admitted, DispatchCore, PoolRoute, Refused
 from laneway.routing.envelope import (
-    DEADLINE,
     ENTITY,
     KIND,
     LANE,
@@ -35,13 +36,11 @@ from laneway.routing.envelope import (
     Envelope,
     envelope_id,
 )
-from laneway.routing.errors import ConfigError, Draining, LanewayError, LocalProtocolError
+from laneway.routing.errors import ConfigError, Draining, LanewayError, LocalProtocolError, PeerProtocolError
 from laneway.routing.lanes import Lane
 
 __all__ = ["Dispatcher", "DispatcherStatistics"]
 
-_ASK_SLACK_S: Final = 0.1
-"""A handler stopped at its deadline gets this long to answer before the asker stops waiting."""
 _DRAIN_RETRY_MS: Final = 1000
 
 
@@ -59,6 +58,8 @@ class DispatcherStatistics:
     """Accepted and not over: queued, staged, waiting in a cell or running."""
     refused: int
     """Turned away at the door; not part of `accepted`."""
+    reserved: int
+    """Admitted, neither enqueued nor released yet; not part of `accepted`."""
     asks: int
     """Askers waiting now."""
     remembered_cancels: int
@@ -94,7 +95,6 @@ class Dispatcher:
         self._number = partial(next, itertools.count(1))
         self._control = frozenset(kind.name for kind in surroundings.kinds if kind.control)
         self._pumps: dict[str, Pump] = {}
-        self._by_kind: dict[str, list[Pump]] = {}
         self._members: dict[str, list[str]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reserved: dict[Key, Envelope] = {}
@@ -102,7 +102,8 @@ class Dispatcher:
         self._books = Books(lambda error: self._count("dispatch.callback_failed", error=type(error).__name__))
         self._cancels = RememberedCancels()
         self._refused = 0
-        self._asks = 0
+        self._asks = Asks(self._clock, self._offer, self._cancel)
+        self._parked = Alarm(self._clock, self._poll)
         self._started = False
         self._draining = False
         self._closed = False
@@ -114,7 +115,7 @@ class Dispatcher:
         if spec.name in self._pumps:
             raise ConfigError(f"pool {spec.name!r} exists already; choose another name")
         contexts = ContextMaker(
-            spec.name, self._surroundings, partial(self._ask, nested=True), self._number, self._probe
+            spec.name, self._surroundings, partial(self._asks.ask, nested=True), self._number, self._probe
         )
         pool = Pool(
             spec,
@@ -139,13 +140,11 @@ class Dispatcher:
             self._core,
             clock=self._clock,
             end=self._end,
-            expired=self._end_expired,
+            taken=self._taken,
             journal=self._journal,
             probe=self._probe,
         )
         self._pumps[spec.name] = pump
-        for kind in spec.kinds:
-            self._by_kind.setdefault(kind, []).append(pump)
         self._changed(spec.name)
         if self._started:
             self._launch(spec.name)
@@ -177,6 +176,7 @@ class Dispatcher:
                 group.create_task(pump.pool.drain(deadline), name=f"drain {name}")
         for env in self._books.open():
             self._end(env, drained())
+        self._parked.cancel()
 
     async def close(self) -> None:
         """End everything now; equals `drain(0)`. Idempotent."""
@@ -222,11 +222,7 @@ class Dispatcher:
 
     def offer(self, env: Envelope, on_done: OnDone | None = None) -> LanewayError | None:
         """Admit and queue at once; returns None, or why not (then `on_done` is never called)."""
-        decision = self._decide(env, nested=False)
-        if isinstance(decision, Refused):
-            return decision.error
-        self._accept(key_of(decision.env), decision.env, on_done)
-        return None
+        return self._offer(env, on_done)
 
     async def ask(self, env: Envelope, timeout_s: float) -> Outcome:
         """Queue an event and wait for its outcome, at most `timeout_s` seconds.
@@ -234,27 +230,14 @@ class Dispatcher:
         Never raises for load or failure: a refusal is an outcome "failed" with the refusal's code. An
         asker that is cancelled, or whose time is over, takes its event with it.
         """
-        return await self._ask(env, timeout_s, nested=False)
+        return await self._asks.ask(env, timeout_s)
 
-    async def _ask(self, env: Envelope, timeout_s: float, *, nested: bool) -> Outcome:
-        now = self._clock.now()
-        env = _not_beyond(env, now + timeout_s)
+    def _offer(self, env: Envelope, on_done: OnDone | None, nested: bool = False) -> LanewayError | None:
         decision = self._decide(env, nested=nested)
         if isinstance(decision, Refused):
-            return failed(decision.error)
-        env = decision.env
-        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._asks += 1
-        try:
-            self._accept(key_of(env), env, partial(_tell, answer))
-            async with asyncio.timeout(max(0.0, env[DEADLINE] - now) + _ASK_SLACK_S):
-                return await answer
-        except TimeoutError:
-            return expired()
-        finally:
-            self._asks -= 1
-            if not answer.done() or answer.cancelled():
-                self._cancel(Cancel(env[TENANT], env[SESSION], event_id=envelope_id(env), reason="nobody waits for it"))
+            return decision.error
+        self._accept(key_of(decision.env), decision.env, on_done)
+        return None
 
     def _decide(self, env: Envelope, *, nested: bool) -> Admitted | Refused:
         """Ask the core; `nested` events belong to work that was accepted before the shutdown began."""
@@ -286,12 +269,17 @@ class Dispatcher:
             self._core.release(env)
             self._books.close(env, early)
             return
-        self._core.enqueue(env, now)
-        if not self._started:
+        try:
+            pool = self._core.enqueue(env, now)
+        except PeerProtocolError as error:  # its pool was removed since it was admitted
+            self._core.release(env)
+            self._books.close(env, failed(error))
             return
-        urgent = env[LANE] == Lane.CRITICAL
-        for pump in self._by_kind.get(env[KIND], ()):
-            if urgent:
+        if not pool:
+            self._parked.set(self._core.deadline())
+        elif self._started:
+            pump = self._pumps[pool]
+            if env[LANE] == Lane.CRITICAL:
                 pump.rush()
             pump.wake()
 
@@ -349,13 +337,28 @@ class Dispatcher:
         pump.wake()
 
     def _end(self, env: Envelope, outcome: Outcome) -> None:
-        """An event that the core knows is over."""
+        """An event that the core knows is over, or a part of one."""
         self._core.done(env, self._clock.now())
         self._books.close(env, outcome)
+        self._wake_others()
 
-    def _end_expired(self) -> None:
+    def _taken(self) -> None:
+        """Something was taken from the core: end what was found expired on the way."""
         for env in self._core.expired():
-            self._end(env, expired())
+            self._books.close(env, expired())
+        self._wake_others()
+
+    def _poll(self) -> None:
+        """An event has waited long enough for the one it names."""
+        self._core.poll(self._clock.now())
+        self._wake_others()
+
+    def _wake_others(self) -> None:
+        """Wake the pools that got work because an event ended, and plan the next look at parked ones."""
+        for name in self._core.woken():
+            if name in self._pumps:
+                self._pumps[name].wake()
+        self._parked.set(self._core.deadline())
 
     def _changed(self, name: str) -> None:
         """Cells of a pool came, went, or have room again."""
@@ -379,19 +382,9 @@ class Dispatcher:
             **self._books.ended,
             pending=len(self._books),
             refused=self._refused,
-            asks=self._asks,
+            reserved=len(self._reserved),
+            asks=self._asks.waiting,
             remembered_cancels=len(self._cancels),
             draining=self._draining,
             pools=tuple(pump.pool.statistics() for pump in self._pumps.values()),
         )
-
-
-def _not_beyond(env: Envelope, deadline: float) -> Envelope:
-    producer, counter, kind, tenant, session, run, entity, lane, own, trace, after, body, accepted = env
-    nearer = min(own, deadline)
-    return (producer, counter, kind, tenant, session, run, entity, lane, nearer, trace, after, body, accepted)
-
-
-def _tell(answer: asyncio.Future[Outcome], env: Envelope, outcome: Outcome) -> None:
-    if not answer.done():
-        answer.set_result(outcome)

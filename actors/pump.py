@@ -31,7 +31,7 @@ class Pump:
 
     Args:
         end: called with (event, outcome) for events that end here instead of in a cell.
-        expired: called after each take, to end what was found past its deadline.
+        taken: called after each take, to end what was found past its deadline.
         journal: told of the deliveries that are about to be made, before they are.
     """
 
@@ -42,7 +42,7 @@ class Pump:
         *,
         clock: Clock,
         end: Callable[[Envelope, Outcome], None],
-        expired: Callable[[], None],
+        taken: Callable[[], None],
         journal: Journal | None = None,
         probe: Probe | None = None,
     ) -> None:
@@ -52,7 +52,7 @@ class Pump:
         self._core = core
         self._clock = clock
         self._end = end
-        self._expired = expired
+        self._taken = taken
         self._journal = journal
         self._probe = probe
         self._staged: list[tuple[Envelope, str | None]] = []
@@ -77,7 +77,7 @@ class Pump:
             if room > 0:
                 for env in self._core.take(self._name, room, self._clock.now(), cell=cell, only_critical=True):
                     self.pool.deliver(env, cell)
-        self._expired()
+        self._taken()
 
     def cancel(self, match: Match) -> list[Envelope]:
         """Take out staged events that match; the caller answers for them."""
@@ -109,9 +109,9 @@ class Pump:
         for cell in self._cells():
             room = self.pool.room(cell)
             if room > 0:
-                taken = self._core.take(self._name, room, self._clock.now(), cell=cell)
-                self._staged += [(env, cell) for env in taken]
-        self._expired()
+                envs = self._core.take(self._name, room, self._clock.now(), cell=cell)
+                self._staged += [(env, cell) for env in envs]
+        self._taken()
         if not self._staged:
             return False
         if self._journal is not None:

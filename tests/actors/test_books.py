@@ -51,3 +51,15 @@ def test_quiet_waits_for_the_last_and_gives_up_in_time(rig):
         assert await books.quiet(1.5)
 
     rig.run(main())
+
+
+def test_an_event_in_parts_is_over_with_its_last_part(rig):
+    """It failed if one part did; told once."""
+    books, told = Books(lambda error: None), []
+    for counter, statuses in [(1, ["handled"] * 3), (2, ["handled", "failed", "handled"])]:
+        env = rig.event(counter)
+        books.enter(key_of(env), env, lambda env, outcome: told.append((env[1], outcome.status)))
+        for index, status in enumerate(statuses, 1):
+            books.close(rig.event(counter, after=f"#{index}/3"), Outcome(status))
+    assert told == [(1, "handled"), (2, "failed")]
+    assert len(books) == 0

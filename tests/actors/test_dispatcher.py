@@ -62,8 +62,8 @@ class Engine:
         self.outlet, self.answers, self.probe = Outlet(), rig.Answers(), rig.Probe()
         ids = iter(range(1, 1000))
         around = Surroundings(self.outlet, self.clock, kinds, lambda: f"call-{next(ids)}")
-        core = DispatchCore(kinds, DispatchPolicy())
-        self.dispatcher = Dispatcher(core, around, journal=journal, probe=self.probe)
+        self.core = DispatchCore(kinds, DispatchPolicy())
+        self.dispatcher = Dispatcher(self.core, around, journal=journal, probe=self.probe)
         for spec in specs:
             self.dispatcher.add_pool(spec)
 
@@ -75,7 +75,9 @@ class Engine:
         return [self.dispatcher.offer(self.event(counter, **fields), self.answers) for counter in counters]
 
     def books(self):
+        """The books, which must balance, and agree with what the decisions hold."""
         s = self.dispatcher.statistics()
+        assert self.core.statistics().pending == s.pending + s.reserved
         assert s.accepted == s.handled + s.expired + s.cancelled + s.failed + s.dead + s.pending
         return s
 
@@ -557,9 +559,68 @@ def test_after_is_respected_across_pools(rig):
         async with Engine(rig, *specs) as engine:
             engine.offer(1)
             engine.offer(2, kind="IDLE", lane=Lane.LOW, after="client:1")
-            engine.offer(3, kind="IDLE", lane=Lane.LOW)
+            engine.offer(3, kind="IDLE", lane=Lane.LOW, producer="another")
             await asyncio.sleep(10)
             assert order == [3, 1, 2]
+
+    rig.run(main())
+
+
+def test_an_event_whose_predecessor_never_comes_goes_on_after_a_while(rig):
+    """Its order matters less than its handling."""
+
+    async def main():
+        async with Engine(rig, _spec(prompt)) as engine:
+            engine.offer(1, after="client:77")
+            await asyncio.sleep(4)
+            assert len(engine.answers) == 0
+            await asyncio.sleep(2)
+            assert engine.answers.status() == {1: "handled"}
+
+    rig.run(main())
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_large_text_is_one_event(rig, streams):
+    """It is put together for the handler, or given in parts; either way it ends once, in the books too."""
+
+    async def main():
+        bodies = []
+
+        async def handler(env, ctx):
+            bodies.append(env[11])
+
+        spec = _spec(handler, kinds=["USER_MESSAGE"], concurrency=1, streams_input=streams)
+        async with Engine(rig, spec) as engine:
+            text = b"some words " * 10_000
+            engine.offer(1, kind="USER_MESSAGE", lane=Lane.HIGH, run="r1", body=text)
+            await asyncio.sleep(1)
+            assert b"".join(bodies) == text
+            assert (len(bodies) > 1) is streams
+            assert engine.answers.status() == {1: "handled"}
+            assert (engine.books().accepted, engine.books().handled) == (1, 1)
+
+    rig.run(main())
+
+
+def test_a_text_handled_in_parts_fails_if_one_part_does(rig):
+    """The outcome is the first failure, told when the last part is over."""
+
+    async def main():
+        seen = []
+
+        async def handler(env, ctx):
+            seen.append(env[1])
+            if len(seen) == 2:
+                raise ValueError("second part")
+
+        spec = _spec(handler, kinds=["USER_MESSAGE"], concurrency=1, streams_input=True)
+        async with Engine(rig, spec) as engine:
+            engine.offer(1, kind="USER_MESSAGE", lane=Lane.HIGH, run="r1", body=b"some words " * 10_000)
+            await asyncio.sleep(1)
+            assert len(seen) > 2
+            assert engine.answers[1].message.endswith("second part")
+            assert engine.books().failed == 1
 
     rig.run(main())
 
