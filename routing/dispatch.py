@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from laneway.routing.admission import Admission, AdmissionPolicy
 from laneway.routing.classify import KindTable
@@ -26,15 +25,12 @@ from laneway.routing.envelope import AFTER, COUNTER, ENTITY, KIND, LANE, PRODUCE
 from laneway.routing.envelope import envelope_id as id_of
 from laneway.routing.errors import LanewayError, PeerProtocolError
 from laneway.routing.lanes import LANE_WEIGHTS, Lane
-from laneway.routing.parking import Chain, EventKey, Parking
+from laneway.routing.parking import Chain, Parking, blocker_of
 from laneway.routing.parts import PART_BYTES, part_of
 from laneway.routing.routes import PoolQueues, PoolRoute, RouteTable
 from laneway.routing.scheduler import Scheduler
 
 __all__ = ["Admitted", "DispatchCore", "DispatchPolicy", "DispatchStatistics", "PoolRoute", "Refused"]
-
-_MAX_COUNTER_DIGITS: Final = 20
-"""Digits of 2^64; longer ones are not parsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +170,7 @@ class DispatchCore:
             raise self._routes.untaken(env)
         if env[10] or self._parking.count:
             chain = (env[TENANT], env[SESSION], env[PRODUCER], env[LANE], pool.route.name)
-            if self._parking.offer(chain, env, _blocker(env), now):
+            if self._parking.offer(chain, env, blocker_of(env), now):
                 return ""
             if env[10]:
                 env = (*env[:10], "", *env[11:])
@@ -307,7 +303,7 @@ class DispatchCore:
 
     def backlog(self, pool: str) -> int:
         """Events (parts count as one each) queued for a pool; parked ones are not."""
-        return len(self._routes.pool(pool))
+        return self._routes.pool(pool).waiting
 
     def ready(self, pool: str, cell: str | None = None) -> bool:
         """True if there is something to take: for the named cell, or for any worker of the pool."""
@@ -336,7 +332,7 @@ class DispatchCore:
             demoted=self.admission.demoted,
             refused=refused,
             waiting=tuple(sum(unit.depth(lane) for unit in units) for lane in Lane),
-            pools={name: len(pool) for name, pool in self._routes.pools.items()},
+            pools={name: pool.waiting for name, pool in self._routes.pools.items()},
         )
 
     # -- inside ---------------------------------------------------------------------------------
@@ -350,7 +346,7 @@ class DispatchCore:
         lane = env[7]
         if lane < row.lane or lane > 3:
             env = (*env[:7], row.lane if lane < row.lane else 3, *env[8:])
-        if env[10] and _blocker(env) is None:
+        if env[10] and blocker_of(env) is None:
             return self._refuse(
                 PeerProtocolError(
                     f"after={env[AFTER][:80]!r} is not the id of another event; write producer:counter", reason="BAD_ID"
@@ -393,14 +389,3 @@ class DispatchCore:
             else:
                 pool.place(env).push(env)
             self._woken.add(chain[4])
-
-
-def _blocker(env: Envelope) -> EventKey | None:
-    """Return which event this one must wait for; None if `after` is empty, malformed or the event itself."""
-    producer, _, digits = env[AFTER].rpartition(":")
-    if not producer or not digits.isdecimal() or len(digits) > _MAX_COUNTER_DIGITS:
-        return None
-    counter = int(digits)
-    if counter == env[COUNTER] and producer == env[PRODUCER]:
-        return None
-    return env[TENANT], env[SESSION], producer, counter

@@ -15,16 +15,31 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from math import inf
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
-from laneway.routing.envelope import Envelope
+from laneway.routing.envelope import AFTER, COUNTER, PRODUCER, SESSION, TENANT, Envelope
 
-__all__ = ["Chain", "EventKey", "Parking"]
+__all__ = ["Chain", "EventKey", "Parking", "blocker_of"]
 
 EventKey: TypeAlias = tuple[str, str, str, int]
 """(tenant, session, producer, counter) of an event."""
 Chain: TypeAlias = tuple[str, str, str, int, str]
 """(tenant, session, producer, lane, pool): what keeps its order behind a parked event."""
+
+
+_MAX_COUNTER_DIGITS: Final = 20
+"""Digits of 2^64; longer ones are not parsed."""
+
+
+def blocker_of(env: Envelope) -> EventKey | None:
+    """Return which event this one must wait for; None if `after` is empty, malformed or the event itself."""
+    producer, _, digits = env[AFTER].rpartition(":")
+    if not producer or not digits.isdecimal() or len(digits) > _MAX_COUNTER_DIGITS:
+        return None
+    counter = int(digits)
+    if counter == env[COUNTER] and producer == env[PRODUCER]:
+        return None
+    return env[TENANT], env[SESSION], producer, counter
 
 
 class _Parked(NamedTuple):

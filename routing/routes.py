@@ -74,7 +74,9 @@ class PoolQueues:
         self._key_field = _KEY_FIELDS.get(route.keyed)
         self._placed: dict[tuple[str, str], Scheduler] = {}
 
-    def __len__(self) -> int:
+    @property
+    def waiting(self) -> int:
+        """Events (parts count as one each) queued in all units."""
         return sum(map(len, self.units()))
 
     def units(self) -> Iterator[Scheduler]:
