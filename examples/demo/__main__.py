@@ -17,7 +17,7 @@ from examples.demo.report import Verdict, table
 from examples.demo.stage import Stage
 from laneway import LanewayError
 
-console = Console(soft_wrap=True)
+console = Console(width=None if Console().is_terminal else 110)
 
 
 def _arguments() -> argparse.Namespace:

@@ -49,6 +49,8 @@ async def _play(cast: Cast, role: str, does: str) -> Mapping[str, Any]:
     result = await _process(cast.stage, role)
     failed = "error" in result
     cast.progress.update(bar, total=1, completed=0 if failed else 1, note="[red]failed" if failed else "")
+    if not cast.progress.console.is_terminal:  # a log has no bars
+        cast.progress.console.print(f"{'failed' if failed else 'done'}: {role}, {does}")
     return result
 
 

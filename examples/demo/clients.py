@@ -195,7 +195,7 @@ async def interrupt(target: str, role: str, model: str) -> Result:
 
 async def steady(target: str, role: str, model: str) -> Result:
     """Ask a question in the shared session and read the answer undisturbed."""
-    async with _client(target, "shared", client_id=role) as client:
+    async with _client(target, "shared", client_id=role, topics=["topic:here"]) as client:
         await _both_here(client, role)
         await client.send(_QUESTIONS["steady"], run="shared-run")
         return await _read_shared(client)
@@ -203,7 +203,7 @@ async def steady(target: str, role: str, model: str) -> Result:
 
 async def cut(target: str, role: str, model: str) -> Result:
     """Read the same answer over a connection that is reset from outside in mid-delta."""
-    async with _client(target, "shared", client_id=role) as client:
+    async with _client(target, "shared", client_id=role, topics=["topic:here"]) as client:
         await _both_here(client, role)
         return await _read_shared(client)
 

@@ -28,13 +28,11 @@ async def edit_with_replica(target: str, role: str, model: str) -> dict[str, Any
     async with Client(target, session=role) as client:
         replica = Replica(_DOCUMENT)
 
-        def receive(body: bytes) -> list[bytes]:
-            return list(replica.receive(body))
+        def edit(number: int) -> list[bytes]:
+            replica.patch([{"op": "add", "path": f"/one-{number}", "value": number}])
+            return replica.changes()
 
-        async def edit(number: int) -> list[bytes]:
-            return list(replica.patch([{"op": "add", "path": f"/one-{number}", "value": number}]))
-
-        return await _edit(client, list(replica.hello()), receive, edit, lambda: replica.json())
+        return await _edit(client, replica.hello(), replica.receive, edit, replica.json)
 
 
 async def edit_with_frames(target: str, role: str, model: str) -> dict[str, Any]:
@@ -49,21 +47,21 @@ async def edit_with_frames(target: str, role: str, model: str) -> dict[str, Any]
         document.apply_update(payload)
         return []
 
-    async def edit(number: int) -> list[bytes]:
+    def edit(number: int) -> list[bytes]:
         before = document.get_state()
         state[f"two-{number}"] = number
         return [_frame(_UPDATE, document.get_update(before))]
 
     async with Client(target, session=role) as client:
-        hello = [_frame(_STEP1, document.get_state())]
+        hello = _frame(_STEP1, document.get_state())
         return await _edit(client, hello, receive, edit, lambda: _plain(state.to_py() or {}))
 
 
 async def _edit(
     client: Client,
-    hello: list[bytes],
+    hello: bytes,
     receive: Callable[[bytes], list[bytes]],
-    edit: Callable[[int], Any],
+    edit: Callable[[int], list[bytes]],
     show: Callable[[], Any],
 ) -> dict[str, Any]:
     """Join the document, make ten edits while the other does, wait until all twenty are here."""
@@ -78,10 +76,9 @@ async def _edit(
                     complete.set()
 
     reader = asyncio.create_task(read())
-    for frame in hello:
-        await client.send_event("DOC_SYNC", frame, entity=_DOCUMENT)
+    await client.send_event("DOC_SYNC", hello, entity=_DOCUMENT)
     for number in range(_EDITS):
-        for frame in await edit(number):
+        for frame in edit(number):
             await client.send_event("DOC_SYNC", frame, entity=_DOCUMENT)
         await asyncio.sleep(_GAP_S)
     if len(show()) < 2 * _EDITS:
