@@ -12,7 +12,7 @@ from typing import Protocol
 
 from laneway.actors.ports import Clock, Principal
 from laneway.routing.envelope import Envelope
-from laneway.routing.errors import LanewayError, SlowConsumer
+from laneway.routing.errors import LanewayError, SlowConsumer, StoreError
 from laneway.routing.link import Link, LinkFrame
 
 __all__ = ["Attachment", "LinkOwner"]
@@ -25,8 +25,8 @@ class LinkOwner(Protocol):
         """Take client events in; answers go out through `attachment.tell`."""
         ...
 
-    def acknowledged(self, attachment: Attachment) -> None:
-        """The link's acks or grants moved."""
+    def moved(self, attachment: Attachment) -> None:
+        """The link's acks, grants or position moved."""
         ...
 
     def detached(self, attachment: Attachment) -> None:
@@ -86,7 +86,7 @@ class Attachment:
         """Take one frame from the client. Raises PeerProtocolError if it breaks the contract."""
         self.link.receive(header, self._clock.now())
         if "ack" in header or "grant" in header:
-            self._owner.acknowledged(self)
+            self._owner.moved(self)
         if envelopes:
             self._owner.ingest(self, envelopes)
         self._awake.set()
@@ -104,6 +104,7 @@ class Attachment:
             self._awake.clear()
             due = self.link.poll(self._clock.now())
             if due:
+                self._owner.moved(self)  # a link without grants lets producers go on as it sends
                 return due
             if self.link.closed is not None:
                 await self.close()
@@ -129,7 +130,11 @@ class Attachment:
         missing = self.link.missing()
         if missing is None:
             return False
-        entries = await self._owner.read_log(*missing)
+        try:
+            entries = await self._owner.read_log(*missing)
+        except StoreError as error:
+            self.link.close(error)
+            return True
         if not entries or entries[0][0] > missing[1]:
             self.link.close(
                 SlowConsumer("this link fell behind what the log still holds; resume to get a snapshot and go on")

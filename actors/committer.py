@@ -54,6 +54,7 @@ class Committer:
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._given_up = False
 
     @property
     def backlog_bytes(self) -> int:
@@ -76,10 +77,16 @@ class Committer:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name=f"commit {self.claim.key}")
 
-    async def flush(self) -> None:
-        """Return when everything added so far is written, or the log was given up."""
-        while self._task is not None:
-            await asyncio.shield(self._task)
+    async def flush(self) -> bool:
+        """Wait for what was added so far, not for what comes meanwhile.
+
+        Returns True once it is written, False if the log was given up.
+        """
+        if self._task is not None:
+            reached = asyncio.get_running_loop().create_future()
+            self._then.append((self._added, lambda: None if reached.done() else reached.set_result(None)))
+            await asyncio.wait([reached, self._task], return_when=asyncio.FIRST_COMPLETED)
+        return not self._given_up
 
     async def close(self, deadline_s: float = 5.0) -> None:
         """Write what is left within `deadline_s` seconds, then stop; idempotent."""
@@ -96,12 +103,19 @@ class Committer:
             while self._waiting or self._then:
                 await self._write_batch()
         except Fenced as error:
-            self._closed = True
-            self._waiting.clear()
-            self._then.clear()
-            self._on_fenced(error)
+            self._give_up(error)
+        except Exception as error:
+            # a broken contract or callback: what the log holds is unknown, so this home must end
+            self._give_up(Fenced(f"log {self.claim.key} was given up: {type(error).__name__}: {error}"))
         finally:
             self._task = None
+
+    def _give_up(self, error: Fenced) -> None:
+        self._closed = self._given_up = True
+        self._waiting.clear()
+        self._then.clear()
+        self._bytes = 0
+        self._on_fenced(error)
 
     async def _write_batch(self) -> None:
         batch = list(self._waiting)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,7 +20,7 @@ from laneway.actors.session import Packer, SessionHome, SessionPolicy, session_k
 from laneway.actors.topics import Topics
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import KIND, SESSION, TENANT, Envelope, envelope
-from laneway.routing.errors import Draining, LanewayError, Overloaded
+from laneway.routing.errors import Draining, Fenced, LanewayError, Overloaded
 from laneway.routing.handshake import Hello
 
 __all__ = ["DirectoryStatistics", "SessionDirectory"]
@@ -86,6 +86,8 @@ class SessionDirectory:
         self._dispatcher: DispatchPort | None = None
         self._homes: dict[tuple[str, str], SessionHome] = {}
         self._opening: dict[tuple[str, str], asyncio.Task[SessionHome]] = {}
+        self._closing: dict[tuple[str, str], asyncio.Future[None]] = {}
+        self._lost: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._publications = 0
         self._draining = False
 
@@ -112,6 +114,8 @@ class SessionDirectory:
 
     async def _open(self, tenant: str, session: str) -> SessionHome:
         assert self._dispatcher is not None, "bind() comes before the first session"
+        while (closing := self._closing.get((tenant, session))) is not None:
+            await asyncio.wait([closing])  # the log is still being written
         claim = await self._store.claim(session_key(tenant, session))
         home = SessionHome(
             tenant,
@@ -124,15 +128,16 @@ class SessionDirectory:
             packer=self._packer,
             policy=self._policy,
             link_ids=self._link_ids,
-            on_gone=self._forget,
+            on_gone=self._lose,
             observe=self._observe,
         )
+        await home.restore(claim)
+        # what recovery queues finds its home: no await between the two
         self._homes[tenant, session] = home
-        try:
-            await self._bury(home, await home.restore(claim))
-        except BaseException:
-            self._forget(home)
-            raise
+        self._lost.pop((tenant, session), None)
+        home.recover()
+        with contextlib.suppress(LanewayError):  # sweep tries again
+            await self._bury(home)
         return home
 
     async def attach(self, hello: Hello, principal: Principal) -> Attachment:
@@ -157,9 +162,12 @@ class SessionDirectory:
 
     async def emit(self, env: Envelope) -> None:
         """Outlet: hand an event to its session's home; waits for credit."""
-        home = self._homes.get((env[TENANT], env[SESSION]))
+        key = (env[TENANT], env[SESSION])
+        home = self._homes.get(key)
         if home is None:
-            home = await self.open(env[TENANT], env[SESSION])
+            if key in self._lost:
+                raise Fenced("another host has this session; what runs here does not speak for it any more")
+            home = await self.open(*key)
         await home.emit(env)
 
     async def starting(self, envs: Sequence[Envelope]) -> None:
@@ -247,6 +255,7 @@ class SessionDirectory:
                 await self._sleep(home)
             else:
                 with contextlib.suppress(LanewayError):  # the committer reports a sick store
+                    await self._bury(home)
                     await home.maintain()
 
     async def flush(self) -> None:
@@ -290,18 +299,37 @@ class SessionDirectory:
         await self._close(home, Draining("this session went to sleep; connect again", retry_after_ms=0))
 
     async def _close(self, home: SessionHome, error: LanewayError) -> None:
-        await home.close(error)
-        self._forget(home)
+        """Forget a home at once, so that nothing new reaches it; whoever opens it again waits for its end."""
+        key = (home.tenant, home.name)
+        if not self._forget(home):
+            return
+        closing = self._closing[key] = asyncio.get_running_loop().create_future()
+        try:
+            await home.close(error)
+        finally:
+            del self._closing[key]
+            closing.set_result(None)
 
-    def _forget(self, home: SessionHome) -> None:
-        if self._homes.get((home.tenant, home.name)) is home:
-            del self._homes[home.tenant, home.name]
+    def _forget(self, home: SessionHome) -> bool:
+        if self._homes.get((home.tenant, home.name)) is not home:
+            return False
+        del self._homes[home.tenant, home.name]
         self.topics.leave(home.tenant, home.name)
+        return True
 
-    async def _bury(self, home: SessionHome, envs: Sequence[Envelope]) -> None:
-        for env in envs:
+    def _lose(self, home: SessionHome) -> None:
+        """Another host has this session: until a client asks for it here, nothing may open it again."""
+        if self._forget(home):
+            self._lost[home.tenant, home.name] = None
+            if len(self._lost) > self._max_sessions:
+                self._lost.popitem(last=False)
+
+    async def _bury(self, home: SessionHome) -> None:
+        """Write the dead letters of a home; an event is over only when its letter is in the store."""
+        for env in list(home.ingress.unburied):
             message = f"{env[KIND]} was given to a handler {_POISON_STARTS} times and each time the process died"
             packed = self._packer.pack(env, self._clock.now())
             await self._store.bury(
                 DeadLetter(0, home.tenant, home.name, "POISON", message, _POISON_STARTS, packed, self._wall())
             )
+            home.ingress.buried(env)

@@ -7,26 +7,41 @@ critical event is acted on first, also when the store is away (then it is answer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from laneway.actors.committer import Committer
-from laneway.actors.intake import Intake, Pending
-from laneway.actors.ports import Clock, Outcome, Principal
+from laneway.actors.intake import Intake
+from laneway.actors.ports import Clock, Entry, Outcome, Principal
 from laneway.routing.classify import OUT, KindTable
 from laneway.routing.dispatch import Admitted, Refused
 from laneway.routing.envelope import COUNTER, ENTITY, KIND, LANE, PRODUCER, RUN, Envelope, envelope_id
-from laneway.routing.errors import AccessError, LanewayError, PeerProtocolError, StoreUnavailable
+from laneway.routing.errors import (
+    AccessError,
+    AdmissionError,
+    Fenced,
+    LaneFull,
+    LanewayError,
+    LocalProtocolError,
+    PeerProtocolError,
+    StoreUnavailable,
+)
 from laneway.routing.lanes import Lane
 
-__all__ = ["RUN_STARTING", "DispatchPort", "Ingress", "Speaker"]
+__all__ = ["RUN_ENDS", "RUN_STARTING", "DispatchPort", "Ingress", "Speaker"]
 
 RUN_STARTING: Final = frozenset({"USER_MESSAGE", "RUN_INPUT"})
 """Kinds whose handling is a run: never repeated by the engine once started."""
 
+RUN_ENDS: Final = frozenset({"RUN_FINISHED", "RUN_ERROR"})
+"""Outbound kinds after which nothing of a run follows."""
+
 _MAX_STARTS: Final = 3
 """Handler starts (each but the last ended in a crash) before an event is dead-lettered."""
 _STORE_RETRY_MS: Final = 1000
+_RECOVERY_RETRY_MS: Final = 200
 
 
 class Speaker(Protocol):
@@ -58,9 +73,21 @@ class DispatchPort(Protocol):
         """Queue an admitted event; `on_done` is called exactly once."""
         ...
 
+    def release(self, env: Envelope) -> None:
+        """Give back an admitted event that will not be queued."""
+        ...
+
     def cancel(self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "") -> int:
         """Cancel queued and running work; returns how many events it touched."""
         ...
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run this home knows: whose it is, and whether its end was told."""
+
+    principal: Principal
+    told: bool = False
 
 
 class Ingress:
@@ -70,9 +97,13 @@ class Ingress:
         intake: journal bookkeeping, restored by the owner before the first event.
         durable: whether the store survives kill -9: what an OK may promise.
         fail_run: tells the session that a run ended without having told so itself.
-        remember: called with each accepted event, for the transcript.
+        remember: called with each journalled event, for the transcript.
         answer_to: producer -> its live link, or None.
         observe: called with ("in", event) for each accepted event.
+
+    Attributes:
+        unburied: events that are given up and wait for their dead letter; see `buried`.
+        trim_below: journal records below this seq are covered by a checkpoint.
     """
 
     def __init__(
@@ -104,7 +135,10 @@ class Ingress:
         self._remember = remember
         self._answer_to = answer_to
         self._observe = observe
-        self._runs: dict[str, Principal] = {}
+        self._runs: dict[str, _Run] = {}
+        self._unwritten: dict[str, Envelope] = {}
+        self._recovered: deque[Envelope] = deque()
+        self.unburied: list[Envelope] = []
 
     @property
     def pending(self) -> int:
@@ -113,8 +147,15 @@ class Ingress:
 
     def principal_of(self, env: Envelope) -> Principal:
         """Return who is behind an event of this session."""
-        known = self._runs.get(env[RUN]) or self._intake.principal(env[PRODUCER])
+        run = self._runs.get(env[RUN])
+        known = run.principal if run is not None else self._intake.principal(env[PRODUCER])
         return known or Principal("", self._tenant)
+
+    def run_told(self, run: str) -> None:
+        """The end of a run was numbered."""
+        known = self._runs.get(run)
+        if known is not None:
+            known.told = True
 
     def take(self, speaker: Speaker, envelopes: Sequence[Envelope]) -> None:
         """Take client events in, in order; each gets an OK or a refusal in a later frame.
@@ -165,6 +206,8 @@ class Ingress:
             return
         if not self._committer.healthy and kind.lane is not Lane.CRITICAL:
             raise StoreUnavailable("the log cannot be written now; nothing was kept", retry_after_ms=_STORE_RETRY_MS)
+        if self._recovered and kind.lane is not Lane.CRITICAL:
+            raise LaneFull("what was left by a former home goes first; retry", retry_after_ms=_RECOVERY_RETRY_MS)
         admission = self._dispatcher.admit(env)
         if isinstance(admission, Refused):
             raise admission.error
@@ -191,23 +234,29 @@ class Ingress:
     def _journal(self, speaker: Speaker, env: Envelope) -> None:
         entry = self._intake.accepted(env)
         if env[KIND] in RUN_STARTING:
-            self._runs[env[RUN]] = speaker.principal
-        self._remember(env)
+            self._runs[env[RUN]] = _Run(speaker.principal)
         grade = "durable" if self._durable else "volatile"
-        at_once = env[LANE] == Lane.CRITICAL
-        if at_once:
+        if env[LANE] == Lane.CRITICAL:
             self._dispatcher.enqueue(env, self._done)
-        if at_once and not self._committer.healthy:
-            self._committer.add([entry])
-            speaker.tell(ok=[[env[COUNTER], "volatile"]])
+            self._tell_written(speaker, env, [entry], grade)
             return
+        self._unwritten[envelope_id(env)] = env
 
         def written() -> None:
-            if not at_once:
-                self._dispatcher.enqueue(env, self._done)
+            del self._unwritten[envelope_id(env)]
+            self._remember(env)
+            self._dispatcher.enqueue(env, self._done)
             speaker.tell(ok=[[env[COUNTER], grade]])
 
         self._committer.add([entry], written)
+
+    def _tell_written(self, speaker: Speaker, env: Envelope, records: Sequence[Entry], grade: str) -> None:
+        """Answer a critical event: with `grade` once it is written, at once while the store is away."""
+        if self._committer.healthy:
+            self._committer.add(records, lambda: speaker.tell(ok=[[env[COUNTER], grade]]))
+        else:
+            self._committer.add(records)
+            speaker.tell(ok=[[env[COUNTER], "volatile"]])
 
     def _control(self, speaker: Speaker, env: Envelope) -> None:
         """Act on INTERRUPT and CANCEL at once; the record follows, the OK does not wait for it."""
@@ -218,57 +267,97 @@ class Ingress:
             self._dispatcher.cancel(self._tenant, self._session, event_id=env[ENTITY], reason="cancelled by the client")
         ended = self._intake.ended(env)
         records = [entry] if ended is None else [entry, ended]
-        if self._durable and self._committer.healthy:
-            self._committer.add(records, lambda: speaker.tell(ok=[[env[COUNTER], "durable"]]))
-        else:
-            self._committer.add(records)
-            speaker.tell(ok=[[env[COUNTER], "volatile"]])
+        self._tell_written(speaker, env, records, "durable" if self._durable else "volatile")
 
     async def starting(self, envs: Sequence[Envelope]) -> None:
-        """Record deliveries about to be made; returns once a durable store has them."""
-        records = self._intake.started(envs) if self._durable else []
-        if records:
-            self._committer.add(records)
-            await self._committer.flush()
+        """Record deliveries about to be made; returns once a durable store has them.
 
-    def recover(self, pending: Sequence[Pending]) -> list[Envelope]:
+        Raises Fenced if the log is another home's by now: that home decides about these events.
+        """
+        records = self._intake.started(envs) if self._durable else []
+        if not records:
+            return
+        self._committer.add(records)
+        if not await self._committer.flush():
+            raise Fenced("another home has taken this session over; it handles what was not started")
+
+    def recover(self, ended_runs: Container[str]) -> None:
         """Deal with what a former home left: dispatch it again, or end it with an error.
 
-        Returns those that were started too often or are no longer admitted, for burial.
+        Those that were started too often, or that nobody takes any more, are put into `unburied`.
+
+        Args:
+            ended_runs: runs whose end is in the log already.
         """
-        dead = []
-        for item in pending:
-            if item.starts and item.env[KIND] in RUN_STARTING:
-                self._done(item.env, _HOST_LOST)
-                continue
-            admission = self._dispatcher.admit(item.env) if item.starts < _MAX_STARTS else None
+        for item in list(self._intake.pending.values()):
+            env = item.env
+            if env[KIND] in RUN_STARTING:
+                principal = self._intake.principal(env[PRODUCER]) or Principal("", self._tenant)
+                self._runs[env[RUN]] = _Run(principal, env[RUN] in ended_runs)
+                if item.starts:
+                    self._done(env, _HOST_LOST)
+                    continue
+            if item.starts >= _MAX_STARTS:
+                self.unburied.append(env)
+            else:
+                self._recovered.append(env)
+        self.readmit()
+
+    def readmit(self) -> None:
+        """Dispatch recovered events again, in order, as far as the dispatcher has room for them."""
+        while self._recovered:
+            env = self._recovered[0]
+            admission = self._dispatcher.admit(env)
+            if isinstance(admission, Refused) and isinstance(admission.error, (AdmissionError, LocalProtocolError)):
+                return  # no room yet, or a former home's handler is still at it
+            self._recovered.popleft()  # first: enqueue may end the event at once and come back here
             if isinstance(admission, Admitted):
                 self._dispatcher.enqueue(admission.env, self._done)
             else:
-                dead.append(item.env)
-                self._done(item.env, _POISON)
-        return dead
+                self.unburied.append(env)
+
+    def buried(self, env: Envelope) -> None:
+        """A dead letter of this event is in the store: it is over."""
+        self.unburied.remove(env)
+        self._done(env, _POISON)
+
+    def release(self) -> None:
+        """Nothing will be written any more: give back what was admitted and not queued."""
+        for env in self._unwritten.values():
+            self._dispatcher.release(env)
+        self._unwritten.clear()
+
+    def abandon(self) -> None:
+        """Another home has the session: stop what runs here."""
+        self.release()
+        for item in list(self._intake.pending.values()):
+            self._dispatcher.cancel(
+                self._tenant, self._session, event_id=envelope_id(item.env), reason="another host has this session now"
+            )
 
     def _done(self, env: Envelope, outcome: Outcome) -> None:
         """An event is over: tell who must know, record it, checkpoint the journal now and then."""
-        if outcome.status in ("expired", "dead") and env[KIND] in RUN_STARTING:
-            self._fail_run(env[RUN], outcome)
+        if env[KIND] in RUN_STARTING:
+            run = self._runs.pop(env[RUN], None)
+            if outcome.status != "handled" and (run is None or not run.told):
+                self._fail_run(env[RUN], outcome)
         else:
             self._tell_failure(env, outcome)
-        self._runs.pop(env[RUN], None)
         entry = self._intake.ended(env)
         if entry is not None:
             self._committer.add([entry])
         checkpoint = self._intake.checkpoint()
         if checkpoint is not None:
             self._committer.add([checkpoint], lambda: self._checkpointed(checkpoint.seq))
+        if self._recovered:
+            self.readmit()
 
     def _checkpointed(self, seq: int) -> None:
         self.trim_below = seq
 
     def _tell_failure(self, env: Envelope, outcome: Outcome) -> None:
         """Tell the producer what its event came to, if it ended badly outside a run."""
-        if outcome.status not in ("failed", "expired", "dead") or env[KIND] in RUN_STARTING:
+        if outcome.status not in ("failed", "expired", "dead"):
             return
         speaker = self._answer_to(env[PRODUCER])
         if speaker is not None:

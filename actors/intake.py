@@ -5,12 +5,13 @@ tells of is believed (accepted before the OK, started before the handler), so a 
 of each event: never started, started n times, or over. Checkpoints keep the stream short.
 
 Records (first byte, rest): ``A`` packed envelope; ``S`` id; ``D`` id; ``C`` msgpack
-``{"windows": [[producer, high, bits]...], "pending": [[starts, packed]...], "who": [...]}``;
+``{"windows": [[producer, high, bits]...], "pending": [[starts, packed]...], "who": [...], "said": [...]}``;
 ``P`` msgpack ``[producer, subject, [scope...]]``: who speaks as that producer from here on.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -19,7 +20,7 @@ import msgpack
 
 from laneway.actors.ports import Entry, Principal
 from laneway.routing.dedupe import ProducerWindow
-from laneway.routing.envelope import COUNTER, PRODUCER, Envelope, envelope_id
+from laneway.routing.envelope import BODY, COUNTER, KIND, PRODUCER, RUN, Envelope, envelope_id
 
 __all__ = ["INBOUND", "Intake", "Pending"]
 
@@ -28,6 +29,8 @@ INBOUND: Final = 2
 
 _CHECKPOINT_RECORDS: Final = 2048
 _MAX_PRODUCERS: Final = 256
+_MAX_SAID: Final = 64
+_MAX_SAID_BYTES: Final = 131_072
 
 
 @dataclass(slots=True)
@@ -45,6 +48,10 @@ class Intake:
         tenant: whose session it is.
         pack: envelope -> bytes for the journal.
         unpack: the reverse.
+
+    Attributes:
+        pending: event id -> accepted and not over. said: run -> the user's message that started it,
+            the newest 64 (128 KiB), also of runs that are over.
     """
 
     def __init__(self, tenant: str, pack: Callable[[Envelope], bytes], unpack: Callable[[bytes], Envelope]) -> None:
@@ -57,6 +64,8 @@ class Intake:
         self._seq = 0
         self._position = 0
         self._since_checkpoint = 0
+        self._said_bytes = 0
+        self.said: OrderedDict[str, Envelope] = OrderedDict()
 
     @property
     def head(self) -> int:
@@ -93,8 +102,7 @@ class Intake:
 
     def accepted(self, env: Envelope) -> Entry:
         """Mark and return the record of an accepted durable event."""
-        self.mark(env)
-        self.pending[envelope_id(env)] = Pending(env)
+        self._take(env)
         return self._record(b"A" + self._pack(env))
 
     def started(self, envs: Iterable[Envelope]) -> list[Entry]:
@@ -121,8 +129,9 @@ class Intake:
         windows = [[name, *window.state()] for name, window in self._windows.items()]
         pending = [[item.starts, self._pack(item.env)] for item in self.pending.values()]
         who = [_row(producer, principal) for producer, principal in self._who.items()]
+        said = [self._pack(env) for env in self.said.values()]
         self._since_checkpoint = -1
-        return self._record(b"C" + msgpack.packb({"windows": windows, "pending": pending, "who": who}))
+        return self._record(b"C" + msgpack.packb({"windows": windows, "pending": pending, "who": who, "said": said}))
 
     def restore(self, entries: Iterable[Entry]) -> None:
         """Rebuild from journal records in order; unknown record types are skipped."""
@@ -131,9 +140,7 @@ class Intake:
             self._since_checkpoint += 1
             kind, rest = entry.blob[:1], entry.blob[1:]
             if kind == b"A":
-                env = self._unpack(rest)
-                self.mark(env)
-                self.pending[envelope_id(env)] = Pending(env)
+                self._take(self._unpack(rest))
             elif kind == b"S":
                 if (item := self.pending.get(rest.decode())) is not None:
                     item.starts += 1
@@ -144,6 +151,21 @@ class Intake:
             elif kind == b"C":
                 self._restore_checkpoint(rest)
 
+    def _take(self, env: Envelope) -> None:
+        self.mark(env)
+        self.pending[envelope_id(env)] = Pending(env)
+        if env[KIND] == "USER_MESSAGE":
+            self._keep(env)
+
+    def _keep(self, env: Envelope) -> None:
+        """Remember what the user said in this run, for the transcript of a later home."""
+        if env[RUN] in self.said:
+            return
+        self.said[env[RUN]] = env
+        self._said_bytes += len(env[BODY])
+        while len(self.said) > _MAX_SAID or (self._said_bytes > _MAX_SAID_BYTES and len(self.said) > 1):
+            self._said_bytes -= len(self.said.popitem(last=False)[1][BODY])
+
     def _restore_checkpoint(self, blob: bytes) -> None:
         state = msgpack.unpackb(blob)
         self._windows = {name: ProducerWindow.from_state(high, bits) for name, high, bits in state["windows"]}
@@ -153,6 +175,8 @@ class Intake:
             self.pending[envelope_id(env)] = Pending(env, starts)
         for row in state["who"]:
             self._learn(row)
+        for packed in state["said"]:
+            self._keep(self._unpack(packed))
         self._since_checkpoint = 0
 
     def _learn(self, row: list[object]) -> None:

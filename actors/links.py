@@ -132,8 +132,8 @@ class Links:
             "plan": dict(plan),
         }
 
-    def acknowledged(self) -> None:
-        """Acks or grants moved: remember the furthest ack, let producers go on."""
+    def moved(self) -> None:
+        """Acks, grants or positions moved: remember the furthest ack, let producers go on."""
         position = max((a.link.acked_position for a in self._by_client.values()), default=0)
         self._outbound.acked_position = max(self._outbound.acked_position, position)
         self._outbound.wake_producers()

@@ -21,7 +21,7 @@ from laneway.routing.coalescer import Coalescer
 from laneway.routing.envelope import BODY, LANE, Envelope, with_body
 from laneway.routing.errors import LanewayError
 from laneway.routing.lanes import Lane
-from laneway.routing.replay import ReplayRing
+from laneway.routing.replay import Numbered, ReplayRing
 
 __all__ = ["DATA", "URGENT", "Outbound"]
 
@@ -115,13 +115,16 @@ class Outbound:
                 waiter.set_result(None)
         self._waiters.clear()
 
-    def restore(self, stream: int, tail: Sequence[tuple[int, int, Envelope]]) -> None:
-        """Rebuild one ring (and the transcript) from the (seq, position, envelope) tail of its log."""
-        self.rings[stream].restore(tail)
-        for _, position, env in tail:
-            self.transcript.fold(env)
-            if stream == DATA:
-                self.acked_position = position
+    def restore(self, stream: int, tail: Sequence[Numbered], head: tuple[int, int]) -> None:
+        """Rebuild one ring from the tail of its log; `head` = (last seq, position after it)."""
+        self.rings[stream].restore(tail, head=head[0], head_position=head[1])
+        if stream == DATA:
+            self.acked_position = head[1]
+
+    @property
+    def error(self) -> LanewayError | None:
+        """What ended the outbound half, or None."""
+        return self._error
 
     @property
     def paused(self) -> int:
@@ -165,13 +168,15 @@ class Outbound:
             entries.append(Entry(stream, seq, position, self._pack(env)))
             heads[stream] = seq
             self.issued[stream] += 1
-            self.transcript.fold(env)
-        self._committer.add(entries, lambda: self._committed(heads))
+        self._committer.add(entries, lambda: self._committed(heads, envs))
 
-    def _committed(self, heads: list[int]) -> None:
+    def _committed(self, heads: list[int], envs: Sequence[Envelope]) -> None:
+        """Release to links; folded only now, so that a snapshot ends where sending starts."""
         for stream, head in enumerate(heads):
             if head:
                 self.rings[stream].commit(head)
+        for env in envs:
+            self.transcript.fold(env)
         self._on_commit()
 
     def _arm(self) -> None:

@@ -16,13 +16,13 @@ import msgpack
 
 from laneway.actors.attachment import Attachment
 from laneway.actors.committer import Committer
-from laneway.actors.ingress import DispatchPort, Ingress, Speaker
+from laneway.actors.ingress import RUN_ENDS, DispatchPort, Ingress, Speaker
 from laneway.actors.intake import INBOUND, Intake
 from laneway.actors.links import Links
 from laneway.actors.outbound import DATA, URGENT, Outbound
 from laneway.actors.ports import Claim, Clock, Entry, Outcome, Principal, Store
 from laneway.routing.classify import KindTable
-from laneway.routing.envelope import Envelope, envelope
+from laneway.routing.envelope import KIND, RUN, Envelope, envelope
 from laneway.routing.errors import Fenced, LanewayError
 from laneway.routing.handshake import Hello, LinkPolicy
 from laneway.routing.lanes import Lane
@@ -88,7 +88,7 @@ def session_key(tenant: str, session: str) -> str:
 
 
 class SessionHome:
-    """One session. Made by the directory, which claims the log first and then calls `restore`.
+    """One session. Made by the directory, which claims the log first, then calls `restore` and `recover`.
 
     Args:
         tenant, name: which session.
@@ -126,6 +126,7 @@ class SessionHome:
         self._touched = clock.now()
         self._floors = dict(claim.floors)
         self._made = 0
+        self._ended_runs: set[str] = set()
         self._committer = Committer(store, claim, on_fenced=self._fenced)
         self._intake = Intake(tenant, self._pack, self._unpack)
         self.outbound = Outbound(
@@ -165,19 +166,36 @@ class SessionHome:
             observe=observe,
         )
 
-    async def restore(self, claim: Claim) -> list[Envelope]:
-        """Rebuild from the log and take up what a former home left; returns what must be buried."""
+    async def restore(self, claim: Claim) -> None:
+        """Rebuild from the log; nothing is acted on before `recover`."""
+        floor, last = claim.floors.get(INBOUND, 1), claim.heads.get(INBOUND, (0, 0))[0]
+        self._intake.restore(await self._read_all(claim.key, INBOUND, floor, last))
+        said = dict(self._intake.said)
         for stream in (URGENT, DATA):
-            head = claim.heads.get(stream, (0, 0))[0]
-            first = max(claim.floors.get(stream, 1), head - self._policy.ring_events + 1)
-            tail = await self._read_all(claim.key, stream, first, head)
-            self.outbound.restore(stream, [(e.seq, e.position, self._unpack(e.blob)) for e in tail])
-        floor, head = claim.floors.get(INBOUND, 1), claim.heads.get(INBOUND, (0, 0))[0]
-        self._intake.restore(await self._read_all(claim.key, INBOUND, floor, head))
-        pending = list(self._intake.pending.values())
-        for item in pending:
-            self.outbound.transcript.fold(item.env)
-        return self.ingress.recover(pending)
+            head = claim.heads.get(stream, (0, 0))
+            first = max(claim.floors.get(stream, 1), head[0] - self._policy.ring_events + 1)
+            entries = await self._read_all(claim.key, stream, first, head[0])
+            tail = [(entry.seq, entry.position, self._unpack(entry.blob)) for entry in entries]
+            self.outbound.restore(stream, tail, head)
+            for _, _, env in tail:
+                self._retell(env, said)
+        for item in self._intake.pending.values():
+            if item.env[RUN] in said:
+                self.outbound.transcript.fold(item.env)
+
+    def _retell(self, env: Envelope, said: dict[str, Envelope]) -> None:
+        """Fold an event of the log; a user's message goes before the run it started."""
+        if env[KIND] in RUN_ENDS:
+            self._ended_runs.add(env[RUN])
+        question = said.pop(env[RUN], None) if env[RUN] else None
+        if question is not None:
+            self.outbound.transcript.fold(question)
+        self.outbound.transcript.fold(env)
+
+    def recover(self) -> None:
+        """Take up what a former home left unfinished; `ingress.unburied` is then for the directory."""
+        ended, self._ended_runs = self._ended_runs, set()
+        self.ingress.recover(ended)
 
     # -- what attachments ask -----------------------------------------------------------------
 
@@ -191,9 +209,9 @@ class SessionHome:
         self._touched = self._clock.now()
         self.ingress.take(speaker, envelopes)
 
-    def acknowledged(self, attachment: Attachment) -> None:
-        """Acks or grants of a link moved."""
-        self.links.acknowledged()
+    def moved(self, attachment: Attachment) -> None:
+        """Acks, grants or the position of a link moved."""
+        self.links.moved()
 
     def detached(self, attachment: Attachment) -> None:
         """A link is over; the session and its runs go on."""
@@ -212,6 +230,8 @@ class SessionHome:
         self._touched = self._clock.now()
         self._observe("out", env)
         await self.outbound.emit(env)
+        if env[KIND] in RUN_ENDS:
+            self.ingress.run_told(env[RUN])
 
     def messages(self) -> list[dict[str, Any]]:
         """Return the session's AG-UI messages, oldest first."""
@@ -221,6 +241,8 @@ class SessionHome:
         return self._own("MESSAGES_SNAPSHOT", Lane.NORMAL, msgpack.packb({"messages": self.messages()}))
 
     def _fail_run(self, run: str, outcome: Outcome) -> None:
+        if self.outbound.error is not None:
+            return  # the log is another home's, and so is the end of this run
         body = {"message": outcome.message, "code": outcome.code, "metadata": {"retryable": outcome.retryable}}
         self.outbound.emit_urgent(self._own("RUN_ERROR", Lane.CRITICAL, msgpack.packb(body), run))
 
@@ -259,6 +281,7 @@ class SessionHome:
 
     async def maintain(self) -> None:
         """Trim the logs to their retention; the directory calls it now and then."""
+        self.ingress.readmit()
         claim = self._committer.claim
         if self.ingress.trim_below:
             below, self.ingress.trim_below = self.ingress.trim_below, 0
@@ -283,11 +306,14 @@ class SessionHome:
         await self._committer.close()
         self.outbound.fail(error)
         self.links.end(error)
+        self.ingress.release()
 
     def _fenced(self, error: Fenced) -> None:
+        """Another home has the log: what runs here must not speak for the session any more."""
         self.outbound.fail(error)
         self.links.end(error)
         self._on_gone(self)
+        self.ingress.abandon()
 
     async def _read_all(self, key: str, stream: int, first: int, head: int) -> list[Entry]:
         entries: list[Entry] = []

@@ -45,33 +45,44 @@ class SimStore:
 
     async def claim(self, key: str) -> Claim:
         """Claim after a short read."""
-        await self._pause(0.0002, 0.002)
+        await self._seek(0.0002, 0.002)
         return await self._disk.claim(key)
 
     async def append(self, claim: Claim, entries: Sequence[Entry]) -> None:
         """Append in order, after a commit's time, unless a fault strikes."""
         async with self._head:
+            self._check_alive()
             weather = self._faults.weather
             slow = self._faults.happens("slow commit", weather.slow_commit)
-            await asyncio.sleep(0.5 if slow else self._faults.between(weather.commit_s))
+            try:
+                await asyncio.sleep(0.5 if slow else self._faults.between(weather.commit_s))
+            except asyncio.CancelledError:
+                if self.dead_process and self._faults.happens("commit survived the crash", 0.5):
+                    await self._disk.append(claim, entries)
+                raise
             if self._faults.happens("lost commit", weather.lost_commit):
                 raise StoreError("append failed before it wrote (simulated disk full)")
-            await self._write(claim, entries)
+            await self._disk.append(claim, entries)
             if self._faults.happens("torn commit", weather.torn_commit):
                 raise StoreError("append wrote and failed (simulated fsync error)")
 
-    async def _write(self, claim: Claim, entries: Sequence[Entry]) -> None:
-        if self.dead_process and not self._faults.happens("commit survived the crash", 0.5):
+    def _check_alive(self) -> None:
+        if self.dead_process:
             raise asyncio.CancelledError
-        await self._disk.append(claim, entries)
+
+    async def _seek(self, low_s: float, high_s: float) -> None:
+        await self._pause(low_s, high_s)
+        if self._faults.happens("failed read", self._faults.weather.failed_read):
+            raise StoreError("a read failed (simulated media error)")
 
     async def read(self, key: str, stream: int, first: int, max_bytes: int = 262_144) -> list[Entry]:
         """Read after a seek."""
-        await self._pause(0.0001, 0.001)
+        await self._seek(0.0001, 0.001)
         return await self._disk.read(key, stream, first, max_bytes)
 
     async def trim(self, claim: Claim, stream: int, below: int) -> None:
         """Trim at once."""
+        self._check_alive()
         await self._disk.trim(claim, stream, below)
 
     async def keys(self, prefix: str) -> list[str]:
@@ -86,6 +97,7 @@ class SimStore:
     async def put(self, key: str, value: bytes, *, version: int | None = None, ttl_s: float | None = None) -> int:
         """Write a value after a commit's time."""
         await asyncio.sleep(self._faults.between(self._faults.weather.commit_s))
+        self._check_alive()
         return await self._disk.put(key, value, version=version, ttl_s=ttl_s)
 
     async def delete(self, key: str) -> None:
@@ -94,6 +106,7 @@ class SimStore:
 
     async def bury(self, letter: DeadLetter) -> int:
         """Keep a dead letter."""
+        self._check_alive()
         return await self._disk.bury(letter)
 
     async def dead(self, tenant: str | None = None, limit: int = 100) -> list[DeadLetter]:
@@ -106,3 +119,4 @@ class SimStore:
 
     async def _pause(self, low_s: float, high_s: float) -> None:
         await asyncio.sleep(self._faults.between((low_s, high_s)))
+        self._check_alive()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 from dataclasses import dataclass, field
 
-__all__ = ["Faults", "Weather"]
+__all__ = ["CALM", "Faults", "Weather"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,18 @@ class Weather:
     """Chance per frame that the connection breaks, losing what is under way."""
     stall: float = 0.01
     """Chance per frame that the network stands still for 1 s."""
+    blackhole: float = 0.005
+    """Chance per frame that the connection goes silent without an end, both ways."""
+    failed_read: float = 0.002
+    """Chance that a read or a claim fails."""
     crash_every_s: float = 0.0
     """Mean time between kill -9 of the engine; 0 = never."""
+    zombie_every_s: float = 0.0
+    """Mean time between takeovers by a new engine while the old one still runs; 0 = never."""
+
+
+CALM = Weather(slow_commit=0, lost_commit=0, torn_commit=0, cut=0, stall=0, blackhole=0, failed_read=0)
+"""Nothing breaks any more: what a run ends in, so that it can come to rest."""
 
 
 @dataclass(slots=True)
@@ -53,3 +64,7 @@ class Faults:
     def between(self, bounds: tuple[float, float]) -> float:
         """A uniform value within bounds."""
         return self.rng.uniform(*bounds)
+
+    async def pause(self, low_s: float, high_s: float) -> None:
+        """Let some time pass."""
+        await asyncio.sleep(self.rng.uniform(low_s, high_s))

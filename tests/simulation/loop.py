@@ -10,17 +10,74 @@ deadlock and is raised as one.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import selectors
 from collections.abc import Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-__all__ = ["Deadlock", "SimLoop", "VirtualClock", "run"]
+__all__ = ["Deadlock", "Lifetime", "Livelock", "SimLoop", "VirtualClock", "run"]
 
 T = TypeVar("T")
+
+_BUSY_TURNS: Final = 200_000
 
 
 class Deadlock(AssertionError):
     """Everything waits and nothing will ever wake it."""
+
+
+class Livelock(AssertionError):
+    """Something keeps running without time passing."""
+
+
+class Lifetime:
+    """What dies together: the tasks of one simulated process, and all that they start.
+
+    Membership is inherited through the context, as child tasks and timers inherit it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.alive = True
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+
+    def start(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """Run a coroutine inside this lifetime."""
+        context = contextvars.copy_context()
+        context.run(_CURRENT.set, self)
+        return asyncio.get_running_loop().create_task(work, name=name, context=context)
+
+    def adopt(self, task: asyncio.Task[Any]) -> None:
+        """Count a task as ours until it is done."""
+        self._tasks[task] = None
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks that still run."""
+        return [task.get_name() for task in self._tasks]
+
+    async def kill(self) -> None:
+        """End every task, also those that resist; call it from outside."""
+        self.alive = False
+        for turn in range(1000):
+            if not self._tasks:
+                return
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.sleep(0 if turn < 20 else 0.05)
+        raise AssertionError(f"tasks of {self.name} survive a kill: {self.tasks}")
+
+
+_CURRENT: contextvars.ContextVar[Lifetime | None] = contextvars.ContextVar("lifetime", default=None)
+
+
+def _make_task(loop: asyncio.AbstractEventLoop, work: Any, context: Any = None) -> asyncio.Task[Any]:
+    task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, context=context)
+    lifetime = context.get(_CURRENT) if context is not None else _CURRENT.get()
+    if lifetime is not None:
+        lifetime.adopt(task)
+    return task
 
 
 class _NoInput(selectors.BaseSelector):
@@ -28,6 +85,7 @@ class _NoInput(selectors.BaseSelector):
 
     def __init__(self) -> None:
         self.loop: SimLoop | None = None
+        self._busy = 0
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         return selectors.SelectorKey(fileobj, 0, events, data)
@@ -41,6 +99,11 @@ class _NoInput(selectors.BaseSelector):
             raise Deadlock(f"nothing is ready and no timer is set at {self.loop.time():.3f} s of virtual time")
         if timeout > 0:
             self.loop.advance(timeout)
+            self._busy = 0
+        else:
+            self._busy += 1
+            if self._busy > _BUSY_TURNS:
+                raise Livelock(f"{_BUSY_TURNS} turns without time passing at {self.loop.time():.3f} s of virtual time")
         return []
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
@@ -55,6 +118,7 @@ class SimLoop(asyncio.SelectorEventLoop):
         selector = _NoInput()
         super().__init__(selector)
         selector.loop = self
+        self.set_task_factory(_make_task)
 
     def time(self) -> float:
         """Virtual monotonic seconds."""

@@ -1,0 +1,89 @@
+"""Run the simulation by hand: ``python -m tests.simulation --seeds 1000`` or ``--seed 17``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tests.simulation.batch import Total, missing, run_seed, setting
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=200, help="how many seeds to run (default 200)")
+    parser.add_argument("--first", type=int, default=1, help="the first seed (default 1)")
+    parser.add_argument("--seed", type=int, help="run this one seed only")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
+    return parser.parse_args()
+
+
+def _run(seeds: range, jobs: int, console: Console) -> Total:
+    total = Total()
+    columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with (
+        Progress(*columns, console=console) as progress,
+        ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool,
+    ):
+        bar = progress.add_task("", total=len(seeds))
+        for future in as_completed([pool.submit(run_seed, seed) for seed in seeds]):
+            total.add(future.result())
+            progress.advance(bar)
+    total.failures.sort(key=lambda report: report.seed)
+    return total
+
+
+def _table(total: Total, real_s: float) -> Table:
+    table = Table(title="Simulation", show_header=False)
+    rows = {
+        "seeds": total.seeds,
+        "failed": len(total.failures),
+        "events sent by clients": total.sent,
+        "accepted": total.accepted,
+        "handled": total.handled,
+        "events numbered": total.issued,
+        "items received by clients": total.given,
+        "engine processes": total.lives,
+        "virtual time": f"{total.virtual_s:.0f} s",
+        "real time": f"{real_s:.1f} s",
+    }
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    for title, counts in (("faults", total.faults), ("what came of it", total.outcomes)):
+        table.add_section()
+        table.add_row(f"[bold]{title}[/bold]", "")
+        for name, count in sorted(counts.items()):
+            table.add_row(name, str(count))
+    return table
+
+
+def main() -> int:
+    """Run; returns the exit status."""
+    arguments = _arguments()
+    console = Console()
+    one = arguments.seed is not None
+    seeds = (
+        range(arguments.seed, arguments.seed + 1) if one else range(arguments.first, arguments.first + arguments.seeds)
+    )
+    began = time.monotonic()
+    total = _run(seeds, arguments.jobs, console)
+    console.print(_table(total, time.monotonic() - began))
+    for report in total.failures:
+        console.print(f"[red]seed {report.seed} ({setting(report.seed)[0]}) failed[/red]; replay it with")
+        console.print(f"  {sys.executable} -m tests.simulation --seed {report.seed}")
+        for violation in report.violations[:10]:
+            console.print(f"  - {violation}", markup=False, soft_wrap=True)
+    gaps = [] if len(seeds) < 100 else missing(total)
+    for gap in gaps:
+        console.print(f"[yellow]proves little: {gap}[/yellow]")
+    return 1 if total.failures or gaps else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,308 @@
+"""One simulated engine process: the real actors over a simulated disk, and the edge in front.
+
+Law of this file: nothing in here survives `kill`; what the process promised must be on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from laneway.actors.attachment import Attachment
+from laneway.actors.context import Surroundings
+from laneway.actors.directory import SessionDirectory
+from laneway.actors.dispatcher import Dispatcher
+from laneway.actors.nlp.runs import RunDriver
+from laneway.actors.pool import PoolSpec
+from laneway.actors.ports import Context, Out, Outcome, Principal, Store
+from laneway.actors.session import SessionPolicy
+from laneway.engine.codec import decode_frame, encode_frame, pack_body, pack_envelope, unpack_envelope
+from laneway.routing.classify import IN, Kind, KindTable
+from laneway.routing.dispatch import Admitted, DispatchCore, DispatchPolicy, Refused
+from laneway.routing.envelope import COUNTER, KIND, PRODUCER, Envelope, envelope_id
+from laneway.routing.errors import LanewayError
+from laneway.routing.handshake import parse_hello
+from laneway.routing.lanes import Lane
+from tests.simulation.disk import SimStore
+from tests.simulation.faults import Faults
+from tests.simulation.history import Ended, History, Started
+from tests.simulation.loop import Lifetime, VirtualClock
+from tests.simulation.network import Broken, Connection, End
+from tests.simulation.script import ScriptedModel
+
+__all__ = ["Packing", "Process", "kind_table"]
+
+_DRAIN_S: Final = 1.0
+
+
+def kind_table() -> KindTable:
+    """The built-in kinds and the simulation's own."""
+    return KindTable(
+        (
+            Kind("ECHO", Lane.NORMAL, direction=IN),
+            Kind("FLAKY", Lane.HIGH, direction=IN),
+            Kind("URGE", Lane.CRITICAL, direction=IN),
+            Kind("BLIP", Lane.LOW, durable=False, droppable=True, direction=IN),
+            Kind("POISON", Lane.NORMAL, direction=IN),
+        )
+    )
+
+
+class Packing:
+    """The Packer of logs: the wire codec."""
+
+    def __init__(self, kinds: KindTable) -> None:
+        self._kinds = kinds
+
+    def pack(self, env: Envelope, now: float) -> bytes:
+        """Envelope to bytes."""
+        return pack_envelope(env, now, self._kinds)
+
+    def unpack(self, data: bytes, now: float) -> Envelope:
+        """Bytes to envelope."""
+        return unpack_envelope(data, now, self._kinds)
+
+
+class Books:
+    """The dispatcher as sessions see it, with everything written down."""
+
+    def __init__(self, dispatcher: Dispatcher, history: History, life: int, lifetime: Lifetime) -> None:
+        self._dispatcher = dispatcher
+        self._history = history
+        self._life = life
+        self._lifetime = lifetime
+
+    def admit(self, env: Envelope) -> Admitted | Refused:
+        """Pass on."""
+        return self._dispatcher.admit(env)
+
+    def release(self, env: Envelope) -> None:
+        """Pass on."""
+        self._dispatcher.release(env)
+
+    def enqueue(self, env: Envelope, on_done: Callable[[Envelope, Outcome], None] | None = None) -> None:
+        """Write down and pass on."""
+        self._history.enqueued.append(Started(self._life, "", env))
+        self._dispatcher.enqueue(env, partial(self._done, on_done))
+
+    def _done(self, on_done: Callable[[Envelope, Outcome], None] | None, env: Envelope, outcome: Outcome) -> None:
+        if self._lifetime.alive:
+            self._history.ended.append(Ended(self._life, env, outcome))
+        if on_done is not None:
+            try:
+                on_done(env, outcome)
+            except Exception as error:
+                if self._lifetime.alive:
+                    self._history.violations.append(f"on_done of {envelope_id(env)} raised {error!r}")
+                raise
+
+    def cancel(self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "") -> int:
+        """Pass on."""
+        return self._dispatcher.cancel(tenant, session, run, event_id, reason)
+
+
+class Process:
+    """One life of the engine.
+
+    Args:
+        life: its number.
+        on_poison: called when a handler brings the process down.
+    """
+
+    def __init__(
+        self,
+        life: int,
+        disk: Store,
+        faults: Faults,
+        history: History,
+        kinds: KindTable,
+        policy: SessionPolicy,
+        on_poison: Callable[[], None],
+    ) -> None:
+        self.life = life
+        self.lifetime = Lifetime(f"engine {life}")
+        self.store = SimStore(disk, faults)
+        self.probe: Counter[str] = Counter()
+        self.policy = policy
+        self.attachments: list[Attachment] = []
+        self._connections: list[Connection] = []
+        self._faults = faults
+        self._history = history
+        self._kinds = kinds
+        self._clock = VirtualClock(asyncio.get_running_loop())
+        self._on_poison = on_poison
+        self._links = 0
+        self.directory = SessionDirectory(
+            self.store, clock=self._clock, kinds=kinds, packer=Packing(kinds), policy=policy,
+            link_ids=self._link_id, wall=self._clock.now,
+        )  # fmt: skip
+        around = Surroundings(
+            outlet=self.directory, clock=self._clock, kinds=kinds, ids=self._link_id,
+            principal=self.directory.principal_of, tool_timeout_s=4.0,
+        )  # fmt: skip
+        self.dispatcher = Dispatcher(DispatchCore(kinds, DispatchPolicy()), around, journal=self.directory, probe=self)
+        self.directory.bind(Books(self.dispatcher, history, life, self.lifetime))
+        for spec in self._pools():
+            self.dispatcher.add_pool(spec)
+
+    async def start(self) -> None:
+        """Take up what the disk holds and serve. Raises what recovery raises."""
+        await self.dispatcher.start()
+        await self.directory.recover()
+
+    async def kill(self) -> None:
+        """kill -9."""
+        self.store.kill()
+        for connection in self._connections:
+            connection.cut()
+        await self.lifetime.kill()
+
+    async def shut_down(self) -> None:
+        """An orderly end."""
+        self.directory.drain(1000)
+        await self.dispatcher.drain(_DRAIN_S)
+        await self.directory.flush()
+        await self.directory.close()
+
+    # -- probe --------------------------------------------------------------------------------
+
+    def count(self, name: str, value: int = 1, **labels: str) -> None:
+        """Count; what must never happen is a violation."""
+        self.probe[name] += value
+        if self.lifetime.alive and name in ("dispatch.callback_failed", "cell.crashed"):
+            self._history.violations.append(f"{name} {labels}")
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Nobody asks."""
+
+    # -- edge ---------------------------------------------------------------------------------
+
+    def _link_id(self) -> str:
+        self._links += 1
+        return f"{self.life}.{self._links}"
+
+    def accept(self, tenant: str, subject: str) -> End:
+        """Take a connection; returns the client's end."""
+        connection = Connection(self._faults)
+        self._connections.append(connection)
+        self.lifetime.start(self._serve(connection, Principal(subject, tenant)), f"serve {subject}")
+        return connection.client
+
+    async def _serve(self, connection: Connection, principal: Principal) -> None:
+        end = connection.server
+        attachment: Attachment | None = None
+        try:
+            header, _ = decode_frame(await end.receive())
+            attachment = await self.directory.attach(parse_hello(header.get("hello")), principal)
+            self.attachments.append(attachment)
+            tasks = [asyncio.create_task(self._in(end, attachment)), asyncio.create_task(self._out(end, attachment))]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                results = await asyncio.gather(*tasks, return_exceptions=True)
+            for error in results:
+                if isinstance(error, BaseException) and not isinstance(error, asyncio.CancelledError):
+                    raise error
+        except Broken:
+            pass
+        except LanewayError as error:
+            await self._refuse(end, error)
+        except Exception as error:
+            self._history.violations.append(f"the edge caught {error!r}")
+            raise
+        finally:
+            if attachment is not None:
+                await attachment.close()
+                self.attachments.remove(attachment)
+            end.close()
+            self._connections.remove(connection)
+
+    async def _refuse(self, end: End, error: LanewayError) -> None:
+        notice = {"code": error.code, "reason": error.reason, "message": error.message, "fatal": True}
+        try:
+            async with asyncio.timeout(1.0):
+                await end.send(encode_frame({"notice": notice}, []))
+        except (Broken, TimeoutError):
+            return
+
+    async def _in(self, end: End, attachment: Attachment) -> None:
+        while True:
+            header, items = decode_frame(await end.receive())
+            now = self._clock.now()
+            await attachment.receive(header, [unpack_envelope(item, now, self._kinds) for item in items])
+
+    async def _out(self, end: End, attachment: Attachment) -> None:
+        while True:
+            for header, envs in await attachment.frames():
+                now = self._clock.now()
+                await end.send(encode_frame(header, [pack_envelope(env, now, self._kinds) for env in envs]))
+
+    # -- pools --------------------------------------------------------------------------------
+
+    def _pools(self) -> list[PoolSpec]:
+        model = ScriptedModel(self._faults, lambda code: self._faults.fired.update({f"tool {code}": 1}))
+        driver = RunDriver(model, clock=self._clock, history=self.directory.messages)
+        return [
+            PoolSpec("nlp", ["USER_MESSAGE"], self._noted("nlp", driver), concurrency=6, run_starting=True),
+            PoolSpec("echo", ["ECHO", "BLIP"], self._noted("echo", self._echo), cells=2, keyed="session"),
+            PoolSpec("flaky", ["FLAKY"], self._noted("flaky", self._flaky), concurrency=3, grace_s=0.5),
+            PoolSpec("urge", ["URGE"], self._noted("urge", self._echo), concurrency=1),
+            PoolSpec("tools", ["TOOL_CALL"], self._noted("tools", self._tool), concurrency=4),
+            PoolSpec("poison", ["POISON"], self._noted("poison", self._poison), concurrency=1),
+        ]
+
+    def _noted(self, pool: str, handler: Any) -> Any:
+        async def handle(env: Envelope, context: Context) -> object:
+            if self.lifetime.alive:
+                self._history.started.append(Started(self.life, pool, env))
+            return await handler(env, context)
+
+        return handle
+
+    async def _echo(self, env: Envelope, context: Context) -> Out:
+        await self._faults.pause(0.0, 0.02)
+        return Out("CUSTOM", pack_body({"name": "echo", "value": envelope_id(env)}))
+
+    async def _flaky(self, env: Envelope, context: Context) -> Out | None:
+        mood = random.Random(f"{env[PRODUCER]}:{env[COUNTER]}:{self.life}").random()
+        await self._faults.pause(0.0, 0.05)
+        if mood < 0.2:
+            self._faults.fired["handler failed"] += 1
+            raise ValueError("this handler fails sometimes")
+        if mood < 0.3:
+            self._faults.fired["handler slow"] += 1
+            await asyncio.sleep(1.5)
+        elif mood < 0.4:
+            await self._stubborn()
+        return Out("CUSTOM", pack_body({"name": env[KIND], "value": envelope_id(env)}))
+
+    async def _stubborn(self) -> None:
+        """Work on for two seconds whoever asks to stop (a kill excepted)."""
+        self._faults.fired["handler stubborn"] += 1
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + 2.0
+        while self.lifetime.alive and loop.time() < ends:
+            try:
+                await asyncio.sleep(ends - loop.time())
+            except asyncio.CancelledError:
+                self._faults.fired["cancel ignored"] += 1
+
+    async def _tool(self, env: Envelope, context: Context) -> bytes:
+        mood = random.Random(f"{env[6]}").random()
+        await self._faults.pause(0.0, 0.1)
+        if mood < 0.2:
+            raise RuntimeError("this tool fails sometimes")
+        if mood < 0.25:
+            await asyncio.sleep(30.0)
+        return b'"sunny"'
+
+    async def _poison(self, env: Envelope, context: Context) -> None:
+        self._faults.fired["handler killed the process"] += 1
+        self._on_poison()
+        await asyncio.Event().wait()
