@@ -55,6 +55,12 @@ class Brain:
             async for out in outs:
                 yield out
 
+    async def open(self) -> None:
+        """Make the model ready now (download, load) instead of at its first run; raises what it raises."""
+        start = getattr(self._model, "open", None)
+        if start is not None:
+            await start()
+
     async def close(self) -> None:
         """Close the model if it can be closed."""
         close = getattr(self._model, "close", None)

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
 from laneway.actors.ports import Context, Handler, Out
-from laneway.engine.events import to_out
 from laneway.routing.envelope import Envelope, EnvelopeView
 from laneway.routing.errors import ConfigError
 
@@ -81,4 +80,8 @@ async def _outs(events: Any) -> AsyncIterator[Out]:
 
 
 def _out(event: object) -> Out:
-    return event if isinstance(event, Out) else to_out(event)
+    if isinstance(event, Out):
+        return event
+    from laneway.engine.events import to_out  # the models of AG-UI: a third of the start-up time
+
+    return to_out(event)

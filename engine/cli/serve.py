@@ -1,0 +1,155 @@
+"""`laneway serve`: an engine with its edges, until it is told to stop.
+
+Law of this file: one line on stdout says where it listens, once it really does; SIGTERM and SIGINT
+drain it within the deadline and it exits 0; a second signal ends it at once. TLS 1.3 is enforced
+before gRPC is loaded, which is why every import is inside.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from laneway.engine.app.engine import Engine
+    from laneway.engine.config import Config
+
+__all__ = ["serve"]
+
+_STORE: Final = "laneway.db"
+"""A server is durable unless told otherwise."""
+
+
+def serve(
+    config: Annotated[Path | None, typer.Option(help="TOML file; LANEWAY_SECTION__FIELD variables win.")] = None,
+    grpc: Annotated[str | None, typer.Option(help="HOST:PORT [127.0.0.1:7700]; port 0 = any free one.")] = None,
+    runtime: Annotated[str, typer.Option(help="Where the actors run: local.")] = "local",
+    store: Annotated[str | None, typer.Option(help="Path of a sqlite file [laneway.db], or memory.")] = None,
+    model: Annotated[str | None, typer.Option(help="synthetic, scripted, local-llm, or openai:URL[#MODEL].")] = None,
+    auth: Annotated[str | None, typer.Option(help="none or jwt (its settings: section [auth]).")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate chain of the edge.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its PEM key.")] = None,
+    tls_client_ca: Annotated[Path | None, typer.Option(help="PEM roots of client certificates (mTLS).")] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Allow a public address without TLS and auth.")] = False,
+    drain_s: Annotated[float | None, typer.Option(help="Seconds that runs may still take at shutdown [30].")] = None,
+    setup: Annotated[str, typer.Option(help="MODULE:FUNCTION that is given the Engine: adds tools, pools.")] = "",
+) -> None:
+    """Serve sessions over gRPC. Loopback only, unless TLS and authentication are set."""
+    import asyncio
+    import os
+    import sys
+
+    from laneway.routing.errors import ConfigError
+
+    if runtime != "local":
+        raise ConfigError(f"there is no runtime {runtime[:40]!r} in this version; use --runtime local")
+    settings = _settings(
+        config,
+        {
+            "edge": {
+                "grpc": grpc,
+                "tls_cert": tls_cert,
+                "tls_key": tls_key,
+                "tls_client_ca": tls_client_ca,
+                "insecure": insecure or None,
+            },
+            "store": {"url": store},
+            "nlp": {"model": model},
+            "auth": {"mode": auth},
+            "limits": {"drain_s": drain_s},
+        },
+    )
+    if settings.edge.tls_cert is not None:
+        from laneway.engine.edge.tls import require_tls13
+
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # the refused TLS 1.2 handshake is what we want
+        require_tls13()
+    factory = None
+    if sys.platform != "win32":
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_serve(settings, setup))
+
+
+def _settings(path: Path | None, overrides: dict[str, dict[str, Any]]) -> Config:
+    """Read the configuration; a store is chosen if nobody chose one."""
+    from laneway.engine.config import Config
+
+    config = Config.load(path, overrides=overrides)
+    if "url" in config.store.model_fields_set:
+        return config
+    return Config.load(path, overrides={**overrides, "store": {"url": _STORE}})
+
+
+async def _serve(config: Config, setup: str) -> None:
+    import asyncio
+    import signal
+
+    from laneway.engine.app.choices import choose_model
+    from laneway.engine.app.engine import Engine
+    from laneway.engine.app.serving import grpc_options
+    from laneway.engine.cli.progress import shown
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        _on_signal(loop, number, stop)
+    engine = Engine(config)
+    with shown() as progress:
+        if config.nlp.model:
+            engine.nlp.use(choose_model(config.nlp.model, progress))
+        if setup:
+            await _set_up(setup, engine)
+        if engine.nlp.model is None:
+            typer.echo("no model: runs will fail; choose one with --model", err=True)
+        await engine.start()
+        try:
+            await engine.nlp.open()
+        except BaseException:
+            await engine.close(0.0)
+            raise
+    try:
+        edge = await engine.serve_grpc(**grpc_options(config))
+        typer.echo(f"laneway ready grpc={config.edge.grpc._replace(port=edge.port)}")
+        await stop.wait()
+        typer.echo(f"laneway drains; runs have {config.limits.drain_s:g} s, a second signal ends it now", err=True)
+    finally:
+        await engine.close(config.limits.drain_s)
+
+
+def _on_signal(loop: asyncio.AbstractEventLoop, number: int, stop: asyncio.Event) -> None:
+    import signal
+
+    def drain() -> None:
+        loop.remove_signal_handler(number)  # the next one does what it always does
+        stop.set()
+
+    try:
+        loop.add_signal_handler(number, drain)
+    except NotImplementedError:  # Windows
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+
+
+async def _set_up(target: str, engine: Engine) -> None:
+    import importlib
+    import inspect
+    import os
+    import sys
+
+    from laneway.routing.errors import ConfigError
+
+    module, _, name = target.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"--setup {target!r} cannot be loaded: {error}; give MODULE:FUNCTION") from error
+    made = function(engine)
+    if inspect.isawaitable(made):
+        await made

@@ -1,0 +1,62 @@
+"""The terminal as a stream of lines, and text that cannot command it.
+
+Law of this file: what comes from a model or a peer is printed without control characters: an escape
+sequence in an answer could rewrite the screen, or type into the shell of some terminals. Waiting for
+a line holds no thread, so that leaving never waits for the keyboard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Final
+
+__all__ = ["Lines", "printable"]
+
+_KEPT: Final = frozenset("\n\t")
+_CONTROL: Final = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in _KEPT}
+_MAX_LINE_BYTES: Final = 1_048_576
+
+
+def printable(text: str) -> str:
+    """Return the text without control characters other than newline and tab."""
+    return text.translate(_CONTROL)
+
+
+class Lines:
+    """Lines of a file descriptor, read only when asked for.
+
+    Args:
+        descriptor: terminal, pipe or file.
+    """
+
+    def __init__(self, descriptor: int = 0) -> None:
+        self._descriptor = descriptor
+        self._buffer = b""
+        self._over = False
+
+    async def next(self) -> str | None:
+        """Return the next line without its end, or None when there are no more. Cancellable."""
+        while b"\n" not in self._buffer and not self._over:
+            piece = await self._read()
+            self._over = not piece or len(self._buffer) > _MAX_LINE_BYTES
+            self._buffer += piece
+        if not self._buffer:
+            return None
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line.decode("utf-8", "replace").rstrip("\r")
+
+    async def _read(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        try:
+            loop.add_reader(self._descriptor, ready.set)
+        except PermissionError:  # a plain file: it never makes us wait
+            return os.read(self._descriptor, 65_536)
+        except NotImplementedError:  # Windows
+            return await asyncio.to_thread(os.read, self._descriptor, 65_536)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(self._descriptor)
+        return os.read(self._descriptor, 65_536)
