@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from laneway.actors.sync.characters import Characters
 from laneway.actors.sync.document import Document
 from laneway.actors.sync.lib0 import refuse
 from laneway.actors.sync.messages import decode_vector
@@ -47,7 +48,7 @@ class Content:
         document: an empty replica; owned from here on.
     """
 
-    __slots__ = ("_nesting", "_pending", "_pending_bytes", "document", "refused", "spoiled")
+    __slots__ = ("_characters", "_nesting", "_pending", "_pending_bytes", "document", "refused", "spoiled")
 
     def __init__(self, document: Document) -> None:
         self.document = document
@@ -55,6 +56,7 @@ class Content:
         """True once the document raised: it may hold half a change; discard it."""
         self.refused = 0
         """Waiting or stored updates that could not be applied in the end."""
+        self._characters = Characters()
         self._nesting = Nesting()
         self._pending: list[Update] = []
         self._pending_bytes = 0
@@ -110,7 +112,11 @@ class Content:
 
     def note(self, fresh: bytes) -> None:
         """Remember where the items of an own change stand. Raises PeerProtocolError(DEPTH_EXCEEDED)."""
-        self._nesting.admit(parse_update(fresh, _STORED))
+        self._admit(parse_update(fresh, _STORED))
+
+    def _admit(self, update: Update) -> None:
+        self._characters.admit(update)
+        self._nesting.admit(update)
 
     def vector(self) -> dict[int, int]:
         """Return client -> next clock."""
@@ -126,7 +132,7 @@ class Content:
         self.document.close()
 
     def _apply(self, update: Update) -> bytes:
-        self._nesting.admit(update)
+        self._admit(update)
         self.spoiled, before = True, self.spoiled
         fresh = self.document.apply(update)
         self.spoiled = before

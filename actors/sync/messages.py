@@ -56,9 +56,10 @@ def decode_message(body: bytes) -> Message:
     """Read one message. Raises PeerProtocolError."""
     reader = Reader(body)
     outer = reader.varuint()
-    code = outer * 10 + (reader.varuint() if outer == 0 else 0)
-    if outer > 3 or code not in MessageType.__members__.values():
-        refuse("UNKNOWN_KIND", f"message type {outer} is not a y-protocols message known here")
+    step = reader.varuint() if outer == 0 else 0
+    code = outer * 10 + step
+    if step > 2 or code not in MessageType.__members__.values():
+        refuse("UNKNOWN_KIND", f"message type {outer} (step {step}) is not a y-protocols message known here")
     kind = MessageType(code)
     payload = b"" if kind is MessageType.QUERY_AWARENESS else reader.bytes()
     reader.end()

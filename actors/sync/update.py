@@ -63,6 +63,8 @@ class Struct(NamedTuple):
     ref: tuple[int, int]
     depth: int
     """Levels of containers inside its plain value."""
+    halves: tuple[int, ...] = ()
+    """Clocks at which the second half of a surrogate pair lies (text counts in UTF-16 units)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,13 @@ class Update:
         raw: its bytes.
         structs: its items, without Skip structs.
         needs: client -> clock that must be known (exclusive), by reference or deletion.
+        cuts: (client, clock) before which a text is cut in two, by reference or deletion.
     """
 
     raw: bytes
     structs: tuple[Struct, ...]
     needs: Mapping[int, int]
+    cuts: tuple[tuple[int, int], ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -106,13 +110,14 @@ def parse_update(data: bytes, limits: UpdateLimits = DEFAULT_LIMITS) -> Update:
 class _Walk:
     """One pass over one update."""
 
-    __slots__ = ("_limits", "_needs", "_reader", "_structs")
+    __slots__ = ("_cuts", "_limits", "_needs", "_reader", "_structs")
 
     def __init__(self, data: bytes, limits: UpdateLimits) -> None:
         self._reader = Reader(data)
         self._limits = limits
         self._structs: list[Struct] = []
         self._needs: dict[int, int] = {}
+        self._cuts: list[tuple[int, int]] = []
 
     def update(self) -> Update:
         """Read the whole of it."""
@@ -123,9 +128,11 @@ class _Walk:
             client = reader.varuint()
             for _ in range(reader.count(2)):
                 start = reader.varuint()
-                self._need(client, start + reader.varuint())
+                stop = start + reader.varuint()
+                self._need(client, stop)
+                self._cuts += ((client, start), (client, stop))
         reader.end()
-        return Update(reader.data, tuple(self._structs), self._needs)
+        return Update(reader.data, tuple(self._structs), self._needs, tuple(self._cuts))
 
     def _block(self) -> None:
         reader = self._reader
@@ -152,6 +159,11 @@ class _Walk:
                 self._structs.append(Struct(client, clock, length, NOWHERE, (0, 0), 0))
             return length
         place, ref = self._place(info)
+        if content == 4:
+            text = reader.text()
+            length, halves = _units(text, clock)
+            self._structs.append(Struct(client, clock, length, place, ref, 0, halves))
+            return length
         length, depth = self._content(content)
         self._structs.append(Struct(client, clock, length, place, ref, depth))
         return length
@@ -160,7 +172,11 @@ class _Walk:
         """Read origin, right origin and parent; the first two imply the third."""
         reader = self._reader
         left = self._id() if info & 128 else None
+        if left is not None:
+            self._cuts.append((left[0], left[1] + 1))
         right = self._id() if info & 64 else None
+        if right is not None:
+            self._cuts.append(right)
         if left is not None or right is not None:
             return BESIDE, left or right or (0, 0)
         place, ref = ROOT, (0, 0)
@@ -186,9 +202,6 @@ class _Walk:
     def _content(self, content: int) -> tuple[int, int]:
         """Step over an item's content and return (length in clocks, depth of containers in it)."""
         reader = self._reader
-        if content == 4:  # text counts in UTF-16 units
-            text = reader.text()
-            return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2, 0
         if content == 8:
             count = reader.count()
             return count, max((self._any() for _ in range(count)), default=0)
@@ -261,6 +274,19 @@ class _Walk:
                 left = reader.count(2 if named else 1)
             else:
                 refuse("BAD_TYPE", f"tag {tag} is not an Any value")
+
+
+def _units(text: str, clock: int) -> tuple[int, tuple[int, ...]]:
+    """Return the length in UTF-16 units, and at which clocks second halves of pairs lie."""
+    if text.isascii() or max(text) <= "\uffff":
+        return len(text), ()
+    halves = []
+    for char in text:
+        clock += 1
+        if char > "\uffff":
+            halves.append(clock)
+            clock += 1
+    return len(text) + len(halves), tuple(halves)
 
 
 def _json_depth(text: str) -> int:
