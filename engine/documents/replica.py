@@ -3,14 +3,17 @@
 Law of this file: sans-IO. Local edits collect until `changes()`; `receive` takes any message in any
 order, twice or late, and returns what is to be sent back. Text positions are code points.
 
-Typical use with a session::
+Typical use, `send(kind, body)` being one event with entity = the document's id::
 
     replica = Replica("notes")
-    await session.send_event("DOC_SYNC", replica.hello(), entity=replica.name)
+    send("DOC_SYNC", replica.hello())                # subscribe, and ask for what is there
     replica.insert_text(0, "Hello")
-    for body in replica.changes(): await session.send_event("DOC_SYNC", body, entity=replica.name)
-    # for every DOC_SYNC and PRESENCE event that comes:
-    for kind, body in replica.receive(event.body): ...
+    for body in replica.changes():                   # after every edit, or now and then
+        send("DOC_SYNC", body)
+    for answer in replica.receive(event_body):       # for every DOC_SYNC and PRESENCE event
+        send("DOC_SYNC", answer)
+
+After a new link or a RESUME_FAILED send `hello` again: it brings whatever was missed.
 """
 
 from __future__ import annotations
@@ -70,7 +73,8 @@ class Replica:
     def receive(self, body: bytes) -> list[bytes]:
         """Take the body of a DOC_SYNC or PRESENCE event; return DOC_SYNC bodies to send back.
 
-        Raises PeerProtocolError for a malformed one; the replica is unharmed.
+        Raises PeerProtocolError for a malformed one; nothing of it is kept, except that after reason
+        BAD_UPDATE (the library failed midway) a new replica is needed: see `sound`.
         """
         message = decode_message(body)
         if message.type is MessageType.STEP1:
@@ -102,6 +106,11 @@ class Replica:
     def pending(self) -> int:
         """Received updates that wait for missing ones."""
         return self._content.pending
+
+    @property
+    def sound(self) -> bool:
+        """False once the library failed in the middle of a change: replace this replica by a new one."""
+        return not self._content.spoiled
 
     def patch(self, operations: Sequence[Mapping[str, Any]]) -> None:
         """Apply a JSON patch (RFC 6902) to the state, whole or not at all. Raises PeerProtocolError."""

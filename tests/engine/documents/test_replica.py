@@ -117,7 +117,7 @@ def act(replica, kind, number, marks):
             replica.patch([{"op": "remove", "path": "/" + gone[number % len(gone)]}])
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(actions, st.integers(0, 2**32))
 def test_replicas_converge_whatever_the_network_does(pool_of, script, seed):
     """Delayed, doubled, reordered Yjs updates mixed with patches at the home; an anti-entropy round at the end.
@@ -304,7 +304,7 @@ def test_stock_pycrdt_speaks_with_the_pool(pool_of):
 
 
 def test_mutated_frames_never_kill_the_pool_or_a_replica(pool_of):
-    """6,000 mutants of every kind of frame: only typed errors, and honest clients still converge."""
+    """3,000 mutants of every kind of frame: only typed errors, and honest clients still converge."""
 
     async def main():
         rng, pool = random.Random(7), pool_of()
@@ -319,7 +319,7 @@ def test_mutated_frames_never_kill_the_pool_or_a_replica(pool_of):
             ("DOC_PATCH", b'[{"op":"add","path":"/a/0","value":{"x":[1,2.5,null]}}]'),
         ]
         errors = passed = 0
-        for _ in range(6_000):
+        for _ in range(3_000):
             kind, seed = rng.choice(seeds)
             data = bytearray(seed)
             for _ in range(rng.randint(1, 3)):
@@ -342,7 +342,7 @@ def test_mutated_frames_never_kill_the_pool_or_a_replica(pool_of):
                     victim.receive(bytes(data))
                 except LanewayError:
                     errors += 1
-        assert errors > 1_000
+        assert errors > 500
         assert passed > 100
         pool.documents.leave("t", "fuzz")
         honest = Replica("d")
