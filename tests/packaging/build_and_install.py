@@ -22,7 +22,7 @@ MUST_HAVE = (
     "laneway/routing/py.typed",
     "laneway/actors/session.py",
     "laneway/actors/py.typed",
-    "laneway/engine/app.py",
+    "laneway/engine/app/engine.py",
     "laneway/engine/py.typed",
     "laneway/engine/proto/laneway/v1/edge.proto",
 )

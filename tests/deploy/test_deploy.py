@@ -1,0 +1,105 @@
+"""What deploy/ offers is accepted by the code it is for, and its parts fit each other."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from laneway.engine.app.choices import choose_model, choose_store
+from laneway.engine.cli.root import app
+from laneway.engine.config import Config
+from laneway.engine.models.openai import OpenAIModel
+from laneway.engine.stores.sqlite import SqliteStore
+from laneway.routing.errors import ConfigError
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+SETTINGS = DEPLOY / "laneway.toml"
+UNIT = DEPLOY / "laneway.service"
+
+
+def _unit() -> dict[str, list[tuple[str, str]]]:
+    """Return section -> (option, value) in order; an option may come several times."""
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for line in UNIT.read_text(encoding="utf-8").splitlines():
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("["):
+            options = sections.setdefault(line.strip("[]"), [])
+            continue
+        option, equals, value = line.partition("=")
+        assert equals, f"neither a section nor an option: {line}"
+        options.append((option, value))
+    return sections
+
+
+def test_the_production_settings_are_accepted() -> None:
+    """They load as they are, guarded: TLS and JWT on a public address, a durable store."""
+    config = Config.load(SETTINGS, environ={})
+    assert not config.edge.grpc.loopback
+    assert config.edge.tls_cert is not None
+    assert (config.auth.mode, config.edge.insecure) == ("jwt", False)
+    assert isinstance(choose_store(config, None), SqliteStore)
+    assert isinstance(choose_model(config.nlp.model), OpenAIModel)
+    config.session_policy()
+    config.dispatch_policy()
+
+
+@pytest.mark.parametrize("line", ["tls_cert = ", "tls_key = ", 'mode = "jwt"', "audience = ", "public_keys = "])
+def test_the_guards_cannot_be_left_out_by_accident(line: str, tmp_path: Path) -> None:
+    """Without any one of them the same file is refused."""
+    lines = SETTINGS.read_text(encoding="utf-8").splitlines()
+    without = [each for each in lines if not each.startswith(line)]
+    assert len(without) == len(lines) - 1
+    (tmp_path / "laneway.toml").write_text("\n".join(without), encoding="utf-8")
+    with pytest.raises(ConfigError):
+        Config.load(tmp_path / "laneway.toml", environ={})
+
+
+def test_the_unit_gives_the_drain_its_time() -> None:
+    """SIGTERM goes to the engine alone, and SIGKILL comes later than limits.drain_s."""
+    service = dict(_unit()["Service"])
+    drain_s = Config.load(SETTINGS, environ={}).limits.drain_s
+    assert (service["KillSignal"], service["KillMode"]) == ("SIGTERM", "mixed")
+    assert float(service["TimeoutStopSec"]) >= drain_s + 10
+
+
+def test_the_unit_starts_what_there_is() -> None:
+    """Its command line has only options of `laneway serve`, its variables only settings."""
+    service = _unit()["Service"]
+    program, command, *options = shlex.split(dict(service)["ExecStart"])
+    assert program.endswith("/laneway")
+    help_text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", help_text)
+    assert all(option in plain for option in options if option.startswith("--"))
+    environ = dict(value.split("=", 1) for option, value in service if option == "Environment")
+    credentials = [value.split(":")[0] for option, value in service if option == "LoadCredential"]
+    key = Path(environ["LANEWAY_EDGE__TLS_KEY"])
+    assert key.name in credentials
+    Config.load(SETTINGS, environ=environ)
+
+
+def test_the_unit_gives_up_what_it_does_not_need() -> None:
+    """No privileges, a read-only system, its own state and cache directories."""
+    service = dict(_unit()["Service"])
+    assert (service["NoNewPrivileges"], service["CapabilityBoundingSet"]) == ("yes", "")
+    assert (service["ProtectSystem"], service["DynamicUser"]) == ("strict", "yes")
+    store = Config.load(SETTINGS, environ={}).store.url.removeprefix("sqlite:")
+    assert Path(store).parent == Path("/var/lib", service["StateDirectory"])
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed here")
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    """`systemd-analyze verify` finds nothing to say, the program's path aside."""
+    unit = tmp_path / "laneway.service"
+    unit.write_text(UNIT.read_text(encoding="utf-8").replace("/opt/laneway/bin/laneway", "/bin/true"))
+    result = subprocess.run(
+        ["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60, check=False
+    )
+    said = [line for line in (result.stdout + result.stderr).splitlines() if "laneway.service" in line]
+    assert said == []
