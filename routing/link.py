@@ -320,7 +320,7 @@ class Link:
         reader = self._data
         if not reader.pending or reader.position is None or reader.missing():
             return False
-        return reader.skip > 0 or not self.plan.grants or self._window.can_send(reader.position)
+        return not self.plan.grants or self._window.can_send(reader.position)
 
     def _data_due(self, now: float, force: bool) -> bool:
         if not self._sendable():

@@ -80,6 +80,15 @@ def test_a_gap_covers_its_seqs_and_their_weight():
     assert refusal_of_gap(inbox, [1]) == "BAD_TYPE"
 
 
+def test_a_gap_over_a_half_received_seq_counts_it_once():
+    """The bytes already had are part of the dropped seq's weight."""
+    inbox = started()
+    inbox.receive({"stream": 1, "first": 1, "shape": [[1, 3]]}, [make(b"abc")], 0.0)
+    body = msgpack.packb({"by_kind": {"TICKER": 2}, "bytes": 60, "reason": "OVERLOAD"})
+    inbox.receive({"stream": 1, "first": 1, "shape": [[2, 0]]}, [make(body, kind="GAP", run="")], 0.0)
+    assert (inbox.position, inbox.cursor) == (60, Cursor("e", 0, 2))
+
+
 def refusal_of_gap(inbox: Inbox, body: object) -> str:
     with pytest.raises(PeerProtocolError) as refused:
         inbox.receive({"stream": 1, "first": 4}, [make(msgpack.packb(body), kind="GAP")], 0.0)

@@ -105,6 +105,15 @@ def test_oldest_droppable_bodies_die_before_anything_leaves():
     assert ring.position_before(2) == 116
 
 
+def test_the_newest_event_is_kept_whatever_it_weighs():
+    """Even a droppable body larger than the ring is there until the next one comes."""
+    ring = ReplayRing(100, 50)
+    ring.append(make(1, b"a" * 500, "PROGRESS"))
+    assert ring.get(1) is not None
+    ring.append(make(2, b"b"))
+    assert (ring.get(1), ring.first, ring.get(2)) == (None, 1, make(2, b"b"))
+
+
 def test_a_misused_ring_says_so():
     """Empty bounds, holes and restoring a used ring are bugs of the caller."""
     with pytest.raises(LocalProtocolError):
