@@ -48,55 +48,57 @@ class Kind:
     number: int = 0
 
 
+_ROWS: Final[tuple[tuple[str, Lane, str, str], ...]] = (
+    # name, lane, direction, flags (t text, d droppable, c control, v volatile)
+    ("INTERRUPT", Lane.CRITICAL, IN, "c"),
+    ("CANCEL", Lane.CRITICAL, IN, "c"),
+    ("RUN_ERROR", Lane.CRITICAL, OUT, ""),
+    ("SESSION_EXPIRED", Lane.CRITICAL, OUT, ""),
+    ("USER_MESSAGE", Lane.HIGH, IN, ""),
+    ("RUN_INPUT", Lane.HIGH, IN, ""),
+    ("TOOL_CALL", Lane.HIGH, IN, ""),
+    ("DOC_SYNC", Lane.HIGH, INOUT, ""),
+    ("DOC_PATCH", Lane.NORMAL, IN, ""),
+    ("PRESENCE", Lane.LOW, INOUT, "dv"),
+    ("GAP", Lane.NORMAL, OUT, ""),
+    ("PUBLISH", Lane.NORMAL, INOUT, ""),
+    ("PROGRESS", Lane.LOW, OUT, "dv"),
+    ("LOG", Lane.LOW, OUT, "dv"),
+    ("TEXT_MESSAGE_START", Lane.NORMAL, OUT, ""),
+    ("TEXT_MESSAGE_CONTENT", Lane.NORMAL, OUT, "t"),
+    ("TEXT_MESSAGE_END", Lane.NORMAL, OUT, ""),
+    ("TEXT_MESSAGE_CHUNK", Lane.NORMAL, OUT, ""),
+    ("TOOL_CALL_START", Lane.HIGH, OUT, ""),
+    ("TOOL_CALL_ARGS", Lane.HIGH, OUT, "t"),
+    ("TOOL_CALL_END", Lane.HIGH, OUT, ""),
+    ("TOOL_CALL_CHUNK", Lane.HIGH, OUT, ""),
+    ("TOOL_CALL_RESULT", Lane.HIGH, INOUT, ""),
+    ("STATE_SNAPSHOT", Lane.NORMAL, OUT, ""),
+    ("STATE_DELTA", Lane.NORMAL, OUT, ""),
+    ("MESSAGES_SNAPSHOT", Lane.NORMAL, OUT, ""),
+    ("ACTIVITY_SNAPSHOT", Lane.NORMAL, OUT, ""),
+    ("ACTIVITY_DELTA", Lane.NORMAL, OUT, ""),
+    ("RAW", Lane.LOW, OUT, "dv"),
+    ("CUSTOM", Lane.NORMAL, OUT, ""),
+    ("RUN_STARTED", Lane.NORMAL, OUT, ""),
+    ("RUN_FINISHED", Lane.NORMAL, OUT, ""),
+    ("STEP_STARTED", Lane.NORMAL, OUT, ""),
+    ("STEP_FINISHED", Lane.NORMAL, OUT, ""),
+    ("REASONING_START", Lane.NORMAL, OUT, ""),
+    ("REASONING_MESSAGE_START", Lane.NORMAL, OUT, ""),
+    ("REASONING_MESSAGE_CONTENT", Lane.NORMAL, OUT, "t"),
+    ("REASONING_MESSAGE_END", Lane.NORMAL, OUT, ""),
+    ("REASONING_MESSAGE_CHUNK", Lane.NORMAL, OUT, ""),
+    ("REASONING_END", Lane.NORMAL, OUT, ""),
+    ("REASONING_ENCRYPTED_VALUE", Lane.NORMAL, OUT, ""),
+    ("SUBAGENT_STARTED", Lane.NORMAL, OUT, ""),
+    ("SUBAGENT_FINISHED", Lane.NORMAL, OUT, ""),
+    ("SUBAGENT_ERROR", Lane.NORMAL, OUT, ""),
+)
+"""Name, lane, direction, flags (t text, d droppable, c control, v volatile); the wire number is the row's."""
+
+
 def _builtin() -> tuple[Kind, ...]:
-    crit, high, normal, low = Lane.CRITICAL, Lane.HIGH, Lane.NORMAL, Lane.LOW
-    rows: list[tuple[str, Lane, str, str]] = [
-        # name, lane, direction, flags (t text, d droppable, c control, v volatile)
-        ("INTERRUPT", crit, IN, "c"),
-        ("CANCEL", crit, IN, "c"),
-        ("RUN_ERROR", crit, OUT, ""),
-        ("SESSION_EXPIRED", crit, OUT, ""),
-        ("USER_MESSAGE", high, IN, ""),
-        ("RUN_INPUT", high, IN, ""),
-        ("TOOL_CALL", high, IN, ""),
-        ("DOC_SYNC", high, INOUT, ""),
-        ("DOC_PATCH", normal, IN, ""),
-        ("PRESENCE", low, INOUT, "dv"),
-        ("GAP", normal, OUT, ""),
-        ("PUBLISH", normal, INOUT, ""),
-        ("PROGRESS", low, OUT, "dv"),
-        ("LOG", low, OUT, "dv"),
-        ("TEXT_MESSAGE_START", normal, OUT, ""),
-        ("TEXT_MESSAGE_CONTENT", normal, OUT, "t"),
-        ("TEXT_MESSAGE_END", normal, OUT, ""),
-        ("TEXT_MESSAGE_CHUNK", normal, OUT, ""),
-        ("TOOL_CALL_START", high, OUT, ""),
-        ("TOOL_CALL_ARGS", high, OUT, "t"),
-        ("TOOL_CALL_END", high, OUT, ""),
-        ("TOOL_CALL_CHUNK", high, OUT, ""),
-        ("TOOL_CALL_RESULT", high, INOUT, ""),
-        ("STATE_SNAPSHOT", normal, OUT, ""),
-        ("STATE_DELTA", normal, OUT, ""),
-        ("MESSAGES_SNAPSHOT", normal, OUT, ""),
-        ("ACTIVITY_SNAPSHOT", normal, OUT, ""),
-        ("ACTIVITY_DELTA", normal, OUT, ""),
-        ("RAW", low, OUT, "dv"),
-        ("CUSTOM", normal, OUT, ""),
-        ("RUN_STARTED", normal, OUT, ""),
-        ("RUN_FINISHED", normal, OUT, ""),
-        ("STEP_STARTED", normal, OUT, ""),
-        ("STEP_FINISHED", normal, OUT, ""),
-        ("REASONING_START", normal, OUT, ""),
-        ("REASONING_MESSAGE_START", normal, OUT, ""),
-        ("REASONING_MESSAGE_CONTENT", normal, OUT, "t"),
-        ("REASONING_MESSAGE_END", normal, OUT, ""),
-        ("REASONING_MESSAGE_CHUNK", normal, OUT, ""),
-        ("REASONING_END", normal, OUT, ""),
-        ("REASONING_ENCRYPTED_VALUE", normal, OUT, ""),
-        ("SUBAGENT_STARTED", normal, OUT, ""),
-        ("SUBAGENT_FINISHED", normal, OUT, ""),
-        ("SUBAGENT_ERROR", normal, OUT, ""),
-    ]
     return tuple(
         Kind(
             name,
@@ -108,7 +110,7 @@ def _builtin() -> tuple[Kind, ...]:
             control="c" in flags,
             number=number,
         )
-        for number, (name, lane, direction, flags) in enumerate(rows, 1)
+        for number, (name, lane, direction, flags) in enumerate(_ROWS, 1)
     )
 
 

@@ -8,7 +8,7 @@ later) and, where it is known, `retry_after_ms`. Only `engine/edge/status.py` ma
 
     LanewayError
     +-- ConfigError              CONFIG
-    +-- ProtocolError
+    +-- ProtocolError            PROTOCOL
     |   +-- LocalProtocolError   LOCAL_PROTOCOL      the caller broke the contract: a bug here
     |   +-- PeerProtocolError    MALFORMED           the client broke it; `reason` says which rule
     +-- AccessError              PERMISSION_DENIED
