@@ -84,8 +84,16 @@ class Transcript:
             self._call(env)
         elif kind == "TOOL_CALL_RESULT":
             self._result(env)
+        elif kind == "RUN_STARTED":
+            self._asked(env)
         elif kind == "MESSAGES_SNAPSHOT":
             self._snapshot(env)
+
+    def _asked(self, env: Envelope) -> None:
+        """Take over what a run was asked, unless it is known from the event that asked."""
+        for message in (_unpacked(env).get("input") or {}).get("messages", []):
+            if "id" in message:
+                self._add(_Message(dict(message)), len(str(message.get("content", ""))))
 
     def _text(self, env: Envelope) -> None:
         message = self._messages.get(env[ENTITY])

@@ -186,7 +186,10 @@ class _Play:
         await self._context.emit(run_finished(self.run["threadId"], self.run["runId"], outcome={"type": "cancelled"}))
 
     async def _start(self) -> None:
-        await self._context.emit(run_started(self.run["threadId"], self.run["runId"], self.run.get("parentRunId")))
+        thread, run, parent = self.run["threadId"], self.run["runId"], self.run.get("parentRunId")
+        newest = self.run["messages"][-1:]
+        said = [message for message in newest if message.get("role") == "user"]
+        await self._context.emit(run_started(thread, run, parent, said))
         self._started = True
 
     async def _give(self, out: Out) -> None:

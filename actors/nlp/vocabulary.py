@@ -137,9 +137,20 @@ def tool_result(message_id: str, call_id: str, content: str) -> Out:
     return mark("TOOL_CALL_RESULT", fields, call_id)
 
 
-def run_started(thread: str, run: str, parent: str | None = None) -> Out:
-    """RUN_STARTED."""
-    fields = {"threadId": thread, "runId": run, "protocolVersion": PROTOCOL_VERSION, "parentRunId": parent}
+def run_started(thread: str, run: str, parent: str | None = None, said: Sequence[Mapping[str, Any]] = ()) -> Out:
+    """RUN_STARTED.
+
+    Args:
+        said: the messages that are new in this run; they travel as its input, so that every client
+            of the session (and whoever rebuilds it from its log) sees the question with the answer.
+    """
+    fields: dict[str, Any] = {
+        "threadId": thread,
+        "runId": run,
+        "protocolVersion": PROTOCOL_VERSION,
+        "parentRunId": parent,
+        "input": {"threadId": thread, "runId": run, "messages": list(said)} if said else None,
+    }
     return mark("RUN_STARTED", fields)
 
 

@@ -13,6 +13,7 @@ from rich.progress import Progress, TaskID
 from examples.demo.report import Verdict, judge
 from laneway import Context, Engine, EnvelopeView, Kind, Lane, Out
 from laneway.engine.models.local_llm import LocalLlm
+from laneway.engine.models.openai import ChatOptions
 from laneway.engine.models.synthetic import SyntheticModel
 from laneway.engine.testing.proxy import Proxy
 from laneway.engine.tooling.mcp import MCPServer
@@ -22,6 +23,9 @@ CAPACITY_PER_S = 500
 _SLOTS = 2
 _SERVICE_S = 0.004
 _CUT_AFTER_BYTES = 3000
+_SHORT_ANSWERS = ChatOptions(
+    tools="grammar", parameters={"max_tokens": 120, "temperature": 0.7, "seed": 1}, max_prompt_chars=4_000
+)
 
 WORK_KINDS = (
     Kind("ALERT", Lane.CRITICAL, direction="in"),
@@ -91,7 +95,7 @@ class Stage:
         def told(stage: str, done: int, total: int) -> None:
             self._progress.update(bar, completed=done, total=total or None, note=stage)
 
-        self._model = LocalLlm(progress=told)
+        self._model = LocalLlm(options=_SHORT_ANSWERS, progress=told)
         await self._model.open()
         self._done(bar, "loaded")
 

@@ -41,6 +41,17 @@ def test_a_turn_becomes_messages() -> None:
     ]
 
 
+def test_a_run_brings_its_question() -> None:
+    """What RUN_STARTED says was asked is folded once, whether the asking event was seen or not."""
+    question = {"id": "p:7", "role": "user", "content": "Hi"}
+    started = _event("RUN_STARTED", body={"threadId": "s", "runId": "r", "input": {"messages": [question]}})
+    rebuilt, live = Transcript(), Transcript()
+    live.fold(_event("USER_MESSAGE", body=b"Hi", counter=7))
+    for transcript in (rebuilt, live):
+        transcript.fold(started)
+        assert transcript.messages() == [question]
+
+
 def test_a_snapshot_replaces_everything() -> None:
     """MESSAGES_SNAPSHOT is the new truth."""
     transcript = Transcript()
