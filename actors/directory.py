@@ -44,7 +44,7 @@ class DirectoryStatistics:
     paused: int
     """Producers waiting for credit."""
     issued: int
-    """Events numbered by the homes that are awake."""
+    """Events numbered since the start, by homes awake or asleep."""
     commit_backlog_bytes: int
     """Bytes numbered or accepted and not yet in the store."""
 
@@ -89,6 +89,7 @@ class SessionDirectory:
         self._closing: dict[tuple[str, str], asyncio.Future[None]] = {}
         self._lost: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._publications = 0
+        self._issued_before = 0
         self._draining = False
 
     def bind(self, dispatcher: DispatchPort) -> None:
@@ -291,7 +292,7 @@ class SessionDirectory:
             links=sum(row.links for row in rows),
             pending=sum(row.pending for row in rows),
             paused=sum(row.paused for row in rows),
-            issued=sum(row.issued_urgent + row.issued_data for row in rows),
+            issued=self._issued_before + sum(row.issued_urgent + row.issued_data for row in rows),
             commit_backlog_bytes=sum(row.commit_backlog_bytes for row in rows),
         )
 
