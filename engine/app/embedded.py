@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final
 
 from laneway.actors.attachment import Attachment
@@ -23,6 +23,7 @@ from laneway.routing.envelope import NO_DEADLINE, envelope
 from laneway.routing.errors import DeadlineExceeded, Draining, LinkClosed, LinkLost, LocalProtocolError
 from laneway.routing.handshake import Hello
 from laneway.routing.inbox import Inbox
+from laneway.routing.link import LinkFrame
 
 __all__ = ["EmbeddedSession"]
 
@@ -76,6 +77,7 @@ class EmbeddedSession:
             topics=self._topics,
         )
         self._attachment = await self._directory.attach(hello, self.principal)
+        await self._take(self._attachment, await self._attachment.frames())  # the welcome, at once
 
     async def __aexit__(self, *exc: object) -> None:
         attachment = self._attachment
@@ -182,10 +184,12 @@ class EmbeddedSession:
         except LinkLost:  # nobody read for a long time: go on where the reading stopped
             await self._attach()
             return
+        await self._take(attachment, frames)
+
+    async def _take(self, attachment: Attachment, frames: Sequence[LinkFrame]) -> None:
         for frame in frames:
-            self._unread.extend(
-                Event(row) for row in self._inbox.receive(frame.header, frame.envelopes, self._clock.now())
-            )
+            received = self._inbox.receive(frame.header, frame.envelopes, self._clock.now())
+            self._unread.extend(Event(item) for item in received)
             notice = frame.header.get("notice")
             if notice is not None and notice.get("fatal") and notice.get("code") != LinkLost.code:
                 raise error_of_notice(notice)

@@ -1,0 +1,61 @@
+"""The model slot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from laneway.engine.app.brain import Brain
+from laneway.engine.models.synthetic import SyntheticModel
+from laneway.routing.errors import ConfigError
+
+
+class Opened(SyntheticModel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    async def open(self) -> None:
+        self.calls.append("open")
+
+    async def close(self) -> None:
+        self.calls.append("close")
+
+
+def test_any_callable_of_agui_events_is_a_model() -> None:
+    """A function that yields AG-UI events is wrapped; a Model is taken as it is."""
+
+    async def agent(run: Any) -> AsyncIterator[dict[str, Any]]:
+        yield {"type": "RUN_FINISHED", "threadId": "t", "runId": "r"}
+
+    brain = Brain()
+    assert hasattr(brain.use(agent), "stream")
+    model = SyntheticModel()
+    assert brain.use(model) is model
+    assert brain.model is model
+
+
+def test_what_is_no_model_is_refused() -> None:
+    """The message says what a model needs."""
+    with pytest.raises(ConfigError, match="stream"):
+        Brain().use(7)
+
+
+def test_open_and_close_reach_the_model() -> None:
+    """Models with nothing to open are fine too."""
+
+    async def main() -> None:
+        brain, model = Brain(), Opened()
+        await brain.open()
+        brain.use(model)
+        await brain.open()
+        await brain.close()
+        assert model.calls == ["open", "close"]
+        brain.use(SyntheticModel())
+        await brain.open()
+        await brain.close()
+
+    asyncio.run(main())

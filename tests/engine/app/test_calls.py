@@ -1,0 +1,118 @@
+"""The unary calls, asked by a client over a real edge."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from laneway import Engine, Principal
+from laneway.actors.ports import DeadLetter
+from laneway.engine.client import Client
+from laneway.engine.codec import pack_envelope
+from laneway.routing.envelope import envelope
+from laneway.routing.errors import AccessError, PeerProtocolError, UnknownTool
+
+WITHIN_S = 20.0
+
+
+async def weather(city: str) -> str:
+    """Today's weather."""
+    return f"sunny in {city}"
+
+
+def test_tools_status_and_tail() -> None:
+    """Each answers with plain data."""
+
+    async def main() -> None:
+        async with asyncio.timeout(WITHIN_S), Engine() as engine:
+            engine.tools.add(weather)
+            edge = await engine.serve_grpc()
+            async with Client(f"127.0.0.1:{edge.port}", session="s1") as client:
+                (row,) = await client.tools()
+                assert row["name"] == "weather"
+                assert "city" in row["schema"]["properties"]
+                result = await client.call_tool("weather", {"city": "Oslo"})
+                assert "sunny in Oslo" in result["content"]
+                status = (await client.call("status"))[0]["result"]
+                assert status["dispatcher"]["handled"] == 1
+                assert status["sessions"]["links"] == 1
+                tailed = (await client.call("tail", kind="TOOL_CALL"))[0]["result"]
+                assert [event["session"] for event in tailed["events"]] == ["s1"]
+                assert (await client.call("tail", after=tailed["last"]))[0]["result"]["events"] == []
+
+    asyncio.run(main())
+
+
+def test_publish_needs_one_item() -> None:
+    """And answers how many sessions took it."""
+
+    async def main() -> None:
+        async with asyncio.timeout(WITHIN_S), Engine() as engine:
+            edge = await engine.serve_grpc()
+            async with Client(f"127.0.0.1:{edge.port}", session="s1", topics=["topic:x"]) as client:
+                env = envelope("PUBLISH", producer="p", counter=1, tenant="", session="", lane=2, body=b"news")
+                item = pack_envelope(env, 0.0, engine.kinds)
+                answered, _ = await client.call("publish", topic="topic:x", items=[item])
+                assert answered["result"] == 1
+                assert (await anext(client)).body == b"news"
+                with pytest.raises(PeerProtocolError, match="exactly one item"):
+                    await client.call("publish", topic="topic:x")
+
+    asyncio.run(main())
+
+
+def test_dead_letters_are_listed_dropped_and_redriven() -> None:
+    """What is redriven runs again; what is refused stays a dead letter."""
+
+    async def main() -> None:
+        async with asyncio.timeout(WITHIN_S), Engine() as engine:
+            handled = asyncio.Event()
+
+            @engine.pool("work", kinds=["WORK"])
+            async def work(event: object, context: object) -> None:
+                handled.set()
+
+            for counter in (1, 2):
+                env = envelope("WORK", producer="p", counter=counter, tenant="default", session="s1", lane=2)
+                packed = pack_envelope(env, 0.0, engine.kinds)
+                await engine.store.bury(DeadLetter(0, "default", "s1", "POISON", "died", 3, packed, 0.0))
+            admin = Principal("root", scopes=frozenset({"admin"}))
+            rows = (await engine.calls("dlq", {}, (), admin))[0]["result"]
+            ids = sorted(row["id"] for row in rows)
+            assert all(row["code"] == "POISON" and row["bytes"] > 0 for row in rows)
+            dropped = (await engine.calls("dlq", {"action": "drop", "ids": ids[:1]}, (), admin))[0]["result"]
+            assert [row["id"] for row in dropped] == ids[:1]
+            await engine.calls("dlq", {"action": "redrive", "ids": ids[1:]}, (), admin)
+            await handled.wait()
+            assert (await engine.calls("dlq", {}, (), admin))[0]["result"] == []
+
+    asyncio.run(main())
+
+
+def test_admin_calls_need_the_scope() -> None:
+    """And unknown names and bad fields are the caller's error."""
+
+    async def main() -> None:
+        async with Engine() as engine:
+            guest = Principal("guest")
+            for name in ("status", "tail", "dlq"):
+                with pytest.raises(AccessError, match="admin"):
+                    await engine.calls(name, {}, (), guest)
+            with pytest.raises(PeerProtocolError, match="known: dlq, publish"):
+                await engine.calls("nope", {}, (), guest)
+
+    asyncio.run(main())
+
+
+def test_an_unknown_tool_is_an_answer() -> None:
+    """A tool call from a client that names no tool ends as a result with its code."""
+
+    async def main() -> None:
+        async with asyncio.timeout(WITHIN_S), Engine() as engine:
+            edge = await engine.serve_grpc()
+            async with Client(f"127.0.0.1:{edge.port}", session="s1") as client:
+                result = await client.call_tool("nope", {})
+                assert UnknownTool.code in str(result)
+
+    asyncio.run(main())

@@ -1,0 +1,93 @@
+"""A session from the inside."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from laneway import Engine
+from laneway.engine.models.synthetic import SyntheticModel
+from laneway.routing.errors import LaneFull, LocalProtocolError, Superseded
+
+WITHIN_S = 20.0
+
+
+def test_iterating_needs_an_entered_session() -> None:
+    """Sending does not."""
+
+    async def main() -> None:
+        async with asyncio.timeout(WITHIN_S), Engine() as engine:
+            engine.nlp.use(SyntheticModel(tokens_per_s=0))
+            session = engine.session("s1")
+            assert (await session.send("hello")).status == "volatile"
+            with pytest.raises(LocalProtocolError, match="async with"):
+                await anext(session)
+
+    asyncio.run(main())
+
+
+def test_receipts_name_event_and_run() -> None:
+    """The run's id is known before its first event, chosen by the engine or by the caller."""
+
+    async def main() -> None:
+        async with asyncio.timeout(WITHIN_S), Engine() as engine:
+            engine.nlp.use(SyntheticModel(tokens=(1, 1)))
+            async with engine.session("s1") as session:
+                receipt = await session.send("hello")
+                assert receipt.id == f"{session.client}:1"
+                assert receipt.run == f"{session.client}-1"
+                assert (await session.send("hello", run="mine")).run == "mine"
+                assert {(await anext(session)).run for _ in range(2)} <= {receipt.run, "mine"}
+
+    asyncio.run(main())
+
+
+def test_a_refusal_is_raised_with_its_delay() -> None:
+    """A session that has too much in flight is told when to come back."""
+
+    async def main() -> None:
+        release = asyncio.Event()
+        async with asyncio.timeout(WITHIN_S), Engine() as engine:
+
+            @engine.pool("slow", kinds=["SLOW"])
+            async def slow(event: object, context: object) -> None:
+                await release.wait()
+
+            session = engine.session("s1")
+            sends = [session.send_event("SLOW") for _ in range(1000)]
+            refused = [one for one in await asyncio.gather(*sends, return_exceptions=True) if isinstance(one, LaneFull)]
+            assert 0 < len(refused) < 1000
+            assert refused[0].retry_after_ms
+            release.set()
+
+    asyncio.run(main())
+
+
+def test_the_newer_attachment_wins() -> None:
+    """What the older one raises says so."""
+
+    async def main() -> None:
+        async with asyncio.timeout(WITHIN_S), Engine() as engine:
+            older, newer = engine.session("s1"), engine.session("s1")
+            newer.client = older.client
+            async with older, newer:
+                with pytest.raises(Superseded):
+                    await anext(older)
+
+    asyncio.run(main())
+
+
+def test_leaving_ends_the_iteration_and_the_session_stays() -> None:
+    """Two in a row see one conversation."""
+
+    async def main() -> None:
+        async with asyncio.timeout(WITHIN_S), Engine() as engine:
+            engine.nlp.use(SyntheticModel(tokens_per_s=0))
+            for _ in range(2):
+                async with engine.session("s1") as session:
+                    async for _event in session.ask("hello"):
+                        pass
+            assert len(engine.directory.messages("default", "s1")) == 4
+
+    asyncio.run(main())
