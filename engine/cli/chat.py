@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["chat"]
 
 _SHOWN_CHARS: Final = 200
+_CONNECT_S: Final = 3.0
 _PROMPT: Final = "> "
 
 
@@ -32,7 +33,7 @@ def chat(
     session: Annotated[str, typer.Option(help="Name of the session; it stays on the engine.")] = "chat",
 ) -> None:
     """Talk to the model of an engine. Ctrl-C stops the answer, a second one leaves."""
-    asyncio.run(_chat(dial(grpc, token_file, tls_ca, session=session)))
+    asyncio.run(_chat(dial(grpc, token_file, tls_ca, session=session, connect_s=_CONNECT_S)))
 
 
 async def _chat(client: Client) -> None:

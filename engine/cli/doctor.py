@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
+from laneway.engine.cli.terminal import show_table
+
 if TYPE_CHECKING:
     from laneway.engine.config import Config
 
@@ -40,18 +42,11 @@ def doctor(config: Annotated[Path | None, typer.Option(help="TOML file, as for s
     """Check this machine and this configuration; exit code 1 if something is wrong."""
     import os
 
-    from rich.console import Console
-    from rich.table import Table
-
     from laneway.engine.config import Config
 
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # the refused TLS 1.2 handshake is what we want
     rows = asyncio.run(findings(Config.load(config)))
-    table = Table("check", "", "found", "fix", box=None)
-    marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]WRONG[/]"}
-    for row in rows:
-        table.add_row(row.check, marks[row.state], row.found, row.fix)
-    Console().print(table)
+    show_table(("check", "", "found", "fix"), rows, styles={"ok": "green", "note": "yellow", "wrong": "red"})
     wrong = sum(row.state == "wrong" for row in rows)
     if wrong:
         typer.echo(f"{wrong} of {len(rows)} checks found something wrong")

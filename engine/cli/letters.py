@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from laneway.engine.cli.dialling import Ca, Target, TokenFile, dial
+from laneway.engine.cli.terminal import show_table
 
 __all__ = ["letters"]
 
@@ -54,12 +55,12 @@ def _show(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    from rich.console import Console
-    from rich.table import Table
+    show_table(
+        ("id", "at", "tenant", "session", "code", "tries", "bytes", "why"), map(_cells, rows), empty="no dead letters"
+    )
 
-    table = Table("id", "at", "tenant", "session", "code", "tries", "bytes", "why", box=None)
-    for row in rows:
-        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["at_unix_s"]))
-        fields = (row["id"], at, row["tenant"], row["session"], row["code"], row["attempts"], row["bytes"])
-        table.add_row(*(str(field) for field in fields), row["message"])
-    Console().print(table if rows else "no dead letters")
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["at_unix_s"]))
+    fields = (row["id"], at, row["tenant"], row["session"], row["code"], row["attempts"], row["bytes"], row["message"])
+    return tuple(str(field) for field in fields)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-__all__ = ["Lines", "printable"]
+__all__ = ["Lines", "printable", "show_table"]
 
 _KEPT: Final = frozenset("\n\t")
 _CONTROL: Final = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in _KEPT}
@@ -21,6 +22,28 @@ _MAX_LINE_BYTES: Final = 1_048_576
 def printable(text: str) -> str:
     """Return the text without control characters other than newline and tab."""
     return text.translate(_CONTROL)
+
+
+def show_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    styles: Mapping[str, str] | None = None,
+    empty: str = "",
+) -> None:
+    """Print a table; nothing in a cell is taken for markup or for a command to the terminal.
+
+    Args:
+        styles: cell text -> rich style. empty: said instead, if there are no rows.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*(Text(printable(cell), style=(styles or {}).get(cell, "")) for cell in row))
+    Console().print(table if table.row_count else empty)
 
 
 class Lines:

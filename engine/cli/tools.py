@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from laneway.engine.cli.dialling import Ca, Target, TokenFile, dial
+from laneway.engine.cli.terminal import show_table
 
 __all__ = ["tools"]
 
@@ -26,13 +27,11 @@ def tools(
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("tool", "arguments", "does", box=None)
-    for row in rows:
-        table.add_row(row["name"], _arguments(row["schema"]), row["description"].partition("\n")[0])
-    Console().print(table if rows else "no tools")
+    show_table(
+        ("tool", "arguments", "does"),
+        [(row["name"], _arguments(row["schema"]), row["description"].partition("\n")[0]) for row in rows],
+        empty="no tools",
+    )
 
 
 def _arguments(schema: Mapping[str, Any]) -> str:
