@@ -2,10 +2,10 @@
 
     python stub_client.py STUBS TARGET SESSION TEXT CUT_AFTER
 
-Sends TEXT as a user's message, reads its run; after CUT_AFTER data items it cancels its call
-without a word, connects again and resumes with its cursor. Prints one JSON line:
-{"text", "seqs", "kinds", "resumes"}. It follows docs/protocol.md and knows the kinds' numbers
-only as far as it needs them.
+Sends TEXT as a user's message, reads its run. When the connection breaks, or after CUT_AFTER data
+items (0 = never) by a call cancelled without a word, it connects again and resumes with its cursor.
+Prints one JSON line: {"text", "seqs", "kinds", "resumes"}. It follows docs/protocol.md and knows the
+kinds' numbers only as far as it needs them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import edge_pb2_grpc
 
 USER_MESSAGE, TEXT_MESSAGE_CONTENT, RUN_FINISHED = 5, 16, 32
 CLIENT = "stub"
+ATTEMPTS = 20
 
 
 class Reader:
@@ -87,24 +88,29 @@ def connect(target: str, session: str, reader: Reader, first: list[bytes], stop_
         send(hello(session, reader), [])
         send({}, first)
         call = edge_pb2_grpc.EdgeStub(channel).Session(requests(), timeout=60)
-        for answer in call:
-            _, header, items = msgpack.unpackb(answer.frame)
-            assert "refused" not in header, header
-            if "welcome" in header:
-                reader.welcome(header["welcome"])
-            if items and "stream" in header:
-                reader.take(header, items)
-                if 0 < stop_after <= reader.items:
-                    call.cancel()
-                    out.put(None)
-                    return False
-                send({"ack": reader.cursor, "grant": reader.position + 65_536}, [])
-            if "ping" in header:
-                send({"pong": header["ping"]}, [])
-            if RUN_FINISHED in reader.kinds:
-                send({"bye": True}, [])
-                out.put(None)
-                return True
+        try:
+            for answer in call:
+                _, header, items = msgpack.unpackb(answer.frame)
+                assert "refused" not in header, header
+                if "welcome" in header:
+                    reader.welcome(header["welcome"])
+                if items and "stream" in header:
+                    reader.take(header, items)
+                    if 0 < stop_after <= reader.items:
+                        call.cancel()
+                        return False
+                    send({"ack": reader.cursor, "grant": reader.position + 65_536}, [])
+                if "ping" in header:
+                    send({"pong": header["ping"]}, [])
+                if RUN_FINISHED in reader.kinds:
+                    send({"bye": True}, [])
+                    return True
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            return False
+        finally:
+            out.put(None)
     raise AssertionError("the engine closed the stream")
 
 
@@ -114,10 +120,10 @@ def main() -> None:
     reader = Reader()
     first = [msgpack.packb(message)]
     resumes = 0
-    if cut_after and not connect(target, session, reader, first, cut_after):
+    # sent again with each connection, as if its answer had been lost: the engine knows the counter
+    while not connect(target, session, reader, first, 0 if resumes else cut_after):
         resumes += 1
-        first = [msgpack.packb(message)]  # as if its answer had been lost: the engine knows the counter
-    connect(target, session, reader, first, 0)
+        assert resumes < ATTEMPTS
     assert "laneway" not in sys.modules
     result = {"text": reader.text.decode(), "seqs": reader.cursor, "kinds": reader.kinds, "resumes": resumes}
     print(json.dumps(result))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from laneway.engine.models.synthetic import SyntheticModel
+from laneway.engine.testing.proxy import Proxy
 from laneway.routing.classify import KindTable
+from tests.e2e.serving import Server
 from tests.engine.edge.rawclient import edge
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +61,38 @@ def test_a_stub_only_client_works_is_cut_and_resumes(stubs: Path, cut_after: int
             assert result["seqs"][2] == engine.session("s1").rings[1].head
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("cuts", [1, 3])
+def test_it_is_cut_from_outside_and_resumes_on_a_real_server(stubs: Path, cuts: int, tmp_path: Path) -> None:
+    """TCP resets in the middle of the text; what it ends up with is, to the byte, what the model said."""
+
+    async def main() -> None:
+        async with asyncio.timeout(60), Server(tmp_path / "engine.db") as server, Proxy(server.port) as proxy:
+            child = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", str(SCRIPT), str(stubs), proxy.target, "s1", "cut me", "0"),
+                stdout=subprocess.PIPE,
+                cwd=tmp_path,
+            )
+            for _ in range(cuts):
+                connections, seen = proxy.connections, proxy.down_bytes
+                await until(lambda seen=seen: proxy.down_bytes > seen + 800)
+                proxy.cut()
+                await until(lambda connections=connections: proxy.connections > connections)
+            output, _ = await child.communicate()
+            assert child.returncode == 0
+            result = json.loads(output)
+            said = "".join(SyntheticModel().words("s1", "cut me"))
+            assert hashlib.sha256(result["text"].encode()).digest() == hashlib.sha256(said.encode()).digest()
+            assert result["resumes"] >= cuts
+
+    asyncio.run(main())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Look until something holds; the test has a deadline around it."""
+    while not condition():  # noqa: ASYNC110 - nobody announces it
+        await asyncio.sleep(0.005)
 
 
 def test_the_kind_numbers_it_knows_are_the_tables() -> None:

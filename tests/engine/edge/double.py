@@ -151,7 +151,7 @@ class Session:
         for attachment in self.attachments.values():
             attachment.wake()
 
-    def acknowledged(self, attachment: Attachment) -> None:
+    def moved(self, attachment: Attachment) -> None:
         self._moved.set()
 
     def detached(self, attachment: Attachment) -> None:
