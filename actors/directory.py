@@ -316,6 +316,8 @@ class SessionDirectory:
             return False
         del self._homes[home.tenant, home.name]
         self.topics.leave(home.tenant, home.name)
+        gone = home.statistics()
+        self._issued_before += gone.issued_urgent + gone.issued_data
         return True
 
     def _lose(self, home: SessionHome) -> None:
