@@ -240,10 +240,11 @@ class SessionDirectory:
         busy = 0
         for done, key in enumerate(keys, 1):
             tenant, _, session = key.partition("/session/")
+            awake = (tenant, session) in self._homes
             home = await self.open(tenant, session)
             if home.ingress.pending:
                 busy += 1
-            else:
+            elif not awake and not len(home.links):  # nobody has come to it meanwhile
                 await self._sleep(home)
             if progress is not None:
                 progress(done, len(keys))

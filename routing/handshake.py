@@ -29,7 +29,9 @@ __all__ = [
 
 PROTOCOL_VERSION: Final = 1
 
-_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_TOPIC: Final = re.compile(r"topic:[A-Za-z0-9_.:-]{1,122}")
+"""A client chooses topics only: to listen to a user it must be that user."""
 _MAX_INT: Final = 2**63 - 1
 _MAX_TOPICS: Final = 64
 _BANDWIDTH_SHARE: Final = 0.9
@@ -142,7 +144,7 @@ def parse_hello(offer: object) -> Hello:
         heartbeat_s=parse_count(caps.get("heartbeat_ms", 0), "caps.heartbeat_ms") / 1000,
         bandwidth_bytes_per_s=parse_count(caps.get("bandwidth_bytes_per_s", 0), "caps.bandwidth_bytes_per_s"),
         hold_sentence=caps.get("hold") == "sentence",
-        topics=_topics(offer.get("topics") or []),
+        topics=parse_topics(offer.get("topics") or []),
     )
 
 
@@ -168,6 +170,27 @@ def parse_count(value: object, field: str) -> int:
     if not 0 <= value <= _MAX_INT:
         raise PeerProtocolError(f"{field} is outside 0..2^63-1", reason="NUMBER_RANGE")
     return value
+
+
+def parse_topics(value: object) -> tuple[str, ...]:
+    """Read a list of at most 64 ``topic:NAME``, names of `[A-Za-z0-9_.:-]`.
+
+    Raises:
+        PeerProtocolError: BAD_TYPE, TOO_MANY_ITEMS, or BAD_TOPIC.
+    """
+    if not isinstance(value, list | tuple) or not all(isinstance(topic, str) for topic in value):
+        raise _bad_type("hello.topics", "a list of strings", value)
+    if len(value) > _MAX_TOPICS:
+        raise PeerProtocolError(
+            f"hello.topics has {len(value)} entries, {_MAX_TOPICS} is the most", reason="TOO_MANY_ITEMS"
+        )
+    for topic in value:
+        if _TOPIC.fullmatch(topic) is None:
+            raise PeerProtocolError(
+                f"{topic[:80]!r} is no topic to listen to: write topic:NAME with a name of A-Z a-z 0-9 _ . : -",
+                reason="BAD_TOPIC",
+            )
+    return tuple(value)
 
 
 def negotiate(hello: Hello, policy: LinkPolicy) -> LinkPlan:
@@ -201,16 +224,6 @@ def negotiate(hello: Hello, policy: LinkPolicy) -> LinkPlan:
     )
 
 
-def _topics(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(topic, str) and len(topic) <= 128 for topic in value):
-        raise _bad_type("hello.topics", "a list of strings of at most 128 characters", value)
-    if len(value) > _MAX_TOPICS:
-        raise PeerProtocolError(
-            f"hello.topics has {len(value)} entries, {_MAX_TOPICS} is the most", reason="TOO_MANY_ITEMS"
-        )
-    return tuple(value)
-
-
 def _resume_cursor(offer: Mapping[str, object]) -> Cursor | None:
     skip = parse_count(offer.get("skip") or 0, "hello.skip")
     if offer.get("cursor") is None:
@@ -224,7 +237,7 @@ def _identifier(offer: Mapping[str, object], field: str) -> str:
         raise _bad_type(f"hello.{field}", "a string", value)
     if _ID.fullmatch(value) is None or not value.strip("."):
         raise PeerProtocolError(
-            f"hello.{field} must be 1 to 128 of A-Z a-z 0-9 _ . : - and not only dots", reason="BAD_ID"
+            f"hello.{field} must be 1 to 64 of A-Z a-z 0-9 _ . : - and not only dots", reason="BAD_ID"
         )
     return value
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from laneway.actors.ports import DeadLetter, Principal
 from laneway.engine.codec import unpack_envelope
 from laneway.routing.envelope import SESSION, TENANT, EnvelopeView
-from laneway.routing.errors import AccessError, PeerProtocolError
+from laneway.routing.errors import AccessError, LanewayError, PeerProtocolError
 
 if TYPE_CHECKING:
     from laneway.engine.app.engine import Engine
@@ -96,15 +96,18 @@ class Calls:
         """Offer dead letters again, oldest first; what is refused, and all after it, goes back."""
         engine = self._engine
         waiting = sorted(letters)
-        while waiting:
-            env = unpack_envelope(waiting[0].packed, engine.clock.now(), engine.kinds)
-            await engine.directory.open(env[TENANT], env[SESSION])
-            refusal = engine.dispatcher.offer(env)
-            if refusal is not None:
-                for letter in waiting:
-                    await engine.store.bury(letter)
-                raise refusal
-            del waiting[0]
+        try:
+            while waiting:
+                env = unpack_envelope(waiting[0].packed, engine.clock.now(), engine.kinds)
+                await engine.directory.open(env[TENANT], env[SESSION])
+                refusal = engine.dispatcher.offer(env)
+                if refusal is not None:
+                    raise refusal
+                del waiting[0]
+        except LanewayError:
+            for letter in waiting:
+                await engine.store.bury(letter)
+            raise
 
 
 def _require_admin(principal: Principal) -> None:

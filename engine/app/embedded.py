@@ -17,11 +17,13 @@ from laneway.actors.directory import SessionDirectory
 from laneway.actors.ports import Clock, Principal
 from laneway.engine.client_errors import error_of_code, error_of_notice
 from laneway.engine.client_outbox import Receipt
+from laneway.engine.codec import valid_id
 from laneway.engine.delivery import Event
+from laneway.engine.limits import DEFAULT_LIMITS
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import NO_DEADLINE, envelope
 from laneway.routing.errors import DeadlineExceeded, Draining, LinkClosed, LinkLost, LocalProtocolError
-from laneway.routing.handshake import Hello
+from laneway.routing.handshake import Hello, parse_topics
 from laneway.routing.inbox import Inbox
 from laneway.routing.link import LinkFrame
 
@@ -48,10 +50,14 @@ class EmbeddedSession:
         principal: Principal,
         topics: Iterable[str] = (),
     ) -> None:
+        if not valid_id(name) or not valid_id(principal.tenant):
+            raise LocalProtocolError(
+                f"{name[:80]!r} in tenant {principal.tenant[:80]!r}: both must be ids, 1 to 64 of A-Z a-z 0-9 _ . : -"
+            )
         self.client = f"local-{uuid.uuid4().hex[:12]}"
         self.principal = principal
         self.name = name
-        self._topics = tuple(topics)
+        self._topics = parse_topics(list(topics))
         self._directory = directory
         self._kinds = kinds
         self._clock = clock
@@ -98,7 +104,14 @@ class EmbeddedSession:
     async def send_event(
         self, kind: str, body: bytes = b"", *, entity: str = "", run: str = "", after: str = "", timeout_s: float = 0.0
     ) -> Receipt:
-        """Send any inbound event; see `send`. `timeout_s` is its deadline, 0 = none."""
+        """Send any inbound event; see `send`. `timeout_s` is its deadline, 0 = none.
+
+        Raises LocalProtocolError for a run or entity that is no id, or a body above 1 MiB.
+        """
+        if (run and not valid_id(run)) or (entity and not valid_id(entity, 128)):
+            raise LocalProtocolError(f"run {run[:80]!r} and entity {entity[:80]!r} must be ids or empty")
+        if len(body) > DEFAULT_LIMITS.body_bytes:
+            raise LocalProtocolError(f"a body of {len(body)} bytes; one event holds {DEFAULT_LIMITS.body_bytes}")
         self._counter += 1
         counter = self._counter
         lane = self._kinds.require(kind).lane

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import time
 import uuid
 from collections.abc import Iterable
@@ -25,15 +26,15 @@ from laneway.engine.app.calls import Calls
 from laneway.engine.app.choices import choose_model, choose_store
 from laneway.engine.app.embedded import EmbeddedSession
 from laneway.engine.app.handlers import UserHandler, adapt
+from laneway.engine.app.outlet import CheckedOutlet
+from laneway.engine.app.packing import LogPacking
 from laneway.engine.app.pools import BuiltinPools
 from laneway.engine.app.tap import Tap
 from laneway.engine.app.toolbox import Toolbox
-from laneway.engine.codec import pack_envelope, unpack_envelope
 from laneway.engine.config import Config
 from laneway.engine.telemetry.counters import Counters
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.dispatch import DispatchCore
-from laneway.routing.envelope import Envelope
 from laneway.routing.errors import LanewayError, LocalProtocolError, RuntimeUnavailable
 from laneway.routing.lanes import Lane
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 _F = TypeVar("_F", bound=UserHandler)
+_log: Final = logging.getLogger(__name__)
 _SWEEP_S: Final = 5.0
 _DRAIN_S: Final = 1.0
 
@@ -53,19 +55,6 @@ class SystemClock:
     def now(self) -> float:
         """Monotonic seconds."""
         return time.monotonic()
-
-
-class _Packing:
-    """The Packer of session logs over the wire codec."""
-
-    def __init__(self, kinds: KindTable) -> None:
-        self._kinds = kinds
-
-    def pack(self, env: Envelope, now: float) -> bytes:
-        return pack_envelope(env, now, self._kinds)
-
-    def unpack(self, data: bytes, now: float) -> Envelope:
-        return unpack_envelope(data, now, self._kinds)
 
 
 class Engine:
@@ -107,12 +96,11 @@ class Engine:
             self.nlp.use(choose_model(self.config.nlp.model))
         self._probe: Probe = probe or self.counters
         self._store = choose_store(self.config, store)
-        packing = _Packing(self.kinds)
         self.directory = SessionDirectory(
             self._store,
             clock=self.clock,
             kinds=self.kinds,
-            packer=packing,
+            packer=LogPacking(self.kinds),
             policy=self.config.session_policy(),
             link_ids=lambda: uuid.uuid4().hex,
             wall=time.time,
@@ -120,7 +108,7 @@ class Engine:
             observe=self.tap,
         )
         surroundings = Surroundings(
-            outlet=self.directory,
+            outlet=CheckedOutlet(self.directory),
             clock=self.clock,
             kinds=self.kinds,
             ids=lambda: f"call-{uuid.uuid4().hex}",
@@ -145,6 +133,7 @@ class Engine:
         self._edges: list[GrpcEdge] = []
         self._begun = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._recovery: asyncio.Task[int] | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
     # -- what an embedder sets up -------------------------------------------------------------
@@ -222,7 +211,11 @@ class Engine:
         await self.close()
 
     async def start(self) -> None:
-        """Open the store and take up what a former process left. Raises StoreError, ConfigError."""
+        """Open the store and begin to take up what a former process left. Raises StoreError.
+
+        What was left is dispatched again once the caller awaits something: pools and a model added
+        right after the start (`async with Engine(...) as engine: ...`) still get theirs.
+        """
         if self._begun:
             raise LocalProtocolError("an engine is started once; make a new one")
         self._begun = True
@@ -230,12 +223,27 @@ class Engine:
         try:
             await self._store.open()
             await self.dispatcher.start()
-            if self._store.durable:
-                await self.directory.recover()
         except BaseException:
             await self.close(0.0)
             raise
+        self._recovery = self._loop.create_task(self._recover(), name="laneway recovery")
         self._sweeper = self._loop.create_task(self._sweep(), name="laneway sweeper")
+
+    async def recovered(self) -> int:
+        """Wait until everything a former process left was taken up; returns how many sessions had work.
+
+        Raises StoreError if the store could not be read. Only before `close`.
+        """
+        if self._recovery is None:
+            raise LocalProtocolError("the engine is not running; enter it with `async with` first")
+        return await asyncio.shield(self._recovery)
+
+    async def _recover(self) -> int:
+        try:
+            return await self.directory.recover() if self._store.durable else 0
+        except LanewayError as error:
+            _log.error("what a former process left could not be taken up: %s", error)
+            raise
 
     async def close(self, drain_s: float | None = None) -> None:
         """Drain and stop; idempotent.
@@ -253,15 +261,16 @@ class Engine:
         leaving = [asyncio.create_task(edge.drain(drain_s)) for edge in edges]
         await self.dispatcher.drain(drain_s)
         await self._pools.close()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.wait([self._sweeper])
+        own = [task for task in (self._recovery, self._sweeper) if task is not None]
+        for task in own:
+            task.cancel()
+        await asyncio.gather(*own, return_exceptions=True)
         await self.directory.close()  # writes the logs; links send what is due and end, and so do their streams
         await asyncio.gather(*leaving)
         await self.nlp.close()
         await self.tools.close()
         await self._store.close()
-        self._loop = self._sweeper = None
+        self._loop = self._sweeper = self._recovery = None
 
     async def _sweep(self) -> None:
         while True:

@@ -111,6 +111,7 @@ async def _serve(config: Config, setup: str) -> None:
         await engine.start()
         try:
             await engine.nlp.open()
+            await engine.recovered()
         except BaseException:
             await engine.close(0.0)
             raise

@@ -8,6 +8,7 @@ import pytest
 
 from laneway import Engine, Principal
 from laneway.actors.ports import DeadLetter
+from laneway.engine.app.packing import LogPacking
 from laneway.engine.client import Client
 from laneway.engine.codec import pack_envelope
 from laneway.routing.envelope import envelope
@@ -86,6 +87,29 @@ def test_dead_letters_are_listed_dropped_and_redriven() -> None:
             await engine.calls("dlq", {"action": "redrive", "ids": ids[1:]}, (), admin)
             await handled.wait()
             assert (await engine.calls("dlq", {}, (), admin))[0]["result"] == []
+
+    asyncio.run(main())
+
+
+def test_what_cannot_be_redriven_stays_a_dead_letter() -> None:
+    """A kind that nobody knows any more: the error is told, and nothing is lost."""
+
+    async def main() -> None:
+        async with asyncio.timeout(WITHIN_S), Engine() as engine:
+            for kind, counter in (("WORK", 1), ("GONE", 2), ("WORK", 3)):
+                env = envelope(kind, producer="p", counter=counter, tenant="default", session="s1", lane=2)
+                packed = LogPacking(engine.kinds).pack(env, 0.0)
+                await engine.store.bury(DeadLetter(0, "default", "s1", "POISON", "died", 3, packed, 0.0))
+
+            @engine.pool("work", kinds=["WORK"])
+            async def work(event: object, context: object) -> None:
+                """Succeed."""
+
+            admin = Principal("root", scopes=frozenset({"admin"}))
+            ids = sorted(letter.id for letter in await engine.store.dead())
+            with pytest.raises(PeerProtocolError, match="GONE"):
+                await engine.calls("dlq", {"action": "redrive", "ids": ids}, (), admin)
+            assert len(await engine.store.dead()) == 2
 
     asyncio.run(main())
 

@@ -1,0 +1,45 @@
+"""Between handlers and session homes: what could not be read back is not numbered.
+
+Law of this file: an event that the codec would refuse on the way in is refused on the way out, at
+the handler that made it. Once in a log it would break every client that resumes over it, and the
+session's own recovery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from laneway.actors.ports import Outlet
+from laneway.engine.codec import valid_id
+from laneway.engine.limits import DEFAULT_LIMITS
+from laneway.routing.envelope import BODY, ENTITY, KIND, Envelope
+from laneway.routing.errors import LocalProtocolError
+
+__all__ = ["CheckedOutlet"]
+
+_ENTITY_CHARS = 128
+
+
+class CheckedOutlet:
+    """An Outlet in front of another. O(1), about 0.1 us for the deltas of one message."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._checked = ""
+
+    def emit(self, env: Envelope) -> Coroutine[Any, Any, None]:
+        """Pass on. Raises LocalProtocolError for an entity that is no id, or a body above 1 MiB."""
+        entity = env[ENTITY]
+        if entity != self._checked:
+            if entity and not valid_id(entity, _ENTITY_CHARS):
+                raise LocalProtocolError(
+                    f"a handler emitted {env[KIND]} of entity {entity[:80]!r}; an entity is an id: at most "
+                    f"{_ENTITY_CHARS} of A-Z a-z 0-9 _ . : -"
+                )
+            self._checked = entity
+        if len(env[BODY]) > DEFAULT_LIMITS.body_bytes:
+            raise LocalProtocolError(
+                f"a handler emitted {env[KIND]} of {len(env[BODY])} bytes; one event holds {DEFAULT_LIMITS.body_bytes}"
+            )
+        return self._outlet.emit(env)

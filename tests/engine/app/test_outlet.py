@@ -1,0 +1,96 @@
+"""What a handler may not emit."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from laneway import Context, Engine, EnvelopeView, Out
+from laneway.engine.app.outlet import CheckedOutlet
+from laneway.routing.envelope import Envelope, envelope
+from laneway.routing.errors import LocalProtocolError
+
+WITHIN_S = 20.0
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.taken: list[Envelope] = []
+
+    async def emit(self, env: Envelope) -> None:
+        self.taken.append(env)
+
+
+def event(entity: str = "", body: bytes = b"") -> Envelope:
+    return envelope("CUSTOM", producer="p", counter=1, tenant="t", session="s", lane=2, entity=entity, body=body)
+
+
+def test_ids_and_bodies_within_bounds_pass() -> None:
+    """Also none at all, and the same entity again."""
+
+    async def main() -> None:
+        sink = Sink()
+        outlet = CheckedOutlet(sink)
+        for entity in ("", "m1", "m1", "", "x" * 128):
+            await outlet.emit(event(entity))
+        await outlet.emit(event(body=bytes(1_048_576)))
+        assert len(sink.taken) == 6
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("bad", [event("two words"), event("x" * 129), event("a\n"), event(body=bytes(1_048_577))])
+def test_others_are_the_handlers_error(bad: Envelope) -> None:
+    """Nothing reaches the session."""
+
+    async def main() -> None:
+        sink = Sink()
+        with pytest.raises(LocalProtocolError, match="a handler emitted CUSTOM"):
+            await CheckedOutlet(sink).emit(bad)
+        assert sink.taken == []
+
+    asyncio.run(main())
+
+
+def test_a_bad_emit_does_not_poison_the_log(tmp_path: Path) -> None:
+    """The handler fails; the session can be opened again by the next engine."""
+
+    async def main() -> None:
+        for _ in range(2):
+            async with asyncio.timeout(WITHIN_S), Engine(store=tmp_path / "engine.db") as engine:
+
+                @engine.pool("bad", kinds=["BAD"])
+                async def bad(event: EnvelopeView, context: Context) -> None:
+                    await context.emit(Out("CUSTOM", b"\x80", "not an id"))
+
+                async with engine.session("s1") as session:
+                    await session.send_event("BAD")
+                    while not engine.statistics()[0].failed:  # noqa: ASYNC110 - nobody announces it
+                        await asyncio.sleep(0.001)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a/b", "x" * 65, ".."])
+def test_a_session_name_is_an_id(name: str) -> None:
+    """It is refused before there is a log of that name."""
+    with pytest.raises(LocalProtocolError, match="ids"):
+        Engine().session(name)
+
+
+def test_what_an_application_sends_is_checked_too() -> None:
+    """Run, entity and size."""
+
+    async def main() -> None:
+        async with Engine() as engine:
+            session = engine.session("s1")
+            with pytest.raises(LocalProtocolError, match="must be ids"):
+                await session.send("hi", run="two words")
+            with pytest.raises(LocalProtocolError, match="must be ids"):
+                await session.send_event("DOC_PATCH", b"[]", entity="my document")
+            with pytest.raises(LocalProtocolError, match="one event holds"):
+                await session.send_event("PUBLISH", bytes(2_000_000), entity="tenant")
+
+    asyncio.run(main())

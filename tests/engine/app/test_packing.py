@@ -1,0 +1,86 @@
+"""Session logs outlive the kinds they were written with."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from laneway import Context, Engine, EnvelopeView, Kind, Lane
+from laneway.engine.app.packing import LoggedKinds, LogPacking
+from laneway.engine.codec import unpack_envelope
+from laneway.routing.classify import KindTable
+from laneway.routing.envelope import envelope
+from laneway.routing.errors import PeerProtocolError
+
+WITHIN_S = 20.0
+
+
+def test_every_name_is_a_kind_in_a_log() -> None:
+    """The live table does not learn it, its own rows count, and unknown numbers stay errors."""
+    live = KindTable()
+    logged = LoggedKinds(live)
+    env = envelope("GONE", producer="p", counter=1, tenant="t", session="s", lane=2)
+    packed = LogPacking(live).pack(env, 0.0)
+    assert LogPacking(live).unpack(packed, 0.0) == env
+    with pytest.raises(PeerProtocolError):
+        unpack_envelope(packed, 0.0, live)
+    assert "GONE" not in live
+    live.add(Kind("GONE", Lane.LOW, durable=False))
+    assert logged.require("GONE").lane is Lane.LOW
+    assert logged.get("USER_MESSAGE") is live.get("USER_MESSAGE")
+    with pytest.raises(PeerProtocolError):
+        logged.require(60_000)
+
+
+async def _leave_one(store: Path) -> None:
+    """An engine that is stopped before its handler is done."""
+    engine = Engine(store=store)
+    started = asyncio.Event()
+
+    async def work(event: EnvelopeView, context: Context) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    engine.pool("work", kinds=["WORK"], handler=work)
+    await engine.start()
+    assert (await engine.session("s1").send_event("WORK", b"left")).status == "durable"
+    await started.wait()
+    # as after kill -9: only the file is released
+    await engine.directory.flush()
+    await engine.store.close()
+    await engine.close(0.0)
+
+
+def test_what_was_left_goes_to_a_pool_added_right_after_the_start(tmp_path: Path) -> None:
+    """The usual order of an embedder's lines is right."""
+
+    async def main() -> None:
+        await _leave_one(tmp_path / "engine.db")
+        async with asyncio.timeout(WITHIN_S), Engine(store=tmp_path / "engine.db") as engine:
+            handled: asyncio.Queue[bytes] = asyncio.Queue()
+
+            @engine.pool("work", kinds=["WORK"])
+            async def work(event: EnvelopeView, context: Context) -> None:
+                handled.put_nowait(event.body)
+
+            assert await engine.recovered() == 1
+            assert await handled.get() == b"left"
+
+    asyncio.run(main())
+
+
+def test_what_nobody_takes_any_more_is_a_dead_letter(tmp_path: Path) -> None:
+    """The engine starts, the session opens, and the event is not lost."""
+
+    async def main() -> None:
+        await _leave_one(tmp_path / "engine.db")
+        async with asyncio.timeout(WITHIN_S), Engine(store=tmp_path / "engine.db") as engine:
+            await engine.recovered()
+            async with engine.session("s1"):
+                (letter,) = await engine.store.dead()
+                assert letter.session == "s1"
+                assert LogPacking(engine.kinds).unpack(letter.packed, 0.0)[2] == "WORK"
+
+    asyncio.run(main())
