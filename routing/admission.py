@@ -96,10 +96,13 @@ class AdmissionPolicy:
 
 
 class _Tenant:
-    __slots__ = ("bytes", "events", "sessions")
+    """What one tenant has in flight, and its sessions."""
+
+    __slots__ = ("accounts", "bytes", "events")
 
     def __init__(self) -> None:
-        self.events = self.bytes = self.sessions = 0
+        self.events = self.bytes = 0
+        self.accounts: dict[str, _Account] = {}
 
 
 class _Account:
@@ -128,16 +131,18 @@ class Admission:
         self._interval_s, self._tolerance_s = rate.interval_s, rate.tolerance_s
         self._critical = Gcra(p.critical_per_s, p.critical_burst)
         bulk_events, bulk_bytes = ceil(p.session_events * p.bulk_share), ceil(p.session_bytes * p.bulk_share)
-        events, size = p.session_events, p.session_bytes
-        self._session_events = (events + p.critical_burst, events, events, bulk_events, bulk_events)
-        self._session_bytes = (size + p.critical_bytes, size, size, bulk_bytes, bulk_bytes)
-        self._tenant_events = (inf, *[p.tenant_events] * 4)
-        self._tenant_bytes = (inf, *[p.tenant_bytes] * 4)
         refuse, spill = p.process_bytes * p.refuse_ratio, p.process_bytes * p.spill_ratio
-        self._budgets = (inf, refuse, refuse, spill, refuse)
-        self._accounts: dict[tuple[str, str], _Account] = {}
+        events, size, tenant = p.session_events, p.session_bytes, (p.tenant_events, p.tenant_bytes)
+        self._limits: tuple[tuple[float, float, float, float, float], ...] = (
+            (events + p.critical_burst, size + p.critical_bytes, inf, inf, inf),
+            (events, size, *tenant, refuse),
+            (events, size, *tenant, refuse),
+            (bulk_events, bulk_bytes, *tenant, spill),
+            (bulk_events, bulk_bytes, *tenant, refuse),
+        )
+        """Per row: session events and bytes, tenant events and bytes, process bytes."""
         self._tenants: dict[str, _Tenant] = {}
-        self._events = self._bytes = self._level = 0
+        self._sessions = self._bytes = self._level = 0
         self._sweep_at, self._next_sweep = min(1024, p.max_sessions), -inf
         self.demoted = 0
         """Critical events that were beyond their rate and went on as high."""
@@ -146,8 +151,8 @@ class Admission:
 
     @property
     def events(self) -> int:
-        """Events in flight."""
-        return self._events
+        """Events in flight. O(tenants)."""
+        return sum(tenant.events for tenant in self._tenants.values())
 
     @property
     def bytes(self) -> int:
@@ -157,7 +162,7 @@ class Admission:
     @property
     def sessions(self) -> int:
         """Sessions known."""
-        return len(self._accounts)
+        return self._sessions
 
     @property
     def level(self) -> int:
@@ -173,7 +178,7 @@ class Admission:
     @property
     def pressure(self) -> int:
         """0 below the spill ratio of the process budget, 1 from there (spill to the log), 2 when refusing."""
-        return (self._bytes >= self._budgets[3]) + (self._bytes >= self._budgets[1])
+        return (self._bytes >= self._limits[3][4]) + (self._bytes >= self._limits[1][4])
 
     def admit(self, env: Envelope, now: float, starts_run: bool = False) -> Envelope | LanewayError:
         """Reserve for one event of a known lane.
@@ -186,7 +191,10 @@ class Admission:
         Returns:
             The envelope to go on with (a critical one may have been demoted to high), or the refusal.
         """
-        account = self._accounts.get((env[3], env[4]))
+        try:
+            account = self._tenants[env[3]].accounts[env[4]]
+        except KeyError:
+            account = None
         if account is None or self._level:
             shed = self._shed(env, now, starts_run, account is None)
             if shed is not None:
@@ -198,15 +206,17 @@ class Admission:
             env = self._police(account, env, now)
             lane = env[7]
         row = _RUN if starts_run and lane else lane
-        key, held, tenant = env[:2], account.held, account.tenant
+        producer, counter = key = (env[0], env[1])
+        held, tenant = account.held, account.tenant
         cost = 200 + len(env[11])
-        used, tenant_bytes, total = account.bytes + cost, tenant.bytes + cost, self._bytes + cost
+        used, tenant_used, total = account.bytes + cost, tenant.bytes + cost, self._bytes + cost
+        max_events, max_bytes, tenant_events, tenant_bytes, budget = self._limits[row]
         if (
-            len(held) >= self._session_events[row]
-            or (used > self._session_bytes[row] and held)
-            or tenant.events >= self._tenant_events[row]
-            or (tenant_bytes > self._tenant_bytes[row] and tenant.events)
-            or (total > self._budgets[row] and self._events)
+            len(held) >= max_events
+            or tenant.events >= tenant_events
+            or (used > max_bytes and held)
+            or (tenant_used > tenant_bytes and tenant.events)
+            or (total > budget and total > cost)
             or key in held
         ):
             return self._full(account, env, row, cost)
@@ -218,26 +228,28 @@ class Admission:
         held[key] = cost
         account.bytes = used
         tenant.events += 1
-        tenant.bytes = tenant_bytes
-        self._events += 1
+        tenant.bytes = tenant_used
         self._bytes = total
-        if env[1] > account.newest.get(env[0], 0):
-            self._advance(account, env)
+        newest = account.newest
+        if producer not in newest:
+            self._meet(account, producer, counter)
+        elif counter > newest[producer]:
+            newest[producer] = counter
         if account.refused:
             account.refused.pop(key, None)
         return env
 
     def release(self, env: Envelope) -> bool:
         """End the reservation of the event with this id; False if there is none (it ended before)."""
-        account = self._accounts.get((env[3], env[4]))
-        cost = account.held.pop(env[:2], None) if account is not None else None
-        if account is None or cost is None:
+        try:
+            account = self._tenants[env[3]].accounts[env[4]]
+            cost = account.held.pop((env[0], env[1]))
+        except KeyError:
             return False
         account.bytes -= cost
         tenant = account.tenant
         tenant.events -= 1
         tenant.bytes -= cost
-        self._events -= 1
         self._bytes -= cost
         return True
 
@@ -245,13 +257,8 @@ class Admission:
         """As `release`, for an event that will not be handled after all: it counts as not yet come."""
         if not self.release(env):
             return False
-        self._remember_refused(self._accounts[env[3], env[4]], env)
+        self._remember_refused(self._tenants[env[3]].accounts[env[4]], env)
         return True
-
-    def held(self, env: Envelope) -> bool:
-        """True while the event with this id is in flight."""
-        account = self._accounts.get((env[3], env[4]))
-        return account is not None and env[:2] in account.held
 
     def settled(self, tenant: str, session: str, producer: str, counter: int) -> bool:
         """True if that event was admitted here and is over, as far as is known.
@@ -259,7 +266,7 @@ class Admission:
         Producers number upwards, so a counter not above the highest one admitted has come, unless it
         was refused. False for one in flight, refused, or yet to come, and for an unknown producer.
         """
-        account = self._accounts.get((tenant, session))
+        account = self._find(tenant, session)
         if account is None:
             return False
         key = (producer, counter)
@@ -267,18 +274,16 @@ class Admission:
 
     def forget(self, tenant: str, session: str) -> None:
         """Drop what is remembered of a session that ended; one with events in flight stays."""
-        account = self._accounts.get((tenant, session))
+        account = self._find(tenant, session)
         if account is not None and not account.held:
-            self._close((tenant, session), account)
+            self._close(tenant, session)
 
     # -- slow paths -----------------------------------------------------------------------------
 
     def _police(self, account: _Account, env: Envelope, now: float) -> Envelope:
         account.critical_arrival, wait_s = self._critical.offer(account.critical_arrival, now)
-        if not wait_s:
-            return env
-        self.demoted += 1
-        return (*env[:7], 1, *env[8:])
+        self.demoted += wait_s > 0
+        return (*env[:7], 1, *env[8:]) if wait_s else env
 
     def _shed(self, env: Envelope, now: float, starts_run: bool, new: bool) -> LanewayError | None:
         """Refuse by overload level, or because no more sessions fit. Never a critical event of a known session."""
@@ -297,47 +302,53 @@ class Admission:
             return None
         self.refusals[Overloaded.code] += 1
         return Overloaded(
-            f"{len(self._accounts)} sessions are active, which is all this engine takes; retry later",
+            f"{self._sessions} sessions are active, which is all this engine takes; retry later",
             reason="SESSIONS",
             retry_after_ms=_LEVEL_RETRY_MS,
         )
+
+    def _find(self, tenant: str, session: str) -> _Account | None:
+        known = self._tenants.get(tenant)
+        return None if known is None else known.accounts.get(session)
 
     def _open(self, env: Envelope) -> _Account:
         tenant = self._tenants.get(env[3])
         if tenant is None:
             tenant = self._tenants[env[3]] = _Tenant()
-        tenant.sessions += 1
-        account = self._accounts[env[3], env[4]] = _Account(tenant)
+        account = tenant.accounts[env[4]] = _Account(tenant)
+        self._sessions += 1
         return account
 
-    def _close(self, key: tuple[str, str], account: _Account) -> None:
-        del self._accounts[key]
-        account.tenant.sessions -= 1
-        if not account.tenant.sessions:
-            del self._tenants[key[0]]
+    def _close(self, tenant: str, session: str) -> None:
+        accounts = self._tenants[tenant].accounts
+        del accounts[session]
+        self._sessions -= 1
+        if not accounts:
+            del self._tenants[tenant]
 
     def _make_room(self, now: float) -> bool:
         """Forget idle sessions when many are known; True if one more fits. O(1) amortised."""
         limit = self._policy.max_sessions
-        if len(self._accounts) >= self._sweep_at and now >= self._next_sweep:
+        if self._sessions >= self._sweep_at and now >= self._next_sweep:
             self._sweep(now, _REMEMBER_S)
-            if len(self._accounts) >= limit:
+            if self._sessions >= limit:
                 self._sweep(now, 0.0)
-            self._sweep_at = min(limit, max(1024, 2 * len(self._accounts)))
+            self._sweep_at = min(limit, max(1024, 2 * self._sessions))
             self._next_sweep = now + _SWEEP_EVERY_S
-        return len(self._accounts) < limit
+        return self._sessions < limit
 
     def _sweep(self, now: float, idle_s: float) -> None:
         """Close accounts with nothing in flight that are at rest since `idle_s`: nothing is lost with them."""
-        for key, account in list(self._accounts.items()):
-            if not account.held and max(account.arrival, account.critical_arrival) + idle_s <= now:
-                self._close(key, account)
+        for name, tenant in list(self._tenants.items()):
+            for session, account in list(tenant.accounts.items()):
+                if not account.held and max(account.arrival, account.critical_arrival) + idle_s <= now:
+                    self._close(name, session)
 
-    def _advance(self, account: _Account, env: Envelope) -> None:
-        newest = account.newest
-        if env[0] not in newest and len(newest) >= _MAX_PRODUCERS:
-            del newest[next(iter(newest))]
-        newest[env[0]] = env[1]
+    def _meet(self, account: _Account, producer: str, counter: int) -> None:
+        """Remember a producer's first event; the longest known producer goes beyond the bound."""
+        if len(account.newest) >= _MAX_PRODUCERS:
+            del account.newest[next(iter(account.newest))]
+        account.newest[producer] = counter
 
     def _remember_refused(self, account: _Account, env: Envelope) -> None:
         account.refused[env[:2]] = None
@@ -353,17 +364,16 @@ class Admission:
             )
         self._remember_refused(account, env)
         retry_ms = ceil(self._policy.full_retry_s * 1000)
+        max_events, max_bytes, tenant_events, tenant_bytes, _ = self._limits[row]
         error: LanewayError
-        if len(account.held) >= self._session_events[row] or (
-            account.held and account.bytes + cost > self._session_bytes[row]
-        ):
+        if len(account.held) >= max_events or (account.held and account.bytes + cost > max_bytes):
             error = LaneFull(
                 f"the session has {len(account.held)} events ({account.bytes} bytes) in flight, all that its "
                 f"{LANE_NAMES[env[7]]} lane may; wait for some to end",
                 reason="SESSION",
                 retry_after_ms=retry_ms,
             )
-        elif account.tenant.events >= self._tenant_events[row] or account.tenant.bytes + cost > self._tenant_bytes[row]:
+        elif account.tenant.events >= tenant_events or account.tenant.bytes + cost > tenant_bytes:
             error = LaneFull(
                 f"the tenant has {account.tenant.events} events ({account.tenant.bytes} bytes) in flight, all that "
                 "it may; wait for some to end",
@@ -380,9 +390,8 @@ class Admission:
     def _too_fast(self, account: _Account, env: Envelope, wait_s: float) -> RateLimited:
         self._remember_refused(account, env)
         self.refusals[RateLimited.code] += 1
-        p = self._policy
         return RateLimited(
-            f"the session sends more than {p.rate_per_s:g} events a second; slow down",
+            f"the session sends more than {self._policy.rate_per_s:g} events a second; slow down",
             reason="SESSION",
             retry_after_ms=max(1, ceil(wait_s * 1000)),
         )

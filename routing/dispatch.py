@@ -9,9 +9,8 @@ A *serving unit* is what workers pull from: the pool, or for a keyed pool each o
 instead of pushing into mailboxes, lets a critical event overtake until the last moment and lets a
 cancel find everything that was not started.
 
-An event passes through `admit` and `enqueue` as a plain tuple, by look-ups that were resolved once per
-kind; what is rare (one that names another, large text, overload, a full session) leaves the straight
-line. An id may be used again once its event is over.
+An event passes as a plain tuple, by look-ups that were resolved once per kind; what is rare (one that
+names another, large text, overload, a full session) leaves the straight line.
 """
 
 from __future__ import annotations
@@ -162,14 +161,17 @@ class DispatchCore:
         Raises:
             PeerProtocolError: UNKNOWN_KIND, its pool was removed since; it is still reserved.
         """
-        row = self._rows.get(env[2]) or self._routes.resolve(env[2])
-        if isinstance(row, PeerProtocolError):
-            raise row
-        pool = row.choose(env) if row.pool is None else row.pool
+        try:
+            row = self._rows[env[2]]
+        except KeyError:
+            row = self._routes.resolve(env[2])
+        pool = row.pool
         if pool is None:
-            raise self._routes.untaken(env)
+            pool = row.choose(env)
+            if pool is None:
+                raise self._routes.untaken(env) from None
         if env[10] or self._parking.count:
-            chain = (env[TENANT], env[SESSION], env[PRODUCER], env[LANE], pool.route.name)
+            chain = (env[TENANT], env[SESSION], env[PRODUCER], env[LANE], pool.name)
             if self._parking.offer(chain, env, blocker_of(env), now):
                 return ""
             if env[10]:
@@ -180,7 +182,7 @@ class DispatchCore:
             pool.place(env).push(env)
         else:
             pool.shared.push(env)
-        return pool.route.name
+        return pool.name
 
     def offer(self, env: Envelope, now: float) -> Admitted | Refused:
         """Admit and enqueue at once."""
@@ -191,15 +193,25 @@ class DispatchCore:
         return Admitted(answer)
 
     def offer_batch(self, envs: Iterable[Envelope], now: float) -> list[tuple[Envelope, LanewayError]]:
-        """Offer many, in order; returns the refused ones. The cheapest way in."""
-        admit, enqueue = self._admit, self.enqueue
+        """Offer many, in order; returns the refused ones. The cheapest way in: the common case in one line."""
+        rows, parking, admit = self._rows, self._parking, self.admission.admit
         refused: list[tuple[Envelope, LanewayError]] = []
+        admitted = 0
         for env in envs:
-            answer = admit(env, now)
-            if isinstance(answer, tuple):
-                enqueue(answer, now)
+            row = rows.get(env[2])
+            pool = None if row is None else row.pool
+            if row is None or pool is None or env[10] or not row.lane <= env[7] <= 3:
+                answer = self._admit(env, now)
             else:
+                answer = admit(env, now, row.starts_run)
+                admitted += isinstance(answer, tuple)
+            if not isinstance(answer, tuple):
                 refused.append((env, answer))
+            elif row is None or pool is None or pool.cells or row.text or answer[10] or parking.count:
+                self.enqueue(answer, now)
+            else:
+                pool.shared.push(answer)
+        self._admitted += admitted
         return refused
 
     # -- out ------------------------------------------------------------------------------------
@@ -258,7 +270,7 @@ class DispatchCore:
         Args:
             run: events of this run only; empty (with no `event_id`) means those of every run, so events
                 that belong to no run stay.
-            event_id: the event of this id, or the TOOL_CALL of this call id (entity), only.
+            event_id: only the event of this id, or the TOOL_CALL of this call id (its entity).
 
         O(what that session has queued + parked events).
         """
@@ -295,11 +307,8 @@ class DispatchCore:
 
     def woken(self) -> list[str]:
         """Hand out, once, the pools that got work other than by `enqueue`: from `done`, `cancel`, `take`, `poll`."""
-        if not self._woken:
-            return []
-        woken = sorted(self._woken)
-        self._woken.clear()
-        return woken
+        woken, self._woken = self._woken, set()
+        return sorted(woken)
 
     def backlog(self, pool: str) -> int:
         """Events (parts count as one each) queued for a pool; parked ones are not."""
@@ -308,10 +317,7 @@ class DispatchCore:
     def ready(self, pool: str, cell: str | None = None) -> bool:
         """True if there is something to take: for the named cell, or for any worker of the pool."""
         queues = self._routes.pool(pool)
-        if cell is None:
-            return any(map(len, queues.units()))
-        unit = queues.unit(cell)
-        return bool(unit)
+        return bool(queues.waiting if cell is None else queues.unit(cell))
 
     def statistics(self) -> DispatchStatistics:
         """Return books and gauges. O(pools + cells)."""
@@ -338,9 +344,13 @@ class DispatchCore:
     # -- inside ---------------------------------------------------------------------------------
 
     def _admit(self, env: Envelope, now: float) -> Envelope | LanewayError:
-        row = self._rows.get(env[2]) or self._routes.resolve(env[2])
-        if isinstance(row, PeerProtocolError):
-            return self._refuse(row)
+        try:
+            row = self._rows[env[2]]
+        except KeyError:
+            try:
+                row = self._routes.resolve(env[2])
+            except PeerProtocolError as error:
+                return self._refuse(error)
         if row.pool is None and row.choose(env) is None:
             return self._refuse(self._routes.untaken(env))
         lane = env[7]
@@ -383,8 +393,7 @@ class DispatchCore:
         """Queue what was parked, in the pool it was parked for."""
         for chain, env in released:
             pool = self._routes.pool(chain[4])
-            row = self._rows.get(env[2]) or self._routes.resolve(env[2])
-            if len(env[11]) > self.policy.part_bytes and not isinstance(row, PeerProtocolError) and row.text:
+            if len(env[11]) > self.policy.part_bytes and self._routes.resolve(env[2]).text:
                 pool.push_parts(env, self.policy.part_bytes)
             else:
                 pool.place(env).push(env)

@@ -60,10 +60,11 @@ class PoolRoute:
 class PoolQueues:
     """The serving units of one pool: one for all, or one per cell of a keyed pool."""
 
-    __slots__ = ("_key_field", "_make", "_placed", "_reassembler", "cells", "cut", "route", "shared")
+    __slots__ = ("_key_field", "_make", "_placed", "_reassembler", "cells", "cut", "name", "route", "shared")
 
     def __init__(self, route: PoolRoute, make: Callable[[], Scheduler]) -> None:
         self.route = route
+        self.name = route.name
         self.shared = make()
         self.cells: dict[str, Scheduler] = {}
         """Units of a keyed pool whose cells are known; empty else."""
@@ -230,18 +231,21 @@ class RouteTable:
             raise LocalProtocolError(f"there is no pool {name!r}; add_pool it first")
         return pool
 
-    def resolve(self, kind: str) -> Row | PeerProtocolError:
-        """Return the row of a kind, now in `rows` as well; an error if it is not routed to any pool."""
+    def resolve(self, kind: str) -> Row:
+        """Return the row of a kind, from now on in `rows` as well. O(pools).
+
+        Raises PeerProtocolError if it is not routed to any pool: UNKNOWN_KIND or CONTROL_KIND.
+        """
         known = self._kinds.get(kind)
         if known is None:
-            return _unknown(kind, "is not known here; see the handshake's kinds")
+            raise _unknown(kind, "is not known here; see the handshake's kinds")
         if known.control:
-            return PeerProtocolError(
+            raise PeerProtocolError(
                 f"{kind} is acted on by the dispatcher itself; call cancel() for it", reason="CONTROL_KIND"
             )
         takers = [pool for pool in self.pools.values() if kind in pool.route.kinds]
         if not takers:
-            return _unknown(kind, "is handled by no pool of this engine; add a pool for it")
+            raise _unknown(kind, "is handled by no pool of this engine; add a pool for it")
         row = self.rows[kind] = Row(
             int(known.lane),
             text=known.text or kind in self._text_kinds,
