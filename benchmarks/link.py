@@ -1,0 +1,71 @@
+"""One client of a session inside this process: what an edge does, without a wire."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from benchmarks.workload import Job
+from laneway import Engine, Principal
+from laneway.actors.attachment import Attachment
+from laneway.routing.envelope import envelope
+from laneway.routing.handshake import Hello
+from laneway.routing.inbox import Inbox, Received
+
+__all__ = ["SessionLink"]
+
+
+class SessionLink:
+    """Sends batches, receives batches, grants what it has received.
+
+    Attributes:
+        refused: rows of events that were not taken: [counter, code, ...].
+        accepted: events that were answered OK.
+    """
+
+    def __init__(self, attachment: Attachment, session: str) -> None:
+        self.refused: list[Any] = []
+        self.accepted = 0
+        self._attachment = attachment
+        self._session = session
+        self._inbox = Inbox()
+        self._counter = 0
+
+    @classmethod
+    async def open(cls, engine: Engine, session: str) -> SessionLink:
+        """Attach to a session."""
+        hello = Hello(versions=(1,), client="bench", session=session, heartbeat_s=300.0)
+        return cls(await engine.directory.attach(hello, Principal("bench", "t")), session)
+
+    async def send(self, batch: list[Job]) -> None:
+        """Send a frame of events."""
+        events = []
+        for job in batch:
+            self._counter += 1
+            events.append(
+                envelope(
+                    job.kind,
+                    producer="bench",
+                    counter=self._counter,
+                    tenant="t",
+                    session=self._session,
+                    lane=job.lane,
+                    body=job.body,
+                )
+            )
+        await self._attachment.receive({}, events)
+
+    async def receive(self) -> list[Received]:
+        """Wait for frames and return the events in them, which may be none."""
+        if (due := self._inbox.ack_due(time.monotonic())) is not None:
+            await self._attachment.receive(due, ())
+        given: list[Received] = []
+        for frame in await self._attachment.frames():
+            self.accepted += len(frame.header.get("ok", ()))
+            self.refused += frame.header.get("refused", ())
+            given += self._inbox.receive(frame.header, frame.envelopes, time.monotonic())
+        return given
+
+    async def close(self) -> None:
+        """Leave the session."""
+        await self._attachment.close()
