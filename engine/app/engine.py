@@ -327,7 +327,7 @@ class Engine:
             options: fields of `GrpcPolicy` and `authenticate`; default: loopback, any free port.
 
         Raises:
-            ConfigError: a public address without TLS and authentication. RuntimeUnavailable: the port is taken.
+            ConfigError: a public address without TLS and authentication, or the port is taken.
         """
         from laneway.engine.app.serving import open_grpc
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
+from laneway.engine.cli.settings import server_config
 from laneway.engine.cli.terminal import show_table
 
 if TYPE_CHECKING:
@@ -42,10 +43,8 @@ def doctor(config: Annotated[Path | None, typer.Option(help="TOML file, as for s
     """Check this machine and this configuration; exit code 1 if something is wrong."""
     import os
 
-    from laneway.engine.config import Config
-
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # the refused TLS 1.2 handshake is what we want
-    rows = asyncio.run(findings(Config.load(config)))
+    rows = asyncio.run(findings(server_config(config)))
     show_table(("check", "", "found", "fix"), rows, styles={"ok": "green", "note": "yellow", "wrong": "red"})
     wrong = sum(row.state == "wrong" for row in rows)
     if wrong:

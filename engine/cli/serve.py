@@ -8,9 +8,11 @@ before gRPC is loaded, which is why every import is inside.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from laneway.engine.cli.settings import server_config
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,9 +21,6 @@ if TYPE_CHECKING:
     from laneway.engine.config import Config
 
 __all__ = ["serve"]
-
-_STORE: Final = "laneway.db"
-"""A server is durable unless told otherwise."""
 
 
 def serve(
@@ -47,7 +46,7 @@ def serve(
 
     if runtime != "local":
         raise ConfigError(f"there is no runtime {runtime[:40]!r} in this version; use --runtime local")
-    settings = _settings(
+    settings = server_config(
         config,
         {
             "edge": {
@@ -75,16 +74,6 @@ def serve(
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(_serve(settings, setup))
-
-
-def _settings(path: Path | None, overrides: dict[str, dict[str, Any]]) -> Config:
-    """Read the configuration; a store is chosen if nobody chose one."""
-    from laneway.engine.config import Config
-
-    config = Config.load(path, overrides=overrides)
-    if "url" in config.store.model_fields_set:
-        return config
-    return Config.load(path, overrides={**overrides, "store": {"url": _STORE}})
 
 
 async def _serve(config: Config, setup: str) -> None:
