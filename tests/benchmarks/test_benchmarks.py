@@ -48,7 +48,7 @@ def test_a_row_that_loses_an_event_has_no_figure() -> None:
 @pytest.mark.parametrize("row", overload.ROWS)
 def test_overload_accounts_for_every_event(row: str) -> None:
     """Handled, or refused: nothing is missing, and no critical event is refused."""
-    load = overload.measure(row, 0.2)
+    load = overload.measure(row, 0.2, 2)
     assert load.offered == 1_200
     assert load.normal_done + load.refused == load.offered - load.critical
     assert load.critical == 12
@@ -56,7 +56,19 @@ def test_overload_accounts_for_every_event(row: str) -> None:
 
 def test_a_run_leaves_its_record(tmp_path: Path) -> None:
     """`python -m benchmarks` prints tables and writes one JSON line per row, with machine, commit and date."""
-    command = [sys.executable, "-m", "benchmarks", "--events", "300", "--repeats", "1", "--overload-s", "0.1"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        "--events",
+        "300",
+        "--repeats",
+        "1",
+        "--overload-s",
+        "0.1",
+        "--overload-repeats",
+        "1",
+    ]
     result = subprocess.run(
         [*command, "--results", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
     )
