@@ -56,7 +56,7 @@ app.command()(doctor)
 def root(version: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
     """Event dispatch for AI-agent platforms: lanes, credit, resume, shared state and one log."""
     if version:
-        import laneway
+        from importlib.metadata import version as installed
 
-        typer.echo(f"laneway {laneway.__version__}")
+        typer.echo(f"laneway {installed('laneway')}")
         raise typer.Exit
