@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,7 +20,7 @@ from laneway.actors.session import Packer, SessionHome, SessionPolicy, session_k
 from laneway.actors.topics import Topics
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import KIND, SESSION, TENANT, Envelope, envelope
-from laneway.routing.errors import Draining, Fenced, LanewayError, Overloaded
+from laneway.routing.errors import Draining, Fenced, LanewayError, Overloaded, StoreUnavailable
 from laneway.routing.handshake import Hello
 
 __all__ = ["DirectoryStatistics", "SessionDirectory"]
@@ -28,6 +28,9 @@ __all__ = ["DirectoryStatistics", "SessionDirectory"]
 _MAX_SESSIONS: Final = 20_000
 _OPEN_DEADLINE_S: Final = 10.0
 _PUBLISH_DEADLINE_S: Final = 5.0
+_PUBLISHING_BYTES: Final = 4_194_304
+_PUBLISH_OVERHEAD_BYTES: Final = 1_000
+"""A waiting publication beside its body: a task, a timer, an envelope."""
 _POISON_STARTS: Final = 3
 
 
@@ -89,6 +92,7 @@ class SessionDirectory:
         self._closing: dict[tuple[str, str], asyncio.Future[None]] = {}
         self._lost: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._publications = 0
+        self._publishing_bytes: Counter[str] = Counter()
         self._issued_before = 0
         self._draining = False
 
@@ -110,8 +114,14 @@ class SessionDirectory:
             task = asyncio.get_running_loop().create_task(self._open(tenant, session), name=f"open {tenant}/{session}")
             self._opening[tenant, session] = task
             task.add_done_callback(lambda _: self._opening.pop((tenant, session), None))
-        async with asyncio.timeout(_OPEN_DEADLINE_S):
-            return await asyncio.shield(task)
+        try:
+            async with asyncio.timeout(_OPEN_DEADLINE_S):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            raise StoreUnavailable(
+                f"session {session!r} could not be opened within {_OPEN_DEADLINE_S:g} s; the store is slow or away",
+                retry_after_ms=1000,
+            ) from None
 
     async def _open(self, tenant: str, session: str) -> SessionHome:
         assert self._dispatcher is not None, "bind() comes before the first session"
@@ -197,12 +207,21 @@ class SessionDirectory:
     async def publish(self, tenant: str, topic: str, body: bytes) -> int:
         """Send a PUBLISH event to every session that listens; returns how many took it.
 
-        A session that stays paused for 5 s does not get it. Raises PeerProtocolError(BAD_TOPIC).
+        A session that stays paused for 5 s does not get it. Raises PeerProtocolError(BAD_TOPIC), and
+        Overloaded while 4 MiB of the tenant's bodies wait for such sessions.
         """
         lane = self._kinds.lane("PUBLISH")
-        taken = await asyncio.gather(
-            *(self._publish_one(tenant, name, topic, lane, body) for name in self.topics.listeners(tenant, topic))
-        )
+        listeners = self.topics.listeners(tenant, topic)
+        weight = (len(body) + _PUBLISH_OVERHEAD_BYTES) * len(listeners)
+        if self._publishing_bytes[tenant] and self._publishing_bytes[tenant] + weight > _PUBLISHING_BYTES:
+            raise Overloaded("too much of this tenant waits to be published already", retry_after_ms=1000)
+        self._publishing_bytes[tenant] += weight
+        try:
+            taken = await asyncio.gather(*(self._publish_one(tenant, name, topic, lane, body) for name in listeners))
+        finally:
+            self._publishing_bytes[tenant] -= weight
+            if not self._publishing_bytes[tenant]:
+                del self._publishing_bytes[tenant]
         return sum(taken)
 
     async def _publish_one(self, tenant: str, session: str, topic: str, lane: int, body: bytes) -> bool:

@@ -7,6 +7,7 @@ critical event is acted on first, also when the store is away (then it is answer
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
@@ -26,9 +27,11 @@ from laneway.routing.errors import (
     LanewayError,
     LocalProtocolError,
     PeerProtocolError,
+    RateLimited,
     StoreUnavailable,
 )
 from laneway.routing.lanes import Lane
+from laneway.routing.shaper import Gcra
 
 __all__ = ["RUN_ENDS", "RUN_STARTING", "DispatchPort", "Ingress", "Speaker"]
 
@@ -42,6 +45,9 @@ _MAX_STARTS: Final = 3
 """Handler starts (each but the last ended in a crash) before an event is dead-lettered."""
 _STORE_RETRY_MS: Final = 1000
 _RECOVERY_RETRY_MS: Final = 200
+_CONTROL_PER_S: Final = 20
+_CONTROL: Final = Gcra(_CONTROL_PER_S, 50)
+"""Interrupts and cancels overtake everything, so they are policed: nobody floods by asking to stop."""
 
 
 class Speaker(Protocol):
@@ -135,6 +141,7 @@ class Ingress:
         self._remember = remember
         self._answer_to = answer_to
         self._observe = observe
+        self._control_due = 0.0
         self._runs: dict[str, _Run] = {}
         self._unwritten: dict[str, Envelope] = {}
         self._recovered: deque[Envelope] = deque()
@@ -162,14 +169,14 @@ class Ingress:
 
         The producer is the client id, the tenant the principal's, whatever the envelope said.
         """
-        introduction = self._intake.introduce(speaker.client, speaker.principal)
-        if introduction is not None:
-            self._committer.add([introduction])
         now = self._clock.now()
         for raw in envelopes:
             env = self._stamp(raw, speaker.client, now)
             try:
                 self._accept(speaker, env)
+                introduction = self._intake.introduce(speaker.client, speaker.principal)
+                if introduction is not None:  # only now: who is merely refused leaves no trace
+                    self._committer.add([introduction])
             except LanewayError as error:
                 speaker.tell(refused=[[env[COUNTER], error.code, error.reason, error.message, error.retry_after_ms]])
 
@@ -232,13 +239,14 @@ class Ingress:
         return seen == "duplicate"
 
     def _journal(self, speaker: Speaker, env: Envelope) -> None:
+        # a record goes to the committer at once: what is done in between may write records too
         entry = self._intake.accepted(env)
         if env[KIND] in RUN_STARTING:
             self._runs[env[RUN]] = _Run(speaker.principal)
         grade = "durable" if self._durable else "volatile"
         if env[LANE] == Lane.CRITICAL:
-            self._dispatcher.enqueue(env, self._done)
             self._tell_written(speaker, env, [entry], grade)
+            self._dispatcher.enqueue(env, self._done)
             return
         self._unwritten[envelope_id(env)] = env
 
@@ -260,14 +268,20 @@ class Ingress:
 
     def _control(self, speaker: Speaker, env: Envelope) -> None:
         """Act on INTERRUPT and CANCEL at once; the record follows, the OK does not wait for it."""
-        entry = self._intake.accepted(env)
+        self._control_due, wait_s = _CONTROL.offer(self._control_due, self._clock.now())
+        if wait_s > 0:
+            raise RateLimited(
+                f"more than {_CONTROL_PER_S} interrupts and cancels a second in this session; one is enough",
+                retry_after_ms=math.ceil(wait_s * 1000),
+            )
         if env[KIND] == "INTERRUPT":
             self._dispatcher.cancel(self._tenant, self._session, run=env[RUN], reason="interrupted by the client")
         else:
             self._dispatcher.cancel(self._tenant, self._session, event_id=env[ENTITY], reason="cancelled by the client")
-        ended = self._intake.ended(env)
+        entry, ended = self._intake.accepted(env), self._intake.ended(env)
         records = [entry] if ended is None else [entry, ended]
         self._tell_written(speaker, env, records, "durable" if self._durable else "volatile")
+        self._checkpoint()
 
     async def starting(self, envs: Sequence[Envelope]) -> None:
         """Record deliveries about to be made; returns once a durable store has them.
@@ -346,11 +360,14 @@ class Ingress:
         entry = self._intake.ended(env)
         if entry is not None:
             self._committer.add([entry])
+        self._checkpoint()
+        if self._recovered:
+            self.readmit()
+
+    def _checkpoint(self) -> None:
         checkpoint = self._intake.checkpoint()
         if checkpoint is not None:
             self._committer.add([checkpoint], lambda: self._checkpointed(checkpoint.seq))
-        if self._recovered:
-            self.readmit()
 
     def _checkpointed(self, seq: int) -> None:
         self.trim_below = seq

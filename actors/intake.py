@@ -91,13 +91,14 @@ class Intake:
 
     def mark(self, env: Envelope) -> None:
         """Remember the event as accepted, so that a repeat is a duplicate."""
-        window = self._windows.get(env[PRODUCER])
+        window = self._windows.pop(env[PRODUCER], None)
         if window is None:
+            window = ProducerWindow()
             if len(self._windows) >= _MAX_PRODUCERS:
-                oldest = next(iter(self._windows))
-                del self._windows[oldest]
-                self._who.pop(oldest, None)
-            window = self._windows[env[PRODUCER]] = ProducerWindow()
+                quietest = next(iter(self._windows))
+                del self._windows[quietest]
+                self._who.pop(quietest, None)
+        self._windows[env[PRODUCER]] = window  # last: eviction takes who was quiet longest
         window.offer(env[COUNTER])
 
     def accepted(self, env: Envelope) -> Entry:

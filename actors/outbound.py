@@ -19,7 +19,7 @@ from laneway.actors.ports import Clock, Entry
 from laneway.actors.transcript import Transcript
 from laneway.routing.coalescer import Coalescer
 from laneway.routing.envelope import BODY, LANE, Envelope, with_body
-from laneway.routing.errors import LanewayError
+from laneway.routing.errors import LanewayError, SlowConsumer
 from laneway.routing.lanes import Lane
 from laneway.routing.replay import Numbered, ReplayRing
 
@@ -38,6 +38,7 @@ class Outbound:
         committer: writes the session's log.
         pack: envelope -> bytes for the log.
         clock: monotonic time.
+        stall_s: how long a producer waits for a session that nobody reads, before it is given up.
         budget_bytes: how far an unread session runs ahead of its last ack with no live link.
         on_commit: called when links may have something new to send.
     """
@@ -51,6 +52,7 @@ class Outbound:
         ring_events: int,
         ring_bytes: int,
         budget_bytes: int,
+        stall_s: float,
         on_commit: Callable[[], None],
     ) -> None:
         self.rings = (ReplayRing(ring_events, ring_bytes), ReplayRing(ring_events, ring_bytes))
@@ -61,6 +63,7 @@ class Outbound:
         self._pack = pack
         self._clock = clock
         self._budget_bytes = budget_bytes
+        self._stall_s = stall_s
         self._on_commit = on_commit
         self._coalescer = Coalescer()
         self._timer: asyncio.TimerHandle | None = None
@@ -74,7 +77,10 @@ class Outbound:
         self._granted = granted
 
     async def emit(self, env: Envelope) -> None:
-        """Take one event in; waits while producers are paused. Raises the error that ended the session."""
+        """Take one event in; waits while producers are paused.
+
+        Raises the error that ended the session, or SlowConsumer if it stays unread for `stall_s`.
+        """
         if env[LANE] == Lane.CRITICAL:
             self.emit_urgent(env)
             return
@@ -145,7 +151,14 @@ class Outbound:
         waiter = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiters, (lane, self._arrivals, waiter))
         try:
-            await waiter
+            async with asyncio.timeout(self._stall_s):
+                await waiter
+        except TimeoutError:
+            raise SlowConsumer(
+                f"nobody has read this session for {self._stall_s:g} s, and its log budget is full; "
+                "read on and start the run again",
+                reason="UNREAD",
+            ) from None
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
                 self.wake_producers()  # the turn was ours: hand it on

@@ -49,6 +49,8 @@ class SessionPolicy:
     Attributes:
         ring_events, ring_bytes: what each stream keeps in memory for links and resume.
         budget_bytes: how far an unread session runs ahead of its last ack.
+        stall_s: how long a run waits for somebody to read, before it ends (SLOW_CONSUMER) and frees
+            its slot for others.
         retention_bytes: how much of each outbound log the store keeps.
         idle_s: a home without links, work or traffic for this long is put to sleep.
         max_links: live links of one session.
@@ -58,6 +60,7 @@ class SessionPolicy:
     ring_events: int = 1000
     ring_bytes: int = 262_144
     budget_bytes: int = 262_144
+    stall_s: float = 120.0
     retention_bytes: int = 16_777_216
     idle_s: float = 120.0
     max_links: int = 64
@@ -136,6 +139,7 @@ class SessionHome:
             ring_events=policy.ring_events,
             ring_bytes=policy.ring_bytes,
             budget_bytes=policy.budget_bytes,
+            stall_s=policy.stall_s,
             on_commit=lambda: self.links.wake(),
         )
         self.links = Links(

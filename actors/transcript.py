@@ -18,6 +18,7 @@ __all__ = ["Transcript"]
 
 _MAX_BYTES: Final = 262_144
 _MESSAGE_OVERHEAD_BYTES: Final = 96
+_CUT: Final = " [cut: too long for the transcript]"
 
 
 @dataclass(slots=True)
@@ -34,12 +35,15 @@ class _Message:
     pieces: list[str] = field(default_factory=list)
     calls: dict[str, _Call] = field(default_factory=dict)
     size_bytes: int = _MESSAGE_OVERHEAD_BYTES
+    cut: bool = False
 
     def build(self) -> dict[str, Any]:
         """Return the AG-UI message."""
         message = dict(self.fields)
         if "content" not in message:
             message["content"] = "".join(self.pieces)
+        if self.cut and isinstance(message["content"], str):
+            message["content"] += _CUT
         if self.calls:
             message["toolCalls"] = [
                 {"id": key, "type": "function", "function": {"name": call.name, "arguments": "".join(call.arguments)}}
@@ -52,7 +56,8 @@ class Transcript:
     """AG-UI messages of one session, in order of appearance.
 
     Args:
-        max_bytes: bound on the messages' content plus 96 bytes each; the newest always stays.
+        max_bytes: bound on the messages' content plus 96 bytes each. The newest always stays; a
+            message that alone is larger is cut, and says so.
     """
 
     def __init__(self, max_bytes: int = _MAX_BYTES) -> None:
@@ -97,7 +102,7 @@ class Transcript:
 
     def _text(self, env: Envelope) -> None:
         message = self._messages.get(env[ENTITY])
-        if message is not None:
+        if message is not None and self._fits(message, env):
             message.pieces.append(_delta(env))
             self._grow(message, len(env[BODY]))
 
@@ -112,7 +117,7 @@ class Transcript:
 
     def _call_arguments(self, env: Envelope) -> None:
         owner = self._call_owner.get(env[ENTITY])
-        if owner is not None:
+        if owner is not None and self._fits(owner, env):
             owner.calls[env[ENTITY]].arguments.append(_delta(env))
             self._grow(owner, len(env[BODY]))
 
@@ -133,13 +138,30 @@ class Transcript:
         for message in _unpacked(env).get("messages", []):
             self._add(_Message(dict(message)), len(str(message.get("content", ""))))
 
+    def _fits(self, message: _Message, env: Envelope) -> bool:
+        """True unless this delta would make one message larger than the whole transcript may be."""
+        message.cut = message.cut or message.size_bytes + len(env[BODY]) > self._max_bytes
+        return not message.cut
+
     def _add(self, message: _Message, size: int) -> None:
+        size = self._shorten(message, size)
         key = message.fields["id"]
         if key not in self._messages:
             self._messages[key] = message
             message.size_bytes += size
             self.bytes += message.size_bytes
             self._trim()
+
+    def _shorten(self, message: _Message, size: int) -> int:
+        """Cut a message that comes whole and is too large; returns its size then."""
+        if size + _MESSAGE_OVERHEAD_BYTES <= self._max_bytes:
+            return size
+        kept = self._max_bytes // 4  # characters; at most 4 bytes each
+        message.cut = True
+        message.pieces = ["".join(message.pieces)[:kept]]
+        if "content" in message.fields:
+            message.fields["content"] = str(message.fields["content"])[:kept]
+        return self._max_bytes - _MESSAGE_OVERHEAD_BYTES
 
     def _grow(self, message: _Message, size: int) -> None:
         message.size_bytes += size

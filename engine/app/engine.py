@@ -277,8 +277,9 @@ class Engine:
             await asyncio.sleep(_SWEEP_S)
             try:
                 await self.directory.sweep()
-            except LanewayError as error:  # a sick store: the sessions report it, and the next sweep tries again
-                self._probe.count("engine.sweep_failed", code=error.code)
+            except Exception as error:  # whatever it is, the next sweep must come
+                _log.warning("sweeping sessions failed: %s", error, exc_info=not isinstance(error, LanewayError))
+                self._probe.count("engine.sweep_failed", code=getattr(error, "code", type(error).__name__))
             self._pools.sweep()
 
     # -- use ----------------------------------------------------------------------------------

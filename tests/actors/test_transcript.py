@@ -60,6 +60,21 @@ def test_a_snapshot_replaces_everything() -> None:
     assert transcript.messages() == [{"id": "x", "role": "user", "content": "new"}]
 
 
+def test_one_endless_message_is_cut() -> None:
+    """A message that alone would burst the transcript is cut and says so, streamed or whole."""
+    transcript = Transcript(max_bytes=1000)
+    transcript.fold(_event("TEXT_MESSAGE_START", "m", {}))
+    for _ in range(50):
+        transcript.fold(_event("TEXT_MESSAGE_CONTENT", "m", b"x" * 100))
+    (streamed,) = transcript.messages()
+    assert len(streamed["content"]) < 1100
+    assert streamed["content"].endswith("[cut: too long for the transcript]")
+    transcript.fold(_event("USER_MESSAGE", body=b"y" * 5000))
+    transcript.fold(_event("TOOL_CALL_RESULT", "c", {"messageId": "r", "content": "z" * 5000}))
+    assert all(len(str(m["content"])) < 1100 for m in transcript.messages())
+    assert transcript.bytes <= 1000
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 300)), max_size=60))
 def test_bytes_stay_bounded(parts: list[tuple[int, int]]) -> None:
     """However much is said, the transcript stays within its bound plus its newest message."""
