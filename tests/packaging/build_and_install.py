@@ -28,7 +28,9 @@ MUST_HAVE = (
 )
 SMOKE = """
 import asyncio, sys
+from importlib.metadata import version
 import laneway
+assert laneway.__version__ == version("laneway"), laneway.__version__
 assert "site-packages" in laneway.__file__, laneway.__file__
 assert not {"ray", "grpc", "opentelemetry", "mcp", "starlette"} & set(sys.modules)
 
