@@ -88,6 +88,15 @@ class Committer:
             await asyncio.wait([reached, self._task], return_when=asyncio.FIRST_COMPLETED)
         return not self._given_up
 
+    async def holds(self) -> bool:
+        """Ask the store whether the log is still ours; gives it up if it is not. Raises StoreError."""
+        try:
+            await self._store.append(self.claim, ())
+        except Fenced as error:
+            if not self._given_up:
+                self._give_up(error)
+        return not self._given_up
+
     async def close(self, deadline_s: float = 5.0) -> None:
         """Write what is left within `deadline_s` seconds, then stop; idempotent."""
         task = self._task
@@ -145,6 +154,7 @@ class Committer:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _RETRY_CAP_S)
             try:
+                await self._store.append(self.claim, ())  # if another home has the log, do not take it back
                 claim = await self._store.claim(self.claim.key)
             except StoreError:
                 continue

@@ -20,7 +20,7 @@ from laneway.actors.session import Packer, SessionHome, SessionPolicy, session_k
 from laneway.actors.topics import Topics
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import KIND, SESSION, TENANT, Envelope, envelope
-from laneway.routing.errors import Draining, Fenced, LanewayError, Overloaded, StoreUnavailable
+from laneway.routing.errors import Draining, Fenced, LanewayError, Overloaded, PeerProtocolError, StoreUnavailable
 from laneway.routing.handshake import Hello
 
 __all__ = ["DirectoryStatistics", "SessionDirectory"]
@@ -156,7 +156,14 @@ class SessionDirectory:
         if self._draining:
             raise Draining("this engine is shutting down; connect to another one", retry_after_ms=1000)
         home = await self.open(principal.tenant, hello.session)
-        attachment = home.attach(hello, principal)
+        try:
+            attachment = home.attach(hello, principal)
+        except PeerProtocolError as error:
+            # a cursor ahead of this home: the client is wrong, or another host has gone on since
+            if error.reason != "OUT_OF_RANGE" or await home.holds():
+                raise
+            home = await self.open(principal.tenant, hello.session)
+            attachment = home.attach(hello, principal)
         for topic in ("tenant", f"user:{principal.subject}", *hello.topics):
             self.topics.join(principal.tenant, hello.session, topic)
         return attachment

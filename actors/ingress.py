@@ -174,9 +174,6 @@ class Ingress:
             env = self._stamp(raw, speaker.client, now)
             try:
                 self._accept(speaker, env)
-                introduction = self._intake.introduce(speaker.client, speaker.principal)
-                if introduction is not None:  # only now: who is merely refused leaves no trace
-                    self._committer.add([introduction])
             except LanewayError as error:
                 speaker.tell(refused=[[env[COUNTER], error.code, error.reason, error.message, error.retry_after_ms]])
 
@@ -222,6 +219,7 @@ class Ingress:
         if kind.durable:
             self._journal(speaker, env)
             return
+        self._introduce(speaker)
         self._intake.mark(env)
         self._dispatcher.enqueue(env, self._tell_failure)
         speaker.tell(ok=[[env[COUNTER], "volatile"]])
@@ -239,6 +237,7 @@ class Ingress:
         return seen == "duplicate"
 
     def _journal(self, speaker: Speaker, env: Envelope) -> None:
+        self._introduce(speaker)
         # a record goes to the committer at once: what is done in between may write records too
         entry = self._intake.accepted(env)
         if env[KIND] in RUN_STARTING:
@@ -257,6 +256,12 @@ class Ingress:
             speaker.tell(ok=[[env[COUNTER], grade]])
 
         self._committer.add([entry], written)
+
+    def _introduce(self, speaker: Speaker) -> None:
+        """Record who speaks, before its first event; who is merely refused leaves no trace."""
+        introduction = self._intake.introduce(speaker.client, speaker.principal)
+        if introduction is not None:
+            self._committer.add([introduction])
 
     def _tell_written(self, speaker: Speaker, env: Envelope, records: Sequence[Entry], grade: str) -> None:
         """Answer a critical event: with `grade` once it is written, at once while the store is away."""
@@ -278,6 +283,7 @@ class Ingress:
             self._dispatcher.cancel(self._tenant, self._session, run=env[RUN], reason="interrupted by the client")
         else:
             self._dispatcher.cancel(self._tenant, self._session, event_id=env[ENTITY], reason="cancelled by the client")
+        self._introduce(speaker)
         entry, ended = self._intake.accepted(env), self._intake.ended(env)
         records = [entry] if ended is None else [entry, ended]
         self._tell_written(speaker, env, records, "durable" if self._durable else "volatile")

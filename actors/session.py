@@ -132,16 +132,7 @@ class SessionHome:
         self._ended_runs: set[str] = set()
         self._committer = Committer(store, claim, on_fenced=self._fenced)
         self._intake = Intake(tenant, self._pack, self._unpack)
-        self.outbound = Outbound(
-            self._committer,
-            self._pack,
-            clock,
-            ring_events=policy.ring_events,
-            ring_bytes=policy.ring_bytes,
-            budget_bytes=policy.budget_bytes,
-            stall_s=policy.stall_s,
-            on_commit=lambda: self.links.wake(),
-        )
+        self.outbound = self._make_outbound(policy)
         self.links = Links(
             self,
             self.outbound,
@@ -168,6 +159,18 @@ class SessionHome:
             remember=self.outbound.transcript.fold,
             answer_to=self.links.get,
             observe=observe,
+        )
+
+    def _make_outbound(self, policy: SessionPolicy) -> Outbound:
+        return Outbound(
+            self._committer,
+            self._pack,
+            self._clock,
+            ring_events=policy.ring_events,
+            ring_bytes=policy.ring_bytes,
+            budget_bytes=policy.budget_bytes,
+            stall_s=policy.stall_s,
+            on_commit=lambda: self.links.wake(),
         )
 
     async def restore(self, claim: Claim) -> None:
@@ -207,6 +210,10 @@ class SessionHome:
         """Add a link; see `Links.attach` for what it raises."""
         self._touched = self._clock.now()
         return self.links.attach(hello, principal)
+
+    async def holds(self) -> bool:
+        """Ask the store whether this home still owns the session. Raises StoreError."""
+        return await self._committer.holds()
 
     def ingest(self, speaker: Speaker, envelopes: Sequence[Envelope]) -> None:
         """Take events in, in order; answers come through `speaker.tell`."""

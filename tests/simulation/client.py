@@ -179,7 +179,8 @@ class SimClient:
             try:
                 end = await self._connect(self.who)
                 try:
-                    await self._talk(end)
+                    if not self._leaving:
+                        await self._talk(end)
                 finally:
                     end.close()
             except Broken:
@@ -244,6 +245,7 @@ class SimClient:
             while self._unread_bytes > 65_536:
                 self._read_something.clear()
                 await self._read_something.wait()
+                self._heard_at = asyncio.get_running_loop().time()  # we did not listen, so silence says nothing
 
     def _begin(self, header: Mapping[str, Any]) -> None:
         welcome = header.get("welcome")
@@ -254,6 +256,8 @@ class SimClient:
         if welcome["resume"] != "resumed":
             epoch, urgent, data = welcome["cursor"]
             self.inbox.voided = 0
+            self._unread.clear()  # the snapshot replaces what was not read yet
+            self._unread_bytes = 0
             self.segment = Segment(self.who.tenant, self.who.session, self.who.client, epoch, (urgent, data))
             self._history.segments.append(self.segment)
 
@@ -317,7 +321,7 @@ class SimClient:
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
-        while (left_s := self._heard_at + _DEAD_S - loop.time()) > 0:
+        while (left_s := self._heard_at + _DEAD_S - loop.time()) > 0:  # noqa: ASYNC110 - a watchdog
             await asyncio.sleep(left_s)
         raise Broken(False)
 
@@ -335,6 +339,6 @@ class SimClient:
                 if self._faults.happens("reader stopped", 0.01):
                     pause_s += 1.0
                 await asyncio.sleep(pause_s)
-            self._unread_bytes -= size
+            self._unread_bytes = max(0, self._unread_bytes - size)
             self._read_something.set()
             self.outbox.wake.set()

@@ -1,20 +1,40 @@
 """A simulated disk under the Store port: it takes time, fails, and survives a kill -9.
 
 Law of this file: what `append` returned from is there for ever; what was under way when the process
-died may or may not be. The data lives in one MemoryStore that is kept across crashes (so it keeps its
+died may or may not be. The data lives in one Archive that is kept across crashes (so it keeps its
 epoch, as a file would); each process reaches it through its own `SimStore`, which dies with it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from laneway.actors.ports import Claim, DeadLetter, Entry, Record, Store
+from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.errors import StoreError
 from tests.simulation.faults import Faults
 
-__all__ = ["SimStore"]
+__all__ = ["Archive", "SimStore"]
+
+
+class Archive(MemoryStore):
+    """The medium itself, which also keeps what was trimmed: the truth that everything is compared with.
+
+    Attributes:
+        kept: log key -> stream -> every entry ever appended.
+    """
+
+    def __init__(self, epoch: str, now: Callable[[], float]) -> None:
+        super().__init__(epoch=epoch, now=now)
+        self.kept: dict[str, dict[int, list[Entry]]] = {}
+
+    async def append(self, claim: Claim, entries: Sequence[Entry]) -> None:
+        """Append and archive."""
+        await super().append(claim, entries)
+        streams = self.kept.setdefault(claim.key, {})
+        for entry in entries:
+            streams.setdefault(entry.stream, []).append(entry)
 
 
 class SimStore:

@@ -19,7 +19,9 @@ __all__ = ["Deadlock", "Lifetime", "Livelock", "SimLoop", "VirtualClock", "run"]
 
 T = TypeVar("T")
 
-_BUSY_TURNS: Final = 200_000
+_BUSY_TURNS: Final = 20_000
+_TICK_S: Final = 1e-9
+"""Time always passes between two turns that are not busy, so that no rounding makes a timer early for ever."""
 
 
 class Deadlock(AssertionError):
@@ -97,13 +99,14 @@ class _NoInput(selectors.BaseSelector):
         assert self.loop is not None
         if timeout is None:
             raise Deadlock(f"nothing is ready and no timer is set at {self.loop.time():.3f} s of virtual time")
-        if timeout > 0:
-            self.loop.advance(timeout)
-            self._busy = 0
-        else:
+        if self.loop.busy:
             self._busy += 1
             if self._busy > _BUSY_TURNS:
-                raise Livelock(f"{_BUSY_TURNS} turns without time passing at {self.loop.time():.3f} s of virtual time")
+                busy = self.loop.describe_ready()
+                raise Livelock(f"{_BUSY_TURNS} turns at {self.loop.time():.3f} s of virtual time without end: {busy}")
+        else:
+            self.loop.advance(max(0.0, timeout) + _TICK_S)
+            self._busy = 0
         return []
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
@@ -119,10 +122,26 @@ class SimLoop(asyncio.SelectorEventLoop):
         super().__init__(selector)
         selector.loop = self
         self.set_task_factory(_make_task)
+        self._clock_resolution = 0.0  # a timer is due when its time is over, not almost
 
     def time(self) -> float:
         """Virtual monotonic seconds."""
         return self._virtual_s
+
+    @property
+    def busy(self) -> bool:
+        """True if callbacks wait to run now."""
+        return bool(self._ready)  # type: ignore[attr-defined]
+
+    def describe_ready(self) -> str:
+        """Say what is about to run."""
+        said = []
+        for handle in list(self._ready)[:4]:  # type: ignore[attr-defined]
+            task = getattr(handle._callback, "__self__", None)
+            said.append(
+                f"{task.get_name()} at {task.get_stack()[-1:]}" if isinstance(task, asyncio.Task) else repr(handle)
+            )
+        return "; ".join(said)
 
     def advance(self, seconds: float) -> None:
         """Move the clock forward."""
@@ -149,7 +168,11 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         assert not left, f"tasks left running: {[task.get_name() for task in left]}"
         return result
     finally:
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
+        for _ in range(100):
+            left = [task for task in asyncio.all_tasks(loop) if not task.done()]
+            for task in left:
+                task.cancel()
+            if not left:
+                break
+            loop.run_until_complete(asyncio.sleep(0.1))
         loop.close()

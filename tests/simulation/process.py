@@ -215,7 +215,6 @@ class Process:
             await self._refuse(end, error)
         except Exception as error:
             self._history.violations.append(f"the edge caught {error!r}")
-            raise
         finally:
             if attachment is not None:
                 await attachment.close()

@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from laneway.actors.attachment import Attachment
 from laneway.actors.intake import INBOUND, Intake
 from laneway.actors.session import SessionPolicy, session_key
-from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.errors import LanewayError
 from laneway.routing.handshake import LinkPolicy
 from tests.simulation.client import Identity, SimClient
+from tests.simulation.disk import Archive
 from tests.simulation.faults import CALM, Faults, Weather
-from tests.simulation.history import History, Log, check
+from tests.simulation.history import DATA, URGENT, History, Log, check
 from tests.simulation.loop import VirtualClock, run
 from tests.simulation.network import Broken, End
 from tests.simulation.process import Packing, Process, kind_table
 
 __all__ = ["Report", "Shape", "simulate"]
 
-_REST_S: Final = 240.0
+_STORM_S: Final = 30.0
+_REST_S: Final = 120.0
 _RING_SLACK_BYTES: Final = 65_536
 
 
@@ -76,7 +77,7 @@ class World:
         self.history = History()
         self.shape = shape
         self.kinds = kind_table()
-        self.disk = MemoryStore(epoch=f"epoch-{seed}", now=asyncio.get_running_loop().time)
+        self.disk = Archive(f"epoch-{seed}", asyncio.get_running_loop().time)
         self.engine: Process | None = None
         self.lives = 0
         self.clients: list[SimClient] = []
@@ -93,7 +94,9 @@ class World:
         await self._start_engine()
         helpers = [self._watch(), self._crash_when_poisoned(), self._sweep()]
         if self.faults.weather.crash_every_s:
-            helpers.append(self._crash_now_and_then(self.faults.weather.crash_every_s))
+            helpers.append(self._now_and_then(self.faults.weather.crash_every_s, self.crash))
+        if self.faults.weather.zombie_every_s:
+            helpers.append(self._now_and_then(self.faults.weather.zombie_every_s, self.take_over))
         tasks = [asyncio.create_task(helper) for helper in helpers]
         people = [asyncio.create_task(client.run(), name=client.who.client) for client in self.clients]
         try:
@@ -166,11 +169,23 @@ class World:
         await self.faults.pause(0.05, 0.5)
         await self._start_engine()
 
-    async def _crash_now_and_then(self, mean_s: float) -> None:
+    async def take_over(self) -> None:
+        """A new process starts although the old one still runs, and goes on for a while."""
+        zombie, self.engine = self.engine, None
+        if zombie is None:
+            return
+        self.faults.fired["takeover"] += 1
+        try:
+            await self._start_engine()
+            await self.faults.pause(0.2, 1.5)
+        finally:
+            await zombie.kill()
+
+    async def _now_and_then(self, mean_s: float, disaster: Callable[[], Awaitable[None]]) -> None:
         while not self._calm:
             await asyncio.sleep(self.faults.rng.expovariate(1 / mean_s))
             if not self._calm:
-                await self.crash()
+                await disaster()
 
     async def _crash_when_poisoned(self) -> None:
         while True:
@@ -222,7 +237,9 @@ class World:
 
     async def _storm(self, tasks: list[asyncio.Task[None]], people: list[asyncio.Task[None]]) -> None:
         """Until everybody has said everything."""
-        while any(client.sending for client in self.clients):
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + _STORM_S
+        while any(client.sending for client in self.clients) and loop.time() < ends:
             await asyncio.sleep(0.1)
             for task in (*tasks, *people):
                 if task.done():
@@ -298,14 +315,15 @@ class World:
             if home in self.history.logs:
                 continue
             claim = await self.disk.claim(session_key(*home))
-            streams = []
-            for stream in (0, 1):
-                entries = await self.disk.read(claim.key, stream, 1, 1 << 30)
-                streams.append([(entry.seq, entry.position, packing.unpack(entry.blob, now)) for entry in entries])
+            kept = self.disk.kept.get(claim.key, {})
+            urgent, data = (
+                [(entry.seq, entry.position, packing.unpack(entry.blob, now)) for entry in kept.get(stream, ())]
+                for stream in (URGENT, DATA)
+            )
             intake = Intake(home[0], lambda env: packing.pack(env, now), lambda blob: packing.unpack(blob, now))
-            intake.restore(await self.disk.read(claim.key, INBOUND, 1, 1 << 30))
-            floors = (claim.floors.get(0, 1), claim.floors.get(1, 1))
-            self.history.logs[home] = Log(claim.epoch, (streams[0], streams[1]), floors, list(intake.pending))
+            intake.restore(kept.get(INBOUND, ()))
+            self.history.logs[home] = Log(claim.epoch, (urgent, data), list(intake.pending))
+        self.history.store_failed = any(self.faults.fired[name] for name in ("lost commit", "torn commit"))
         for letter in await self.disk.dead(limit=10_000):
             env = packing.unpack(letter.packed, now)
             self.history.buried.add((letter.tenant, letter.session, f"{env[0]}:{env[1]}"))
