@@ -105,8 +105,7 @@ def plan_items(
 
     Args:
         entries: what may be sent, contiguous in seq; not empty.
-        position: where the first entry starts.
-        skip: bytes of the first entry that were sent before.
+        position, skip: where the first entry starts; bytes of it that were sent before.
         text_kinds: kinds that may be merged and cut.
         grant: nothing that starts at or beyond this position is begun.
         chunk_chars: longest text item in characters (longer only for a single cluster).
@@ -147,21 +146,8 @@ def plan_items(
         if skip or span != 1:
             plain = False
         at += span - 1 if skip else span
-    seq = entries[0][0]
-    return Batch(
-        seq,
-        first_skip,
-        None if plain else shape,
-        envelopes,
-        start,
-        seq + at,
-        skip,
-        position,
-        size,
-        gapped,
-        merged,
-        held,
-    )
+    seq, told = entries[0][0], None if plain else shape
+    return Batch(seq, first_skip, told, envelopes, start, seq + at, skip, position, size, gapped, merged, held)
 
 
 def read_items(header: Mapping[str, object], envelopes: Sequence[Envelope]) -> list[WireItem]:
