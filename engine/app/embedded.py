@@ -7,6 +7,7 @@ order. What is not read is not granted, so a consumer that stops reading pauses 
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -29,6 +30,7 @@ from laneway.routing.link import LinkFrame
 
 __all__ = ["EmbeddedSession"]
 
+_log: Final = logging.getLogger(__name__)
 _ANSWER_S: Final = 30.0
 _HEARTBEAT_S: Final = 300.0
 """In one process silence means a consumer that is busy, not a broken wire."""
@@ -206,5 +208,7 @@ class EmbeddedSession:
             notice = frame.header.get("notice")
             if notice is not None and notice.get("fatal") and notice.get("code") != LinkLost.code:
                 raise error_of_notice(notice)
+            if notice is not None and "counter" in notice:
+                _log.warning("event %s:%s failed: %s", self.client, notice["counter"], notice.get("message"))
             if (ping := frame.header.get("ping")) is not None:
                 await attachment.receive({"pong": ping}, ())

@@ -252,6 +252,10 @@ class Engine:
             drain_s: how long runs may still take; then they end with RUN_ERROR DRAINED. Default:
                 `config.limits.drain_s` with an edge, 1 s without.
         """
+        if not self._begun:  # tools and model may have been opened before the start
+            self._begun = True
+            await self.nlp.close()
+            await self.tools.close()
         if self._loop is None:
             return
         if drain_s is None:

@@ -7,8 +7,9 @@ before gRPC is loaded, which is why every import is inside.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -80,37 +81,55 @@ async def _serve(config: Config, setup: str) -> None:
     import asyncio
     import signal
 
-    from laneway.engine.app.choices import choose_model
     from laneway.engine.app.engine import Engine
     from laneway.engine.app.serving import grpc_options
-    from laneway.engine.cli.progress import shown
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         _on_signal(loop, number, stop)
     engine = Engine(config)
-    with shown() as progress:
-        if config.nlp.model:
-            engine.nlp.use(choose_model(config.nlp.model, progress))
-        if setup:
-            await _set_up(setup, engine)
-        if engine.nlp.model is None:
-            typer.echo("no model: runs will fail; choose one with --model", err=True)
-        await engine.start()
-        try:
-            await engine.nlp.open()
-            await engine.recovered()
-        except BaseException:
-            await engine.close(0.0)
-            raise
     try:
+        if not await _unless(stop, _prepare(engine, setup)):
+            return
         edge = await engine.serve_grpc(**grpc_options(config))
         typer.echo(f"laneway ready grpc={config.edge.grpc._replace(port=edge.port)}")
         await stop.wait()
         typer.echo(f"laneway drains; runs have {config.limits.drain_s:g} s, a second signal ends it now", err=True)
     finally:
-        await engine.close(config.limits.drain_s)
+        await engine.close(config.limits.drain_s if stop.is_set() else 0.0)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do `work`, and say whether it was done; a signal cancels it (a download may take minutes)."""
+    import asyncio
+
+    doing, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not doing.done():
+        doing.cancel()
+        await asyncio.wait({doing})
+        return False
+    await doing
+    return True
+
+
+async def _prepare(engine: Engine, setup: str) -> None:
+    """Load model, tools and what a former process left, before anybody can connect."""
+    from laneway.engine.app.choices import choose_model
+    from laneway.engine.cli.progress import shown
+
+    with shown() as progress:
+        if engine.config.nlp.model:
+            engine.nlp.use(choose_model(engine.config.nlp.model, progress))
+        if setup:
+            await _set_up(setup, engine)
+        if engine.nlp.model is None:
+            typer.echo("no model: runs will fail; choose one with --model", err=True)
+        await engine.start()
+        await engine.nlp.open()
+        await engine.recovered()
 
 
 def _on_signal(loop: asyncio.AbstractEventLoop, number: int, stop: asyncio.Event) -> None:

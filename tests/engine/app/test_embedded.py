@@ -91,3 +91,18 @@ def test_leaving_ends_the_iteration_and_the_session_stays() -> None:
             assert len(engine.directory.messages("default", "s1")) == 4
 
     asyncio.run(main())
+
+
+def test_an_accepted_event_that_fails_is_said_so(caplog: pytest.LogCaptureFixture) -> None:
+    """Outside of a run there is no RUN_ERROR; the log names the event and why."""
+
+    async def main() -> None:
+        async with asyncio.timeout(WITHIN_S), Engine() as engine, engine.session("s1") as session:
+            receipt = await session.send_event("DOC_PATCH", b"nonsense", entity="board")
+            reading = asyncio.create_task(anext(session))
+            while not caplog.records:  # noqa: ASYNC110 - nobody announces it
+                await asyncio.sleep(0.001)
+            assert receipt.id in caplog.text
+            reading.cancel()
+
+    asyncio.run(main())

@@ -296,6 +296,27 @@ def test_a_store_that_cannot_be_opened_fails_the_start(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_an_engine_that_was_never_started_closes_what_was_opened() -> None:
+    """And cannot be started afterwards."""
+
+    class Model(SyntheticModel):
+        closed = 0
+
+        async def close(self) -> None:
+            self.closed += 1
+
+    async def main() -> None:
+        engine, model = Engine(), Model()
+        engine.nlp.use(model)
+        await engine.close()
+        await engine.close()
+        assert model.closed == 1
+        with pytest.raises(LocalProtocolError, match="once"):
+            await engine.start()
+
+    asyncio.run(main())
+
+
 def test_an_edge_serves_the_same_sessions() -> None:
     """A client over gRPC and an embedded session see the same run."""
 

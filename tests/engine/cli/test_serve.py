@@ -99,3 +99,27 @@ def test_tls_is_1_3_only_and_proven(tmp_path: Path) -> None:
             assert (await server.stop())[0] == 0
 
     asyncio.run(main())
+
+
+def test_a_signal_during_the_preparation_ends_it(tmp_path: Path) -> None:
+    """A set-up that would take for ever (as a download may) is cancelled; exit code 0, nothing was ready."""
+    (tmp_path / "slow.py").write_text(
+        "import asyncio\n\nasync def setup(engine):\n    print('working', flush=True)\n    await asyncio.sleep(3600)\n"
+    )
+
+    async def main() -> None:
+        process = await asyncio.create_subprocess_exec(
+            *(*COMMAND, "serve", "--grpc", "127.0.0.1:0", "--store", "memory", "--setup", "slow:setup"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=clean_environment(),
+            cwd=tmp_path,
+        )
+        assert process.stdout is not None
+        async with asyncio.timeout(30):
+            assert await process.stdout.readline() == b"working\n"
+            process.terminate()
+            output, errors = await process.communicate()
+        assert (process.returncode, output) == (0, b""), errors.decode()
+
+    asyncio.run(main())
