@@ -12,7 +12,7 @@ from rich.progress import Progress, TaskID
 
 from examples.demo.report import Verdict, judge
 from laneway import Context, Engine, EnvelopeView, Kind, Lane, Out
-from laneway.engine.models.local_llm import LocalLlm
+from laneway.engine.models.local_llm import ChildOptions, LocalLlm
 from laneway.engine.models.openai import ChatOptions
 from laneway.engine.models.synthetic import SyntheticModel
 from laneway.engine.testing.proxy import Proxy
@@ -23,6 +23,8 @@ CAPACITY_PER_S = 500
 _SLOTS = 2
 _SERVICE_S = 0.004
 _CUT_AFTER_BYTES = 3000
+_SLOTS_OF_MODEL = 6
+"""As many answers at once as the demo asks for, so that nobody's first word waits for another's last."""
 _SHORT_ANSWERS = ChatOptions(
     tools="grammar", parameters={"max_tokens": 120, "temperature": 0.7, "seed": 1}, max_prompt_chars=4_000
 )
@@ -95,7 +97,7 @@ class Stage:
         def told(stage: str, done: int, total: int) -> None:
             self._progress.update(bar, completed=done, total=total or None, note=stage)
 
-        self._model = LocalLlm(options=_SHORT_ANSWERS, progress=told)
+        self._model = LocalLlm(ChildOptions(slots=_SLOTS_OF_MODEL), options=_SHORT_ANSWERS, progress=told)
         await self._model.open()
         self._done(bar, "loaded")
 
