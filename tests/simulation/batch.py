@@ -16,10 +16,10 @@ _SETTINGS: Final[tuple[tuple[str, Weather, Shape], ...]] = (
     ("calm", CALM, Shape()),
     ("rough", Weather(), Shape()),
     ("crashes", Weather(crash_every_s=1.0), Shape()),
-    ("bad network", Weather(cut=0.08, stall=0.03, blackhole=0.02, lost_commit=0, torn_commit=0), Shape(clients=3)),
+    ("bad network", Weather(cut=0.08, stall=0.03, blackhole=0.02, lost_commit=0, torn_commit=0), Shape(events=12)),
     ("bad disk", Weather(slow_commit=0.05, lost_commit=0.04, torn_commit=0.04, failed_read=0.02), Shape()),
     ("crowd", Weather(crash_every_s=3.0), Shape(tenants=3, sessions=3, clients=1, events=12)),
-    ("small logs", Weather(cut=0.05), Shape(ring_events=24, ring_bytes=2048, retention_bytes=12_288, events=24)),
+    ("small logs", Weather(cut=0.05), Shape(ring_events=24, ring_bytes=2048, retention_bytes=12_288, events=20)),
     ("takeovers", Weather(zombie_every_s=1.5), Shape()),
 )
 

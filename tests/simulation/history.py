@@ -179,28 +179,21 @@ def _check_run(run: str, events: Sequence[tuple[str, str, bytes]], erred: bool) 
     if ends and ends[0] != len(events) - 1:
         yield "has events after RUN_FINISHED"
     said = list(_merged([event for event in events if event[0] not in ("RUN_STARTED", "RUN_FINISHED")]))
-    cancelled = bool(ends) and b"cancelled" in events[ends[0]][2]
-    whole = bool(ends) and not cancelled
-    yield from _compare(said, list(_merged(_spoken(script(run)))), whole=whole, cancelled=cancelled)
+    whole = bool(ends) and b"cancelled" not in events[ends[0]][2]
+    yield from _compare(said, list(_merged(_spoken(script(run)))), whole=whole)
 
 
 def _compare(
-    said: list[tuple[str, str, bytes]], expected: list[tuple[str, str, bytes]], *, whole: bool, cancelled: bool
+    said: list[tuple[str, str, bytes]], expected: list[tuple[str, str, bytes]], *, whole: bool
 ) -> Iterator[str]:
-    """Compare with what the model says; a cancelled run may close what is open at any point."""
+    """Compare with what the model says; a run that was cut short may close what is open at any point."""
     for index, (kind, entity, body) in enumerate(said):
-        if index >= len(expected):
-            if cancelled and kind.endswith("_END"):
-                return  # the model would have failed here
-            yield f"says more than the model: {kind} {entity}"
-            return
-        wanted_kind, wanted_entity, wanted = expected[index]
-        if cancelled and (kind, entity) != (wanted_kind, wanted_entity) and kind.endswith("_END"):
-            return  # closed early; what may follow are the other closings
+        wanted_kind, wanted_entity, wanted = expected[index] if index < len(expected) else ("nothing", "", b"")
         if (kind, entity) != (wanted_kind, wanted_entity):
-            yield f"has {kind} {entity} where the model says {wanted_kind} {wanted_entity}"
-            return
-        last = index == len(said) - 1 or (cancelled and said[index + 1][0].endswith("_END"))
+            if whole or not kind.endswith("_END"):
+                yield f"has {kind} {entity} where the model says {wanted_kind} {wanted_entity}"
+            return  # closed early; what may follow are other closings
+        last = index == len(said) - 1 or said[index + 1][0].endswith("_END")
         if kind == "TOOL_CALL_RESULT" or body == wanted or (last and not whole and wanted.startswith(body)):
             continue
         yield f"has a {kind} {entity} of {len(body)} bytes where the model says {len(wanted)} others"

@@ -212,7 +212,7 @@ class World:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
             if self.engine is not None:
                 self.history.violations += self._unsound(self.engine)
 
@@ -300,6 +300,7 @@ class World:
             return
         self.history.violations += self._unsound(engine)
         await self._inside(engine.shut_down(), "shut down")
+        await asyncio.sleep(3.0)  # a handler that ignores every cancel ends by itself within two
         left = engine.lifetime.tasks
         books, gauges = engine.dispatcher.statistics(), engine.directory.statistics()
         if left or books.pending or gauges.sessions or gauges.links:
