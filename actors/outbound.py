@@ -18,7 +18,7 @@ from laneway.actors.committer import Committer
 from laneway.actors.ports import Clock, Entry
 from laneway.actors.transcript import Transcript
 from laneway.routing.coalescer import Coalescer
-from laneway.routing.envelope import BODY, LANE, Envelope, with_body
+from laneway.routing.envelope import BODY, KIND, LANE, Envelope, with_body
 from laneway.routing.errors import LanewayError, SlowConsumer
 from laneway.routing.lanes import Lane
 from laneway.routing.replay import Numbered, ReplayRing
@@ -92,7 +92,7 @@ class Outbound:
         self.wake_producers()
 
     def emit_urgent(self, env: Envelope) -> None:
-        """Take one critical event in at once; its body is told the data seq it stands after."""
+        """Take one critical event in at once; RUN_ERROR is told the data seq it stands after."""
         if self._error is not None:
             raise self._error
         self._number(self._coalescer.flush())
@@ -165,7 +165,9 @@ class Outbound:
             raise
 
     def _standing_after(self, env: Envelope) -> Envelope:
-        """Name in an urgent event the data seq after which it stands."""
+        """Name in RUN_ERROR the data seq after which it stands; other urgent bodies are not ours to open."""
+        if env[KIND] != "RUN_ERROR":
+            return env
         body: dict[str, Any] = msgpack.unpackb(env[BODY]) if env[BODY] else {}
         body["after"] = self.rings[DATA].head
         return with_body(env, msgpack.packb(body))

@@ -12,9 +12,9 @@ import concurrent.futures
 import logging
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar, Unpack, overload
 
 from laneway.actors.context import Surroundings
 from laneway.actors.directory import DirectoryStatistics, SessionDirectory
@@ -25,7 +25,7 @@ from laneway.engine.app.brain import Brain
 from laneway.engine.app.calls import Calls
 from laneway.engine.app.choices import choose_model, choose_store
 from laneway.engine.app.embedded import EmbeddedSession
-from laneway.engine.app.handlers import UserHandler, adapt
+from laneway.engine.app.handlers import adapt
 from laneway.engine.app.outlet import CheckedOutlet
 from laneway.engine.app.packing import LogPacking
 from laneway.engine.app.pools import BuiltinPools
@@ -43,10 +43,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-_F = TypeVar("_F", bound=UserHandler)
+_F = TypeVar("_F", bound=Callable[..., Any])
 _log: Final = logging.getLogger(__name__)
 _SWEEP_S: Final = 5.0
 _DRAIN_S: Final = 1.0
+
+
+class PoolOptions(TypedDict, total=False):
+    """Options of `Engine.pool`; see `PoolSpec` for what they mean."""
+
+    cells: int
+    concurrency: int
+    keyed: str
+    batch: bool
+    streams_input: bool
 
 
 class SystemClock:
@@ -138,58 +148,35 @@ class Engine:
 
     # -- what an embedder sets up -------------------------------------------------------------
 
+    @overload
+    def pool(
+        self, name: str, kinds: Iterable[str | Kind], handler: None = None, **options: Unpack[PoolOptions]
+    ) -> Callable[[_F], _F]: ...
+    @overload
+    def pool(self, name: str, kinds: Iterable[str | Kind], handler: _F, **options: Unpack[PoolOptions]) -> _F: ...
     def pool(
         self,
         name: str,
         kinds: Iterable[str | Kind],
-        handler: UserHandler | None = None,
-        *,
-        cells: int = 1,
-        concurrency: int = 8,
-        keyed: str = "none",
-        batch: bool = False,
-        streams_input: bool = False,
+        handler: Callable[..., Any] | None = None,
+        **options: Unpack[PoolOptions],
     ) -> Any:
         """Add a pool: events of these kinds go to `handler`; usable as a decorator.
 
         Args:
             kinds: names or `Kind` rows; an unknown name becomes a normal, durable inbound kind.
-            handler: ``async def handle(event, context)``; see `UserHandler`.
-            cells, concurrency, keyed, batch, streams_input: see `PoolSpec`.
+            handler: ``async def handle(event, context)``, or with `batch` lists of both; what it may
+                return is told at `handlers.adapt`.
+            options: cells, concurrency, keyed, batch, streams_input: see `PoolSpec`.
 
         Raises:
-            ConfigError: a name is taken, or the handler is not async.
+            ConfigError: a name is taken, an option is wrong, or the handler is not async.
         """
         if handler is None:
-            return lambda function: self._pool_of(
-                name, kinds, function, cells, concurrency, keyed, batch, streams_input
-            )
-        return self._pool_of(name, kinds, handler, cells, concurrency, keyed, batch, streams_input)
-
-    def _pool_of(
-        self,
-        name: str,
-        kinds: Iterable[str | Kind],
-        handler: _F,
-        cells: int,
-        concurrency: int,
-        keyed: str,
-        batch: bool,
-        streams_input: bool,
-    ) -> _F:
+            return lambda function: self.pool(name, kinds, function, **options)
+        adapted = adapt(handler, batch=options.get("batch", False))
         names = [self._kind(kind).name for kind in kinds]
-        self.dispatcher.add_pool(
-            PoolSpec(
-                name,
-                names,
-                adapt(handler, batch=batch),
-                cells=cells,
-                concurrency=concurrency,
-                keyed=keyed,
-                batch=batch,
-                streams_input=streams_input,
-            )
-        )
+        self.dispatcher.add_pool(PoolSpec(name, names, adapted, **options))
         return handler
 
     def _kind(self, kind: str | Kind) -> Kind:

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from examples.demo.drawing_board import edit_with_frames, edit_with_replica
@@ -235,7 +235,7 @@ async def _read_shared(client: Client) -> Result:
     return {"chars": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest(), "reconnects": client.reconnects}
 
 
-_ROLES: dict[str, Callable[[str, str, str], Awaitable[Result]]] = {
+_ROLES: dict[str, Callable[[str, str, str], Coroutine[Any, Any, Result]]] = {
     "chat-1": chat,
     "chat-2": chat,
     "tools": tools,

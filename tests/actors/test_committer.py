@@ -81,7 +81,7 @@ def test_a_failed_append_is_repaired_without_loss_or_repeat() -> None:
         log.fail = list(faults)
 
         async def main(log: _Log = log, told: list[int] = told, fenced: list[Fenced] = fenced) -> None:
-            committer = _committer(log, fenced, health)
+            committer = _committer(log, fenced, health)  # noqa: B023 - awaited within the round
             for seq in range(1, 30):
                 committer.add(_entries(seq, seq), lambda seq=seq: told.append(seq))  # type: ignore[misc]
                 await asyncio.sleep(0.001)
