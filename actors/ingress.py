@@ -204,7 +204,6 @@ class Ingress:
             raise AccessError(f"{kind.name} is sent by the engine only")
         if self._repeated(speaker, env):
             return
-        self._observe("in", env)
         if kind.control:
             self._control(speaker, env)
             return
@@ -216,6 +215,7 @@ class Ingress:
         if isinstance(admission, Refused):
             raise admission.error
         env = admission.env
+        self._observe("in", env)
         if kind.durable:
             self._journal(speaker, env)
             return
@@ -279,6 +279,7 @@ class Ingress:
                 f"more than {_CONTROL_PER_S} interrupts and cancels a second in this session; one is enough",
                 retry_after_ms=math.ceil(wait_s * 1000),
             )
+        self._observe("in", env)
         if env[KIND] == "INTERRUPT":
             self._dispatcher.cancel(self._tenant, self._session, run=env[RUN], reason="interrupted by the client")
         else:

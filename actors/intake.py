@@ -19,7 +19,7 @@ from typing import Final
 import msgpack
 
 from laneway.actors.ports import Entry, Principal
-from laneway.routing.dedupe import ProducerWindow
+from laneway.routing.dedupe import WINDOW, ProducerWindow
 from laneway.routing.envelope import BODY, COUNTER, KIND, PRODUCER, RUN, Envelope, envelope_id
 
 __all__ = ["INBOUND", "Intake", "Pending"]
@@ -27,7 +27,6 @@ __all__ = ["INBOUND", "Intake", "Pending"]
 INBOUND: Final = 2
 """Store stream of the inbound journal (0 and 1 are the outbound streams)."""
 
-_CHECKPOINT_RECORDS: Final = 2048
 _MAX_PRODUCERS: Final = 256
 _MAX_SAID: Final = 64
 _MAX_SAID_BYTES: Final = 131_072
@@ -48,13 +47,20 @@ class Intake:
         tenant: whose session it is.
         pack: envelope -> bytes for the journal.
         unpack: the reverse.
+        checkpoint_records: records between two checkpoints.
 
     Attributes:
         pending: event id -> accepted and not over. said: run -> the user's message that started it,
             the newest 64 (128 KiB), also of runs that are over.
     """
 
-    def __init__(self, tenant: str, pack: Callable[[Envelope], bytes], unpack: Callable[[bytes], Envelope]) -> None:
+    def __init__(
+        self,
+        tenant: str,
+        pack: Callable[[Envelope], bytes],
+        unpack: Callable[[bytes], Envelope],
+        checkpoint_records: int = 2048,
+    ) -> None:
         self._tenant = tenant
         self._pack = pack
         self._unpack = unpack
@@ -63,6 +69,7 @@ class Intake:
         self.pending: dict[str, Pending] = {}
         self._seq = 0
         self._position = 0
+        self._checkpoint_records = checkpoint_records
         self._since_checkpoint = 0
         self._said_bytes = 0
         self.said: OrderedDict[str, Envelope] = OrderedDict()
@@ -75,7 +82,9 @@ class Intake:
     def seen(self, env: Envelope) -> str:
         """Return "new", "duplicate" or "unknown" (older than the window) without marking it."""
         window = self._windows.get(env[PRODUCER])
-        return "new" if window is None else window.peek(env[COUNTER])
+        if window is None:
+            return "new" if env[COUNTER] >= 1 else "unknown"
+        return window.peek(env[COUNTER])
 
     def principal(self, producer: str) -> Principal | None:
         """Return who speaks as that producer, or None if nobody has."""
@@ -125,9 +134,9 @@ class Intake:
 
     def checkpoint(self) -> Entry | None:
         """Return a record that stands for all before it, if enough were written since the last."""
-        if self._since_checkpoint < _CHECKPOINT_RECORDS:
+        if self._since_checkpoint < self._checkpoint_records:
             return None
-        windows = [[name, *window.state()] for name, window in self._windows.items()]
+        windows = [_window(name, window) for name, window in self._windows.items()]
         pending = [[item.starts, self._pack(item.env)] for item in self.pending.values()]
         who = [_row(producer, principal) for producer, principal in self._who.items()]
         said = [self._pack(env) for env in self.said.values()]
@@ -151,6 +160,8 @@ class Intake:
                 self._learn(msgpack.unpackb(rest))
             elif kind == b"C":
                 self._restore_checkpoint(rest)
+        # who sent nothing that is journalled will be introduced again
+        self._who = {name: who for name, who in self._who.items() if name in self._windows}
 
     def _take(self, env: Envelope) -> None:
         self.mark(env)
@@ -169,7 +180,10 @@ class Intake:
 
     def _restore_checkpoint(self, blob: bytes) -> None:
         state = msgpack.unpackb(blob)
-        self._windows = {name: ProducerWindow.from_state(high, bits) for name, high, bits in state["windows"]}
+        self._who, self.said, self._said_bytes = {}, OrderedDict(), 0
+        self._windows = {
+            name: ProducerWindow.from_state(high, int.from_bytes(bits, "big")) for name, high, bits in state["windows"]
+        }
         self.pending = {}
         for starts, packed in state["pending"]:
             env = self._unpack(packed)
@@ -190,6 +204,12 @@ class Intake:
         self._position += len(blob)
         self._since_checkpoint += 1
         return Entry(INBOUND, self._seq, self._position, blob)
+
+
+def _window(name: str, window: ProducerWindow) -> list[object]:
+    """Name, highest counter, bitmap as bytes: msgpack's integers end at 64 bits."""
+    high, bits = window.state()
+    return [name, high, bits.to_bytes(WINDOW // 8, "big")]
 
 
 def _row(producer: str, principal: Principal) -> list[object]:

@@ -54,6 +54,7 @@ class SessionPolicy:
         retention_bytes: how much of each outbound log the store keeps.
         idle_s: a home without links, work or traffic for this long is put to sleep.
         max_links: live links of one session.
+        checkpoint_records: inbound journal records between two checkpoints, which bound its length.
         link: what links are offered in the handshake.
     """
 
@@ -64,6 +65,7 @@ class SessionPolicy:
     retention_bytes: int = 16_777_216
     idle_s: float = 120.0
     max_links: int = 64
+    checkpoint_records: int = 2048
     link: LinkPolicy = field(default_factory=LinkPolicy)
 
 
@@ -131,7 +133,7 @@ class SessionHome:
         self._made = 0
         self._ended_runs: set[str] = set()
         self._committer = Committer(store, claim, on_fenced=self._fenced)
-        self._intake = Intake(tenant, self._pack, self._unpack)
+        self._intake = Intake(tenant, self._pack, self._unpack, policy.checkpoint_records)
         self.outbound = self._make_outbound(policy)
         self.links = Links(
             self,

@@ -23,6 +23,7 @@ def batches() -> Iterator[list[Future[Total]]]:
         yield [pool.submit(run_seeds, range(first, first + _SEEDS)) for first in firsts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", range(_BATCHES))
 def test_every_promise_is_kept(batches: list[Future[Total]], index: int) -> None:
     """No seed of the batch contradicts itself: nothing lost, doubled, reordered, foreign or left over."""
@@ -34,6 +35,7 @@ def test_every_promise_is_kept(batches: list[Future[Total]], index: int) -> None
     assert total.seeds == _SEEDS
 
 
+@pytest.mark.slow
 def test_the_faults_really_happened(batches: list[Future[Total]]) -> None:
     """The batches together saw each kind of fault and each kind of end, so that success proves something."""
     whole = Total()

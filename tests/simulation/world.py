@@ -29,7 +29,7 @@ __all__ = ["Report", "Shape", "simulate"]
 
 _STORM_S: Final = 30.0
 _REST_S: Final = 120.0
-_RING_SLACK_BYTES: Final = 65_536
+_BACKLOG_BYTES: Final = 2_097_152
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class Shape:
     ring_bytes: int = 16_384
     budget_bytes: int = 32_768
     retention_bytes: int = 16_777_216
+    checkpoint_records: int = 40
 
 
 @dataclass(slots=True)
@@ -148,6 +149,7 @@ class World:
                 budget_bytes=self.shape.budget_bytes,
                 retention_bytes=self.shape.retention_bytes,
                 idle_s=1.0,
+                checkpoint_records=self.shape.checkpoint_records,
                 link=LinkPolicy(heartbeat_s=1.0),
             )
             engine = Process(self.lives, self.disk, self.faults, self.history, self.kinds, policy, self._poisoned.set)
@@ -229,6 +231,9 @@ class World:
                 for ring in home.outbound.rings
                 if len(ring) > 1 and ring.bytes > engine.policy.ring_bytes
             )
+        backlog_bytes = engine.directory.statistics().commit_backlog_bytes
+        if backlog_bytes > _BACKLOG_BYTES:
+            found.append(f"{backlog_bytes} bytes wait to be written")
         for attachment in engine.attachments:
             found += _unsound_link(attachment)
         return found[:1]
