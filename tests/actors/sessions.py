@@ -1,0 +1,219 @@
+"""What the tests of sessions share: kinds, a store that can fail, a dispatcher and a speaker that write down.
+
+Law of this file: the store, the routing and the packing are the real ones; only the ends are doubles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgpack
+
+from laneway.actors.attachment import Attachment
+from laneway.actors.directory import SessionDirectory
+from laneway.actors.ports import Claim, Entry, Outcome, Principal
+from laneway.actors.session import SessionPolicy
+from laneway.engine.app.packing import LogPacking
+from laneway.engine.stores.memory import MemoryStore
+from laneway.routing.classify import IN, Kind, KindTable
+from laneway.routing.dispatch import Admitted, Refused
+from laneway.routing.envelope import COUNTER, ENTITY, KIND, LANE, Envelope, envelope, envelope_id
+from laneway.routing.errors import LanewayError, StoreError
+from laneway.routing.handshake import Hello
+from laneway.routing.lanes import Lane
+from laneway.routing.link import LinkFrame
+from laneway.routing.replay import Cursor
+from tests.simulation.loop import VirtualClock
+
+__all__ = [
+    "ALICE",
+    "BOB",
+    "Caller",
+    "Desk",
+    "Disk",
+    "a_directory",
+    "a_hello",
+    "an_event",
+    "kind_table",
+    "text",
+    "until",
+]
+
+ALICE = Principal("alice", "t")
+BOB = Principal("bob", "t")
+
+
+def kind_table() -> KindTable:
+    """The built-in kinds, and one of each treatment for tests."""
+    return KindTable(
+        (
+            Kind("WORK", Lane.NORMAL, direction=IN),
+            Kind("URGE", Lane.CRITICAL, direction=IN),
+            Kind("BLIP", Lane.LOW, durable=False, droppable=True, direction=IN),
+        )
+    )
+
+
+class Disk(MemoryStore):
+    """The memory store of one machine: survives the processes of a test, and can be slow or away.
+
+    Attributes:
+        down: every call that matters raises StoreError. claim_s, append_s: what these take.
+    """
+
+    def __init__(self, *, durable: bool = True) -> None:
+        super().__init__(epoch="e1")
+        self._survives = durable
+        self.down = False
+        self.claim_s = 0.0
+        self.append_s = 0.0
+
+    @property
+    def durable(self) -> bool:
+        return self._survives
+
+    async def claim(self, key: str) -> Claim:
+        await asyncio.sleep(self.claim_s)
+        self._check()
+        return await super().claim(key)
+
+    async def append(self, claim: Claim, entries: Sequence[Entry]) -> None:
+        await asyncio.sleep(self.append_s)
+        self._check()
+        await super().append(claim, entries)
+
+    def _check(self) -> None:
+        if self.down:
+            raise StoreError("the disk is away")
+
+
+class Desk:
+    """A DispatchPort that keeps what it is given until the test ends it.
+
+    Attributes:
+        refusal: what every admission is answered with, or None.
+    """
+
+    def __init__(self, kinds: KindTable) -> None:
+        self.refusal: LanewayError | None = None
+        self.queued: dict[str, tuple[Envelope, Callable[[Envelope, Outcome], None] | None]] = {}
+        self.released: list[str] = []
+        self.cancels: list[tuple[str, str, str]] = []
+        self.order: list[str] = []
+        self._kinds = kinds
+
+    def admit(self, env: Envelope) -> Admitted | Refused:
+        if self.refusal is not None:
+            return Refused(self.refusal)
+        lane = self._kinds.lane(env[KIND], env[LANE])
+        return Admitted((*env[:LANE], lane, *env[LANE + 1 :]))
+
+    def enqueue(self, env: Envelope, on_done: Callable[[Envelope, Outcome], None] | None = None) -> None:
+        assert envelope_id(env) not in self.queued, f"{envelope_id(env)} is in work already"
+        self.queued[envelope_id(env)] = (env, on_done)
+        self.order.append(envelope_id(env))
+
+    def release(self, env: Envelope) -> None:
+        self.released.append(envelope_id(env))
+
+    def cancel(self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "") -> int:
+        self.cancels.append((session, run, event_id))
+        return 0
+
+    def end(self, key: str, status: str = "handled", code: str = "") -> None:
+        """Say how an event ended."""
+        env, on_done = self.queued.pop(key)
+        if on_done is not None:
+            on_done(env, Outcome(status, code=code, message="it ended"))
+
+
+class Caller:
+    """A Speaker that keeps its answers."""
+
+    def __init__(self, client: str = "c", principal: Principal = ALICE) -> None:
+        self.client = client
+        self.principal = principal
+        self.told: list[dict[str, Any]] = []
+
+    def tell(self, **fields: Any) -> None:
+        self.told.append(fields)
+
+    @property
+    def ok(self) -> list[tuple[int, str]]:
+        """(counter, grade) in the order of the answers."""
+        return [(counter, grade) for told in self.told for counter, grade in told.get("ok", ())]
+
+    @property
+    def refused(self) -> list[tuple[int, str, str]]:
+        """(counter, code, reason) in the order of the answers."""
+        return [(row[0], row[1], row[2]) for told in self.told for row in told.get("refused", ())]
+
+
+def an_event(counter: int, kind: str = "WORK", producer: str = "c", **fields: Any) -> Envelope:
+    """An event as a client sends it."""
+    fields.setdefault("lane", Lane.CRITICAL)
+    return envelope(kind, producer=producer, counter=counter, tenant="t", session="s", **fields)
+
+
+def text(counter: int, body: str = "x", run: str = "r", **fields: Any) -> Envelope:
+    """A text delta as a run emits it."""
+    fields.setdefault("lane", Lane.NORMAL)
+    fields.setdefault("entity", "m")
+    return an_event(counter, "TEXT_MESSAGE_CONTENT", "engine/run", run=run, body=body.encode(), **fields)
+
+
+def a_hello(client: str = "c", session: str = "s", cursor: Cursor | None = None, **fields: Any) -> Hello:
+    """What a client asks for."""
+    return Hello((1,), client, session, cursor, **fields)
+
+
+@asynccontextmanager
+async def a_directory(
+    disk: Disk, desk: Desk | None = None, **fields: Any
+) -> AsyncIterator[tuple[SessionDirectory, Desk]]:
+    """One process: a directory over the disk; `fields` that are none of its own are the policy's."""
+    kinds = kind_table()
+    desk = desk or Desk(kinds)
+    own = {name: fields.pop(name) for name in ("max_sessions", "observe") if name in fields}
+    clock = VirtualClock(asyncio.get_running_loop())
+    ids = itertools.count(1)
+    directory = SessionDirectory(
+        disk,
+        clock=clock,
+        kinds=kinds,
+        packer=LogPacking(kinds),
+        policy=SessionPolicy(**fields),
+        link_ids=lambda: f"link{next(ids)}",
+        wall=clock.now,
+        **own,
+    )
+    directory.bind(desk)
+    try:
+        yield directory, desk
+    finally:
+        await directory.close()
+
+
+async def until(attachment: Attachment, wanted: Callable[[LinkFrame], bool], limit: int = 1000) -> LinkFrame:
+    """Read and ack frames until one is as wanted."""
+    epoch = ""
+    for _ in range(limit):
+        for frame in await attachment.frames():
+            epoch = frame.header.get("welcome", {}).get("epoch", epoch)
+            if wanted(frame):
+                return frame
+    raise AssertionError(f"no such frame in {limit}")
+
+
+def body_of(env: Envelope) -> Any:
+    """The msgpack body of an event."""
+    return msgpack.unpackb(env[11])
+
+
+def described(env: Envelope) -> tuple[int, str, str]:
+    """Counter, kind and entity: enough to tell events of a test apart."""
+    return env[COUNTER], env[KIND], env[ENTITY]
