@@ -8,7 +8,7 @@ the engine asked for, and resumes at the byte.
 
 ::
 
-    async with Client("127.0.0.1:7400", session="s1") as client:
+    async with Client("127.0.0.1:7700", session="s1") as client:
         await client.send("Hello")
         async for event in client:
             print(event.kind, event.text)
@@ -44,6 +44,7 @@ from laneway.routing.errors import (
     RuntimeUnavailable,
     SlowConsumer,
 )
+from laneway.routing.handshake import MAX_CLIENT_CHARS
 from laneway.routing.inbox import Inbox
 from laneway.routing.replay import Cursor
 
@@ -62,8 +63,8 @@ class Client:
         target: ``host:port`` of a gRPC edge.
         session: name of the session; many clients may share one.
         token: credentials. With a function, connections are renewed when their token ends.
-        client_id: our own id, unique in the session; the newest link of an id supersedes the older.
-            Random by default. Counters of sent events start at `first_counter`.
+        client_id: our own id, unique in the session, at most 40 characters; the newest link of an id
+            supersedes the older. Random by default. Counters of sent events start at `first_counter`.
         tls: how to trust the server; None = plain text.
         kinds: users' own kinds, as the engine has them.
         topics: what to listen to beside one's own user and tenant: ``topic:NAME``.
@@ -95,9 +96,9 @@ class Client:
     ) -> None:
         self.session = session
         self.client_id = client_id or f"c-{uuid.uuid4().hex[:16]}"
-        for name in (self.session, self.client_id):
-            if not valid_id(name):
-                raise ConfigError(f"{name!r} cannot be an id; use 1 to 64 of A-Z a-z 0-9 _ . : -")
+        for what, name, most in (("session", session, 64), ("client_id", self.client_id, MAX_CLIENT_CHARS)):
+            if not valid_id(name, most):
+                raise ConfigError(f"{what} {name[:80]!r} must be 1 to {most} of A-Z a-z 0-9 _ . : - and not only dots")
         self.reconnects = 0
         """Connections after the first."""
         self._dial = Dial(target, token, tls)

@@ -17,6 +17,7 @@ from laneway.routing.errors import PeerProtocolError
 from laneway.routing.replay import Cursor
 
 __all__ = [
+    "MAX_CLIENT_CHARS",
     "PROTOCOL_VERSION",
     "Hello",
     "LinkPlan",
@@ -29,7 +30,11 @@ __all__ = [
 
 PROTOCOL_VERSION: Final = 1
 
-_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+MAX_CLIENT_CHARS: Final = 40
+"""Of a client's id: a run without an id is named ``client-counter``, and a counter may have 19 digits."""
+
+_MAX_ID_CHARS: Final = 64
+_ID: Final = re.compile(r"[A-Za-z0-9_.:-]+")
 _TOPIC: Final = re.compile(r"topic:[A-Za-z0-9_.:-]{1,122}")
 """A client chooses topics only: to listen to a user it must be that user."""
 _MAX_INT: Final = 2**63 - 1
@@ -44,7 +49,7 @@ class Hello:
 
     Attributes:
         versions: protocol versions it speaks.
-        client: its own stable id; a newer link of the same client supersedes the older one.
+        client: its own stable id, at most 40 characters; a newer link of the same client supersedes the older one.
         session: the session it wants.
         cursor: what it already has, or None for a fresh start; `cursor.skip` in bytes.
         grant: absolute data position it grants at once, or None.
@@ -132,8 +137,8 @@ def parse_hello(offer: object) -> Hello:
     grant = offer.get("grant")
     return Hello(
         versions=tuple(versions),
-        client=_identifier(offer, "client"),
-        session=_identifier(offer, "session"),
+        client=_identifier(offer, "client", MAX_CLIENT_CHARS),
+        session=_identifier(offer, "session", _MAX_ID_CHARS),
         cursor=_resume_cursor(offer),
         grant=None if grant is None else parse_count(grant, "hello.grant"),
         grants=_flag(caps, "grants", default=True),
@@ -231,13 +236,13 @@ def _resume_cursor(offer: Mapping[str, object]) -> Cursor | None:
     return parse_cursor(offer["cursor"], "hello.cursor")._replace(skip=skip)
 
 
-def _identifier(offer: Mapping[str, object], field: str) -> str:
+def _identifier(offer: Mapping[str, object], field: str, max_chars: int) -> str:
     value = offer.get(field)
     if not isinstance(value, str):
         raise _bad_type(f"hello.{field}", "a string", value)
-    if _ID.fullmatch(value) is None or not value.strip("."):
+    if len(value) > max_chars or _ID.fullmatch(value) is None or not value.strip("."):
         raise PeerProtocolError(
-            f"hello.{field} must be 1 to 64 of A-Z a-z 0-9 _ . : - and not only dots", reason="BAD_ID"
+            f"hello.{field} must be 1 to {max_chars} of A-Z a-z 0-9 _ . : - and not only dots", reason="BAD_ID"
         )
     return value
 

@@ -99,6 +99,21 @@ def test_a_conversation() -> None:
     asyncio.run(main())
 
 
+def test_the_longest_ids_can_send() -> None:
+    """A message's run, named after client and counter, is an id even with the last counter."""
+
+    async def main() -> None:
+        name, last = "c" * 40, 2**63 - 1
+        async with (
+            edge() as (_, _, target),
+            client(target, session="s" * 64, client_id=name, first_counter=last) as ada,
+        ):
+            assert (await ada.send("hi")).run == f"{name}-{last}"
+            assert text_of(await until_finished(ada)) == "hi "
+
+    asyncio.run(main())
+
+
 def test_events_have_their_agui_form_on_demand() -> None:
     """`.data` is the AG-UI event with its type; `.body` stays what travelled."""
 
@@ -248,8 +263,10 @@ def test_entering_says_what_is_wrong() -> None:
         with pytest.raises(RuntimeUnavailable):
             await client(target, connect_s=0.3).__aenter__()
         for name in ("", "a/b", "..", "x" * 65):
-            with pytest.raises(ConfigError):
+            with pytest.raises(ConfigError, match="session"):
                 Client("127.0.0.1:1", session=name)
+        with pytest.raises(ConfigError, match=r"client_id .* 1 to 40"):
+            Client("127.0.0.1:1", client_id="x" * 41)
 
     asyncio.run(main())
 

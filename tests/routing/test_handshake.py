@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laneway.routing.errors import PeerProtocolError
-from laneway.routing.handshake import LinkPolicy, negotiate, parse_cursor, parse_hello
+from laneway.routing.handshake import MAX_CLIENT_CHARS, LinkPolicy, negotiate, parse_cursor, parse_hello
 from laneway.routing.replay import Cursor
 
 OFFER = {"v": [1], "client": "c-1", "session": "s:1"}
@@ -59,7 +59,8 @@ def test_a_client_that_never_grants_is_paced():
         ({**OFFER, "v": 1}, "BAD_TYPE"),
         ({**OFFER, "client": 5}, "BAD_TYPE"),
         ({**OFFER, "client": ""}, "BAD_ID"),
-        ({**OFFER, "client": "a" * 65}, "BAD_ID"),
+        ({**OFFER, "client": "a" * 41}, "BAD_ID"),
+        ({**OFFER, "session": "a" * 65}, "BAD_ID"),
         ({**OFFER, "topics": "topic:x"}, "BAD_TYPE"),
         ({**OFFER, "topics": [7]}, "BAD_TYPE"),
         ({**OFFER, "topics": ["topic:x"] * 65}, "TOO_MANY_ITEMS"),
@@ -89,6 +90,14 @@ def test_a_malformed_offer_is_refused_with_its_reason(offer, reason):
     with pytest.raises(PeerProtocolError) as refused:
         parse_hello(offer)
     assert refused.value.reason == reason
+
+
+def test_the_longest_ids():
+    """A client's is shorter than others: with its counter appended it still names a run of 64 characters."""
+    hello = parse_hello({**OFFER, "client": "c" * MAX_CLIENT_CHARS, "session": "s" * 64})
+    assert len(f"{hello.client}-{2**63 - 1}") <= 64
+    with pytest.raises(PeerProtocolError, match=r"hello\.client must be 1 to 40"):
+        parse_hello({**OFFER, "client": "c" * (MAX_CLIENT_CHARS + 1)})
 
 
 def test_without_a_common_version_there_is_no_link():
