@@ -15,12 +15,20 @@ from typing import Any, Final
 
 from laneway.actors.attachment import Attachment
 from laneway.actors.ingress import DispatchPort
-from laneway.actors.ports import Clock, DeadLetter, Principal, Store
+from laneway.actors.ports import Claim, Clock, DeadLetter, Principal, Store
 from laneway.actors.session import Packer, SessionHome, SessionPolicy, session_key
 from laneway.actors.topics import Topics
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import KIND, SESSION, TENANT, Envelope, envelope
-from laneway.routing.errors import Draining, Fenced, LanewayError, Overloaded, PeerProtocolError, StoreUnavailable
+from laneway.routing.errors import (
+    Draining,
+    Fenced,
+    LanewayError,
+    Overloaded,
+    PeerProtocolError,
+    StoreError,
+    StoreUnavailable,
+)
 from laneway.routing.handshake import Hello
 
 __all__ = ["DirectoryStatistics", "SessionDirectory"]
@@ -32,6 +40,7 @@ _PUBLISHING_BYTES: Final = 4_194_304
 _PUBLISH_OVERHEAD_BYTES: Final = 1_000
 """A waiting publication beside its body: a task, a timer, an envelope."""
 _POISON_STARTS: Final = 3
+_UNREADABLE: Final = "UNREADABLE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,9 @@ class SessionDirectory:
         wall: UNIX seconds, for dead letters.
         observe: called with ("in" | "out", event) for each event of any session.
         max_sessions: homes awake at once; beyond it new sessions are refused (Overloaded).
+
+    Attributes:
+        unreadable: (tenant, session) -> why its log could not be read; opening it raises StoreError.
     """
 
     def __init__(
@@ -77,6 +89,7 @@ class SessionDirectory:
         observe: Callable[[str, Envelope], None] = lambda direction, env: None,
     ) -> None:
         self.topics = Topics()
+        self.unreadable: dict[tuple[str, str], str] = {}
         self._store = store
         self._clock = clock
         self._kinds = kinds
@@ -142,7 +155,7 @@ class SessionDirectory:
             on_gone=self._lose,
             observe=self._observe,
         )
-        await home.restore(claim)
+        await self._restore(home, claim)
         # what recovery queues finds its home: no await between the two
         self._homes[tenant, session] = home
         self._lost.pop((tenant, session), None)
@@ -150,6 +163,20 @@ class SessionDirectory:
         with contextlib.suppress(LanewayError):  # sweep tries again
             await self._bury(home)
         return home
+
+    async def _restore(self, home: SessionHome, claim: Claim) -> None:
+        """Rebuild a home; whatever a damaged log makes go wrong is the log's fault, not the client's."""
+        key = (home.tenant, home.name)
+        self.unreadable.pop(key, None)
+        try:
+            await home.restore(claim)
+        except StoreError:
+            raise
+        except Exception as error:
+            why = self.unreadable[key] = f"{type(error).__name__}: {error}"[:200]
+            raise StoreError(
+                f"the log of session {home.name!r} cannot be read ({why}); use another session", reason=_UNREADABLE
+            ) from error
 
     async def attach(self, hello: Hello, principal: Principal) -> Attachment:
         """Attach a client to its session, in the principal's tenant."""
@@ -254,26 +281,32 @@ class SessionDirectory:
     # -- life ---------------------------------------------------------------------------------
 
     async def recover(self, progress: Callable[[int, int], None] | None = None) -> int:
-        """Take up what a former process left in every session of the store.
+        """Take up what a former process left in every session of the store; see `unreadable`.
 
-        Args:
-            progress: called with (done, total).
-
-        Returns:
-            how many sessions had unfinished work. O(sessions in the store).
+        `progress` is called with (done, total). Returns how many sessions had unfinished work.
+        O(sessions in the store).
         """
         keys = [key for key in await self._store.keys("") if "/session/" in key]
         busy = 0
         for done, key in enumerate(keys, 1):
             tenant, _, session = key.partition("/session/")
-            awake = (tenant, session) in self._homes
-            home = await self.open(tenant, session)
-            if home.ingress.pending:
-                busy += 1
-            elif not awake and not len(home.links):  # nobody has come to it meanwhile
-                await self._sleep(home)
+            busy += await self._take_up(tenant, session)
             if progress is not None:
                 progress(done, len(keys))
+        return busy
+
+    async def _take_up(self, tenant: str, session: str) -> bool:
+        """Open a session and tell if it has unfinished work; one that cannot be read is passed over."""
+        awake = (tenant, session) in self._homes
+        try:
+            home = await self.open(tenant, session)
+        except StoreError as error:
+            if error.reason != _UNREADABLE:
+                raise
+            return False
+        busy = home.ingress.pending > 0
+        if not busy and not awake and not len(home.links):  # nobody has come to it meanwhile
+            await self._sleep(home)
         return busy
 
     async def sweep(self) -> None:

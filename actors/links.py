@@ -74,10 +74,10 @@ class Links:
             LaneFull: too many links. AccessError: the client id is somebody else's.
             PeerProtocolError: a cursor beyond what was ever sent.
         """
-        self._make_room(hello, principal)
         cursor, resume, reason = self._resume_point(hello)
         now = self._clock.now()
         plan = negotiate(hello, self._policy)
+        self._make_room(hello, principal)  # last: who is refused ends nobody's link
         link = Link(plan, *self._outbound.rings, cursor, self._kinds, now)
         if hello.grant is not None and resume == "resumed":
             link.receive({"grant": hello.grant}, now)

@@ -149,20 +149,28 @@ class Outbound:
             return
         self._arrivals += 1
         waiter = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiters, (lane, self._arrivals, waiter))
+        place = (lane, self._arrivals, waiter)
+        heapq.heappush(self._waiters, place)
         try:
             async with asyncio.timeout(self._stall_s):
                 await waiter
         except TimeoutError:
+            self._give_up(place)
             raise SlowConsumer(
                 f"nobody has read this session for {self._stall_s:g} s, and its log budget is full; "
                 "read on and start the run again",
                 reason="UNREAD",
             ) from None
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self.wake_producers()  # the turn was ours: hand it on
+            self._give_up(place)
             raise
+
+    def _give_up(self, place: tuple[int, int, asyncio.Future[None]]) -> None:
+        """Leave the queue; a turn that was ours already goes to the next. O(waiters)."""
+        if place in self._waiters:
+            self._waiters.remove(place)
+            heapq.heapify(self._waiters)
+        self.wake_producers()
 
     def _standing_after(self, env: Envelope) -> Envelope:
         """Name in RUN_ERROR the data seq after which it stands; other urgent bodies are not ours to open."""
@@ -177,10 +185,11 @@ class Outbound:
             return
         entries = []
         heads = [0, 0]
-        for env in envs:
+        packed = [self._pack(env) for env in envs]  # first: what cannot be packed must not take a number
+        for env, blob in zip(envs, packed, strict=True):
             stream = URGENT if env[LANE] == Lane.CRITICAL else DATA
             seq, position = self.rings[stream].append(env)
-            entries.append(Entry(stream, seq, position, self._pack(env)))
+            entries.append(Entry(stream, seq, position, blob))
             heads[stream] = seq
             self.issued[stream] += 1
         self._committer.add(entries, lambda: self._committed(heads, envs))
