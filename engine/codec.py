@@ -159,8 +159,8 @@ def unpack_envelope(data: bytes, now: float, kinds: KindTable, limits: Limits = 
     address = f"{producer}\n{tenant}\n{session}\n{run}\n{entity}\n{after}"
     if _ADDRESS.match(address) is None:
         refuse("BAD_ID", "an id is 1 to 64 of A-Z a-z 0-9 _ . : - (entity and after: up to 128) and not only dots")
-    if not (0 <= counter <= _INT64_MAX and 0 <= lane < LANE_COUNT):
-        refuse("NUMBER_RANGE", f"counter is 0 to 2^63-1 and lane 0 to {LANE_COUNT - 1}")
+    if not (1 <= counter <= _INT64_MAX and 0 <= lane < LANE_COUNT):
+        refuse("NUMBER_RANGE", f"counter is 1 to 2^63-1 and lane 0 to {LANE_COUNT - 1}")
     if remaining is None:
         deadline = NO_DEADLINE
     elif 0 <= remaining <= _INT64_MAX:

@@ -312,6 +312,7 @@ ITEMS = [
     ("body is str", row(body="text"), "BAD_TYPE"),
     ("counter is bool", row(counter=True), "BAD_TYPE"),
     ("counter is float", row(counter=1.0), "BAD_TYPE"),
+    ("counter 0", row(counter=0), "NUMBER_RANGE"),
     ("counter negative", row(counter=-1), "NUMBER_RANGE"),
     ("counter 2^63", row(counter=2**63), "NUMBER_RANGE"),
     ("lane 4", row(lane=4), "NUMBER_RANGE"),
