@@ -11,9 +11,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import msgpack
-
-from laneway.actors.attachment import Attachment
 from laneway.actors.directory import SessionDirectory
 from laneway.actors.ports import Claim, Entry, Outcome, Principal
 from laneway.actors.session import SessionPolicy
@@ -21,11 +18,10 @@ from laneway.engine.app.packing import LogPacking
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.dispatch import Admitted, Refused
-from laneway.routing.envelope import COUNTER, ENTITY, KIND, LANE, Envelope, envelope, envelope_id
+from laneway.routing.envelope import KIND, LANE, Envelope, envelope, envelope_id
 from laneway.routing.errors import LanewayError, StoreError
 from laneway.routing.handshake import Hello
 from laneway.routing.lanes import Lane
-from laneway.routing.link import LinkFrame
 from laneway.routing.replay import Cursor
 from tests.simulation.loop import VirtualClock
 
@@ -40,7 +36,6 @@ __all__ = [
     "an_event",
     "kind_table",
     "text",
-    "until",
 ]
 
 ALICE = Principal("alice", "t")
@@ -196,24 +191,3 @@ async def a_directory(
         yield directory, desk
     finally:
         await directory.close()
-
-
-async def until(attachment: Attachment, wanted: Callable[[LinkFrame], bool], limit: int = 1000) -> LinkFrame:
-    """Read and ack frames until one is as wanted."""
-    epoch = ""
-    for _ in range(limit):
-        for frame in await attachment.frames():
-            epoch = frame.header.get("welcome", {}).get("epoch", epoch)
-            if wanted(frame):
-                return frame
-    raise AssertionError(f"no such frame in {limit}")
-
-
-def body_of(env: Envelope) -> Any:
-    """The msgpack body of an event."""
-    return msgpack.unpackb(env[11])
-
-
-def described(env: Envelope) -> tuple[int, str, str]:
-    """Counter, kind and entity: enough to tell events of a test apart."""
-    return env[COUNTER], env[KIND], env[ENTITY]
