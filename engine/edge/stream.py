@@ -130,7 +130,7 @@ class SessionStream:
 
     def tell(self, error: LanewayError) -> None:
         """Send a notice that is not fatal, past whatever the link has to send."""
-        self._held(self._send({"notice": notice(error, fatal=False)}, ()))
+        self._telling_task(error, fatal=False)
 
     async def serve(self) -> LanewayError | None:
         """Serve until the client leaves (None) or something ends it (the reason). Never raises a LanewayError."""
@@ -219,10 +219,10 @@ class SessionStream:
         if isinstance(told, Mapping) and told.get("fatal"):
             self._fatal_told = True
 
-    def _held(self, coroutine: Any) -> asyncio.Task[None]:
-        async def sending() -> None:
+    def _telling_task(self, error: LanewayError, *, fatal: bool) -> asyncio.Task[None]:
+        async def sending() -> None:  # nothing is begun here: the task may be cancelled before its first step
             try:
-                await coroutine
+                await self._send({"notice": notice(error, fatal=fatal)}, ())
             except ConnectionError:
                 self.end(None)
 
@@ -240,9 +240,7 @@ class SessionStream:
         if self._writer is not None:
             await asyncio.wait({self._writer}, timeout=_FAREWELL_S)
         if not self._fatal_told and not self._write_lock.locked():
-            await asyncio.wait(
-                {self._held(self._send({"notice": notice(reason, fatal=True)}, ()))}, timeout=_FAREWELL_S
-            )
+            await asyncio.wait({self._telling_task(reason, fatal=True)}, timeout=_FAREWELL_S)
 
     # ---- time -------------------------------------------------------------------------------
 

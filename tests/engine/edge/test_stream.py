@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 from typing import Any
 
 from laneway.actors.ports import Principal
@@ -109,6 +111,25 @@ def test_notices_from_outside_and_the_first_reason_counts() -> None:
         assert [header["notice"]["fatal"] for header in told if "notice" in header] == [True]
 
     asyncio.run(main())
+
+
+def test_a_notice_for_a_stream_that_is_just_ending() -> None:
+    """It is dropped before it began, and leaves nothing behind that was never awaited."""
+
+    async def main() -> None:
+        pipe, engine = Pipe(), Engine()
+        live = stream(pipe, engine)
+        serving = asyncio.create_task(served(pipe, live))
+        await asyncio.sleep(0)
+        live.end(None)
+        live.tell(Draining("soon"))
+        assert await serving is None
+        assert pipe.sent.empty()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncio.run(main())
+        gc.collect()
 
 
 def test_a_bug_behind_the_edge_is_told_and_contained(caplog: Any) -> None:
