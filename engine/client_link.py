@@ -148,7 +148,7 @@ class ClientLink:
         except asyncio.CancelledError:
             if not self._closing:
                 self._end(RuntimeUnavailable("the connection was cancelled"))
-                raise
+            raise
         except Exception as error:
             self._end(PeerProtocolError(f"the engine's frame could not be taken in: {error!r}", reason="BAD_FRAME"))
 

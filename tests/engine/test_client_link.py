@@ -56,6 +56,21 @@ def test_welcome_and_goodbye() -> None:
     asyncio.run(main())
 
 
+def test_cancelling_it() -> None:
+    """A cancel goes through: the link and the read inside it end as cancelled."""
+
+    async def main() -> None:
+        async with edge() as (_, _, target), linked(target) as (link, running):
+            await link.welcome
+            (reading,) = [task for task in asyncio.all_tasks() if "ClientLink._read" in repr(task)]
+            running.cancel()
+            await asyncio.wait({running})
+            assert running.cancelled()
+            assert reading.cancelled()
+
+    asyncio.run(main())
+
+
 def test_an_edge_that_never_answers() -> None:
     """No welcome in time: RuntimeUnavailable, CONNECT_TIMEOUT, and nobody waits for the welcome any more."""
 
