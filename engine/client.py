@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from laneway.engine.client_dial import Dial, Token, Trust
-from laneway.engine.client_errors import error_of_call, error_of_notice, worth_a_reconnect
+from laneway.engine.client_errors import OnFailure, error_of_call, log_failure, worth_a_reconnect
 from laneway.engine.client_events import EventQueue
 from laneway.engine.client_outbox import Outbox, Receipt
 from laneway.engine.codec import decode_frame, encode_frame, pack_body, valid_id
@@ -51,7 +51,7 @@ from laneway.routing.replay import Cursor
 if TYPE_CHECKING:
     from laneway.engine.client_link import ClientLink
 
-__all__ = ["Client", "Event", "Receipt", "Token", "Trust"]
+__all__ = ["Client", "Event", "OnFailure", "Receipt", "Token", "Trust"]
 
 _MAX_BODY_BYTES: Final = DEFAULT_LIMITS.frame_bytes - 4096
 
@@ -69,6 +69,9 @@ class Client:
         kinds: users' own kinds, as the engine has them.
         topics: what to listen to beside one's own user and tenant: ``topic:NAME``.
         cursor: where a former process of the same client id stopped (`Client.cursor`).
+        on_failure: called with `Receipt.id` and the error when an event that was accepted fails outside
+            of a run (a failing run tells by its RUN_ERROR event), maybe before `send_event` returns. Must
+            not block. A failure while no connection is live is not told. Default: a warning in the log.
         retries: how often an event that was refused with a delay is offered again.
         connect_s: how long entering may take, retries included; and one attempt.
         heartbeat_s, dead_after_s: pings, and the silence after which the connection is given up.
@@ -87,6 +90,7 @@ class Client:
         kinds: KindTable | None = None,
         topics: Sequence[str] = (),
         cursor: Cursor | None = None,
+        on_failure: OnFailure = log_failure,
         first_counter: int = 1,
         retries: int = 4,
         connect_s: float = 10.0,
@@ -109,6 +113,7 @@ class Client:
         self._inbox = Inbox(cursor)
         self._resuming = cursor is not None
         self._topics = list(topics)
+        self._on_failure = on_failure
         self._outbox = Outbox(max_attempts=retries + 1)
         self._events = EventQueue()
         self._next_counter = first_counter
@@ -291,10 +296,7 @@ class Client:
                 answer = await ask(request, metadata=await self._dial.metadata(), timeout=timeout_s)
             except grpc.aio.AioRpcError as error:
                 raise error_of_call(error) from error
-        answered, answers = decode_frame(unwrap(answer))
-        if isinstance(answered.get("error"), Mapping):
-            raise error_of_notice(answered["error"])
-        return answered, answers
+        return decode_frame(unwrap(answer))
 
     async def tools(self) -> list[Mapping[str, Any]]:
         """Return the catalogue rows this principal may call."""
@@ -349,6 +351,7 @@ class Client:
                 pulse=Pulse(*self._times),
                 fresh_token=self._dial.renews,
                 on_result=self._result,
+                on_failure=self._on_failure,
             )
             link.welcome.add_done_callback(self._welcomed)
             return await link.run()

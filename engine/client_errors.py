@@ -2,13 +2,15 @@
 
 Law of this file: a client never parses sentences. Code, reason and delay come from the notice, the
 refusal, or the google.rpc details of a call's status; a code this version does not know becomes
-the nearest class by what the status promises about a retry.
+the nearest class by what the status promises about a retry. A failure that is told is never lost
+in silence: with nobody to take it, it is logged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeAlias
 
 from laneway.routing.errors import (
     LanewayError,
@@ -19,7 +21,20 @@ from laneway.routing.errors import (
     TokenExpired,
 )
 
-__all__ = ["error_of_call", "error_of_code", "error_of_notice", "worth_a_reconnect"]
+__all__ = [
+    "OnFailure",
+    "error_of_call",
+    "error_of_code",
+    "error_of_notice",
+    "log_failure",
+    "tell_failure",
+    "worth_a_reconnect",
+]
+
+OnFailure: TypeAlias = Callable[[str, LanewayError], None]
+"""Called with the id (`Receipt.id`) of an accepted event that failed outside of a run, and the error."""
+
+_log: Final = logging.getLogger(__name__)
 
 _STATUS_DETAILS: Final = "grpc-status-details-bin"
 _RECONNECT_NEVER: Final = (Superseded,)
@@ -64,6 +79,26 @@ def error_of_notice(notice: Mapping[str, Any]) -> LanewayError:
         retry_after_ms=notice.get("retry_after_ms"),
         retryable=notice.get("retryable") is True,
     )
+
+
+def log_failure(event_id: str, error: LanewayError) -> None:
+    """Log a warning: the `OnFailure` of who gave none."""
+    _log.warning("event %s failed: %s: %s", event_id, error.code, error.message)
+
+
+def tell_failure(client: str, notice: Mapping[str, Any], on_failure: OnFailure) -> bool:
+    """Hand on the failure of one event of `client`; return False if the notice is about something else.
+
+    What `on_failure` raises is logged: it is no trouble of the connection.
+    """
+    if "counter" not in notice:
+        return False
+    event_id, error = f"{client}:{notice['counter']}", error_of_notice(notice)
+    try:
+        on_failure(event_id, error)
+    except Exception:
+        _log.exception("on_failure raised on event %s, which failed: %s: %s", event_id, error.code, error.message)
+    return True
 
 
 def error_of_call(error: Any) -> LanewayError:

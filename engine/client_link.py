@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import grpc.aio
 
-from laneway.engine.client_errors import error_of_call, error_of_code, error_of_notice
+from laneway.engine.client_errors import OnFailure, error_of_call, error_of_code, error_of_notice, tell_failure
 from laneway.engine.client_events import EventQueue
 from laneway.engine.client_outbox import Outbox
 from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
@@ -65,6 +65,7 @@ class ClientLink:
         inbox, outbox, events: lent; they outlive this connection.
         fresh_token: the client can get new credentials, so it reconnects when these end.
         on_result: shown each tool result as it arrives, ahead of the application.
+        on_failure: told of accepted events of ours that failed outside of a run.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class ClientLink:
         pulse: Pulse,
         fresh_token: bool = False,
         on_result: Callable[[Event], None],
+        on_failure: OnFailure,
     ) -> None:
         self.welcome: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self._call = channel.stream_stream(SESSION_METHOD)(metadata=tuple(metadata))
@@ -91,6 +93,7 @@ class ClientLink:
         self._pulse = pulse
         self._fresh_token = fresh_token
         self._on_result = on_result
+        self._on_failure = on_failure
         self._reason: LanewayError | None = None
         self._over = asyncio.Event()
         self._closing = False
@@ -177,6 +180,8 @@ class ClientLink:
             self._outbox.refused(counter, error, now)
 
     def _notice(self, notice: Mapping[str, Any]) -> None:
+        if tell_failure(str(self._hello["client"]), notice, self._on_failure):
+            return
         error = error_of_notice(notice)
         renewable = isinstance(error, SessionExpired) and self._fresh_token
         if notice.get("fatal") is True or isinstance(error, Draining) or renewable:

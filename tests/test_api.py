@@ -24,6 +24,7 @@ HANDED_OUT = {
     "engine/app/embedded.py": ("EmbeddedSession",),
     "engine/app/toolbox.py": ("Toolbox",),
     "engine/client_dial.py": ("Trust",),
+    "engine/client_errors.py": ("OnFailure",),
     "engine/client_outbox.py": ("Receipt",),
     "engine/delivery.py": ("Event",),
     "engine/edge/auth.py": ("JwtAuthenticator", "JwtPolicy"),

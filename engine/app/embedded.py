@@ -7,7 +7,6 @@ order. What is not read is not granted, so a consumer that stops reading pauses 
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -16,7 +15,7 @@ from typing import Any, Final
 from laneway.actors.attachment import Attachment
 from laneway.actors.directory import SessionDirectory
 from laneway.actors.ports import Clock, Principal
-from laneway.engine.client_errors import error_of_code, error_of_notice
+from laneway.engine.client_errors import OnFailure, error_of_code, error_of_notice, log_failure, tell_failure
 from laneway.engine.client_outbox import Receipt
 from laneway.engine.codec import valid_id
 from laneway.engine.delivery import Event
@@ -30,7 +29,6 @@ from laneway.routing.link import LinkFrame
 
 __all__ = ["EmbeddedSession"]
 
-_log: Final = logging.getLogger(__name__)
 _ANSWER_S: Final = 30.0
 _HEARTBEAT_S: Final = 300.0
 """In one process silence means a consumer that is busy, not a broken wire."""
@@ -51,6 +49,7 @@ class EmbeddedSession:
         name: str,
         principal: Principal,
         topics: Iterable[str] = (),
+        on_failure: OnFailure = log_failure,
     ) -> None:
         if not valid_id(name) or not valid_id(principal.tenant):
             raise LocalProtocolError(
@@ -60,6 +59,7 @@ class EmbeddedSession:
         self.principal = principal
         self.name = name
         self._topics = parse_topics(list(topics))
+        self._on_failure = on_failure
         self._directory = directory
         self._kinds = kinds
         self._clock = clock
@@ -205,10 +205,9 @@ class EmbeddedSession:
         for frame in frames:
             received = self._inbox.receive(frame.header, frame.envelopes, self._clock.now())
             self._unread.extend(Event(item) for item in received)
-            notice = frame.header.get("notice")
-            if notice is not None and notice.get("fatal") and notice.get("code") != LinkLost.code:
+            notice = frame.header.get("notice", {})
+            told = tell_failure(self.client, notice, self._on_failure)
+            if not told and notice.get("fatal") and notice.get("code") != LinkLost.code:
                 raise error_of_notice(notice)
-            if notice is not None and "counter" in notice:
-                _log.warning("event %s:%s failed: %s", self.client, notice["counter"], notice.get("message"))
             if (ping := frame.header.get("ping")) is not None:
                 await attachment.receive({"pong": ping}, ())

@@ -31,6 +31,7 @@ from laneway.engine.app.packing import LogPacking
 from laneway.engine.app.pools import BuiltinPools
 from laneway.engine.app.tap import Tap
 from laneway.engine.app.toolbox import Toolbox
+from laneway.engine.client_errors import OnFailure, log_failure
 from laneway.engine.config import Config
 from laneway.engine.telemetry.counters import Counters
 from laneway.routing.classify import IN, Kind, KindTable
@@ -283,15 +284,18 @@ class Engine:
         tenant: str = "default",
         scopes: Iterable[str] = ("admin",),
         topics: Iterable[str] = (),
+        on_failure: OnFailure = log_failure,
     ) -> EmbeddedSession:
         """Return a session to use with `async with`: send, ask, interrupt, iterate over its events.
 
         Args:
             user, tenant, scopes: who speaks; the default may do everything in tenant "default".
             topics: ``topic:NAME`` each, to listen to.
+            on_failure: called while iterating with `Receipt.id` and the error of an event that was
+                accepted and failed outside of a run. Default: a warning in the log.
         """
         principal = Principal(user, tenant, frozenset(scopes))
-        return EmbeddedSession(self.directory, self.kinds, self.clock, name, principal, topics)
+        return EmbeddedSession(self.directory, self.kinds, self.clock, name, principal, topics, on_failure)
 
     def post(
         self, session: str, text: str, *, user: str = "local", tenant: str = "default"

@@ -22,6 +22,7 @@ from laneway.routing.backoff import Backoff
 from laneway.routing.errors import (
     AccessError,
     ConfigError,
+    LanewayError,
     LinkClosed,
     LocalProtocolError,
     PeerProtocolError,
@@ -394,6 +395,28 @@ def test_an_urgent_error_overtakes_and_voids_the_rest_of_its_run() -> None:
                 if event.kind == "RUN_ERROR":
                     break
             assert kinds[-1] == "RUN_ERROR"
+
+    asyncio.run(main())
+
+
+def test_failures_outside_of_runs_are_handed_over() -> None:
+    """`on_failure` gets the receipt's id and the error, and the connection lives on, whatever the error's code."""
+
+    async def main() -> None:
+        failures: asyncio.Queue[tuple[str, LanewayError]] = asyncio.Queue()
+
+        def take(event_id: str, error: LanewayError) -> None:
+            failures.put_nowait((event_id, error))
+
+        async with edge() as (_, engine, target), client(target, client_id="ada", on_failure=take) as ada:
+            receipt = await ada.publish("topic:news", b"x")
+            failed = {"code": "DRAINING", "message": "no time left", "retryable": True, "counter": 1}
+            engine.session("s1").attachments["ada"].tell(notice=failed)
+            async with asyncio.timeout(10):
+                event_id, error = await failures.get()
+            assert (event_id, error.code, error.message) == (receipt.id, "DRAINING", "no time left")
+            assert await ada.send("still here")
+            assert ada.reconnects == 0
 
     asyncio.run(main())
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from laneway.engine.client_errors import error_of_call, error_of_code, error_of_notice, worth_a_reconnect
+from laneway.engine.client_errors import (
+    error_of_call,
+    error_of_code,
+    error_of_notice,
+    log_failure,
+    tell_failure,
+    worth_a_reconnect,
+)
 from laneway.engine.edge.status import rich_status
 from laneway.engine.edge.stream import notice
 from laneway.routing.errors import (
     Draining,
+    HandlerFailed,
     LanewayError,
     PeerProtocolError,
     RateLimited,
@@ -75,3 +83,32 @@ def test_what_is_worth_a_reconnect() -> None:
     for error in (SessionExpired("x"), TokenExpired("x")):
         assert worth_a_reconnect(error, fresh_token=True)
         assert not worth_a_reconnect(error, fresh_token=False)
+
+
+FAILURE = {"code": "HANDLER_FAILED", "message": "a bug", "retryable": False, "counter": 7}
+
+
+def test_a_failure_is_handed_on_with_the_events_id() -> None:
+    """A notice with a counter is one event's failure; every other notice is not."""
+    told: list[tuple[str, LanewayError]] = []
+
+    def take(event_id: str, error: LanewayError) -> None:
+        told.append((event_id, error))
+
+    assert tell_failure("ada", FAILURE, take)
+    assert not tell_failure("ada", notice(Draining("soon"), fatal=False), take)
+    assert [(event_id, type(error), error.message) for event_id, error in told] == [("ada:7", HandlerFailed, "a bug")]
+
+
+def test_a_failure_is_never_silent(caplog: pytest.LogCaptureFixture) -> None:
+    """Without somebody to take it, or when that one fails, it is in the log."""
+    assert tell_failure("ada", FAILURE, log_failure)
+    assert caplog.messages == ["event ada:7 failed: HANDLER_FAILED: a bug"]
+    caplog.clear()
+
+    def broken(event_id: str, error: LanewayError) -> None:
+        raise ZeroDivisionError
+
+    assert tell_failure("ada", FAILURE, broken)
+    assert "ada:7" in caplog.text
+    assert "ZeroDivisionError" in caplog.text

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc.aio
 
+from laneway.engine.client_errors import log_failure
 from laneway.engine.client_events import EventQueue
 from laneway.engine.client_link import ClientLink, Pulse
 from laneway.engine.client_outbox import Outbox
@@ -35,6 +36,7 @@ async def linked(target: str, **times: float) -> AsyncIterator[tuple[ClientLink,
             kinds=KindTable(),
             pulse=Pulse(**times),
             on_result=lambda event: None,
+            on_failure=log_failure,
         )
         running = asyncio.create_task(link.run())
         try:

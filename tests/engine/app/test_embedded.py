@@ -8,7 +8,7 @@ import pytest
 
 from laneway import Engine
 from laneway.engine.models.synthetic import SyntheticModel
-from laneway.routing.errors import LaneFull, LocalProtocolError, Superseded
+from laneway.routing.errors import LaneFull, LanewayError, LocalProtocolError, Superseded
 
 WITHIN_S = 20.0
 
@@ -89,6 +89,27 @@ def test_leaving_ends_the_iteration_and_the_session_stays() -> None:
                     async for _event in session.ask("hello"):
                         pass
             assert len(engine.directory.messages("default", "s1")) == 4
+
+    asyncio.run(main())
+
+
+def test_failures_outside_of_runs_are_handed_to_who_asks(caplog: pytest.LogCaptureFixture) -> None:
+    """`on_failure` gets the receipt's id and the error the handler ended with."""
+
+    async def main() -> None:
+        failures: asyncio.Queue[tuple[str, LanewayError]] = asyncio.Queue()
+
+        def take(event_id: str, error: LanewayError) -> None:
+            failures.put_nowait((event_id, error))
+
+        async with asyncio.timeout(WITHIN_S), Engine() as engine, engine.session("s1", on_failure=take) as session:
+            receipt = await session.send_event("DOC_PATCH", b"nonsense", entity="board")
+            reading = asyncio.create_task(anext(session))
+            event_id, error = await failures.get()
+            assert event_id == receipt.id
+            assert error.code
+            assert not [record for record in caplog.records if "failed" in record.message]
+            reading.cancel()
 
     asyncio.run(main())
 
