@@ -199,9 +199,9 @@ class SimClient:
         cursor: list[Any] | None = None
         if self.inbox.cursor.epoch and self.grants:
             cursor = list(self.inbox.cursor[:3])
-            if self._faults.happens("client forgot everything", 0.04):
+            if self._faults.happens("client forgot everything", self._faults.weather.forget):
                 cursor, self.inbox = None, Inbox()
-            elif self._faults.happens("client of another epoch", 0.02):
+            elif self._faults.happens("client of another epoch", self._faults.weather.other_epoch):
                 cursor[0] = "another"
         return {
             "v": [1],

@@ -30,6 +30,10 @@ class Weather:
     """Chance per frame that the network stands still for 1 s."""
     blackhole: float = 0.005
     """Chance per frame that the connection goes silent without an end, both ways."""
+    forget: float = 0.04
+    """Chance per connection that a client lost its memory."""
+    other_epoch: float = 0.02
+    """Chance per connection that a client comes with the cursor of another epoch."""
     failed_read: float = 0.002
     """Chance that a read or a claim fails."""
     crash_every_s: float = 0.0
@@ -38,7 +42,9 @@ class Weather:
     """Mean time between takeovers by a new engine while the old one still runs; 0 = never."""
 
 
-CALM = Weather(slow_commit=0, lost_commit=0, torn_commit=0, cut=0, stall=0, blackhole=0, failed_read=0)
+CALM = Weather(
+    slow_commit=0, lost_commit=0, torn_commit=0, cut=0, stall=0, blackhole=0, failed_read=0, forget=0, other_epoch=0
+)
 """Nothing breaks any more: what a run ends in, so that it can come to rest."""
 
 

@@ -250,6 +250,7 @@ def _check_segment(segment: Segment, log: Log) -> Iterator[str]:
         if (env[TENANT], env[SESSION]) != (segment.tenant, segment.session):
             yield f"got an event of {env[TENANT]}/{env[SESSION]}"
         if received.stream == SNAPSHOT:
+            yield from _check_snapshot(received, segment.start[DATA], log)
             continue
         passed, complaint = reader[received.stream].take(received)
         if complaint:
@@ -260,6 +261,19 @@ def _check_segment(segment: Segment, log: Log) -> Iterator[str]:
             if skipped[RUN] not in errors or received.stream == URGENT:
                 yield f"never got {skipped[KIND]} of run {skipped[RUN]!r}, which no RUN_ERROR voids"
                 return
+
+
+def _check_snapshot(received: Received, start: int, log: Log) -> Iterator[str]:
+    """Every answer in a snapshot is what the log says up to the seq where sending starts, no less and no more."""
+    said: dict[str, bytes] = defaultdict(bytes)
+    for _, _, env in log.streams[DATA][:start]:
+        if env[KIND] == "TEXT_MESSAGE_CONTENT":
+            said[env[ENTITY]] += env[BODY]
+    for message in msgpack.unpackb(received.envelope[BODY])["messages"]:
+        if message["role"] == "assistant" and "toolCalls" not in message:
+            text, logged = message["content"].encode(), said[message["id"]]
+            if text != logged:
+                yield f"snapshot at {start} has {len(text)} bytes of {message['id']}, the log {len(logged)}"
 
 
 class _Reader:

@@ -6,11 +6,12 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable
 
+import msgpack
 import pytest
 
 from laneway.actors.ports import Outcome
 from laneway.routing.envelope import AFTER, BODY, KIND, LANE, PRODUCER, TENANT
-from laneway.routing.inbox import Received
+from laneway.routing.inbox import SNAPSHOT, Received
 from laneway.routing.items import Gap
 from tests.simulation.faults import CALM
 from tests.simulation.history import DATA, Ended, History, Segment, check
@@ -101,6 +102,13 @@ def _invent(history: History) -> None:
     _segment(history).items.append(last._replace(first=last.last + 1000, last=last.last + 1000))
 
 
+def _garble_a_snapshot(history: History) -> None:
+    body = msgpack.packb({"messages": [{"id": "m", "role": "assistant", "content": "never said"}]})
+    item = _segment(history).items[0]
+    env = (*item.envelope[:BODY], body, *item.envelope[BODY + 1 :])
+    _segment(history).items.insert(0, item._replace(stream=SNAPSHOT, envelope=env))
+
+
 def _other_epoch(history: History) -> None:
     _segment(history).epoch = "another"
 
@@ -165,6 +173,7 @@ def _start_out_of_order(history: History) -> None:
         (_garble, "the log has"),
         (_hide_text, "a GAP hides"),
         (_invent, "does not hold"),
+        (_garble_a_snapshot, "snapshot at"),
         (_other_epoch, "epoch another"),
         (_forget_the_end, "has no end in the log"),
         (_end_twice, "2 RUN_FINISHED"),
