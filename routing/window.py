@@ -88,7 +88,7 @@ class GrantPolicy:
             return None
         if self._at is not None and now > self._at:
             rate = (consumed - self._consumed) / (now - self._at)
-            self._window = min(max(int(rate * _HORIZON_S), MIN_WINDOW_BYTES), MAX_WINDOW_BYTES)
+            self._window = int(min(max(rate * _HORIZON_S, MIN_WINDOW_BYTES), MAX_WINDOW_BYTES))
         self._at, self._consumed = now, consumed
         if consumed + self._window <= self._granted:
             return None
