@@ -160,3 +160,113 @@ def test_numbering_goes_on_after_an_empty_tail() -> None:
         assert half.outbound.acked_position == 5_000
 
     run(main())
+
+
+def test_a_session_that_nobody_reads_gives_its_producers_up() -> None:
+    """With no link a producer runs the budget ahead, waits `stall_s`, and ends with SlowConsumer(UNREAD)."""
+
+    async def main() -> None:
+        half = await _half(budget_bytes=200)
+        for _ in range(2):
+            await half.outbound.emit(_event("CUSTOM", b"x" * 100))
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(SlowConsumer) as caught:
+            await half.outbound.emit(_event("CUSTOM"))
+        assert (caught.value.reason, caught.value.retryable) == ("UNREAD", True)
+        assert asyncio.get_running_loop().time() - began == pytest.approx(60.0)
+        assert half.outbound.rings[DATA].head == 2
+        await half.outbound.emit(_event("RUN_ERROR"))  # its end can still be told
+        assert half.outbound.rings[URGENT].head == 1
+        await half.committer.flush()
+
+    run(main())
+
+
+def test_waiters_wake_in_lane_order() -> None:
+    """When there is room again the most urgent lane goes on first, and inside a lane who came first."""
+
+    async def main() -> None:
+        grant = [0]
+        half = await _half(lambda: grant[0])
+        waiting = []
+        for number, kind in enumerate(["LOG", "CUSTOM", "TOOL_CALL_START", "LOG", "CUSTOM", "TOOL_CALL_START"]):
+            waiting.append(asyncio.create_task(half.outbound.emit(_event(kind, b"%d" % number, f"r{number}"))))
+            await asyncio.sleep(0)
+        for step in range(1, 7):
+            grant[0] = half.outbound.rings[DATA].head_position + 1
+            half.outbound.wake_producers()
+            await asyncio.sleep(0.001)
+            assert half.outbound.rings[DATA].head == step
+        await asyncio.gather(*waiting)
+        await half.committer.flush()
+        assert [env[11] for _, _, env in half.outbound.rings[DATA].read(1, 10)] == [b"2", b"5", b"1", b"4", b"0", b"3"]
+
+    run(main())
+
+
+def test_nobody_overtakes_who_waits() -> None:
+    """An event that comes when there is room again queues behind the producers that wait for it."""
+
+    async def main() -> None:
+        grant = [0]
+        half = await _half(lambda: grant[0])
+        first = asyncio.create_task(half.outbound.emit(_event("CUSTOM", b"first")))
+        await asyncio.sleep(0)
+        grant[0] = 10_000
+        later = asyncio.create_task(half.outbound.emit(_event("CUSTOM", b"later")))
+        await asyncio.sleep(0)
+        half.outbound.wake_producers()
+        await asyncio.gather(first, later)
+        await half.committer.flush()
+        assert [env[11] for _, _, env in half.outbound.rings[DATA].read(1, 10)] == [b"first", b"later"]
+
+    run(main())
+
+
+def test_a_turn_that_comes_too_late_is_handed_on() -> None:
+    """A producer whose time ends in the moment it is woken does not leave the next one asleep."""
+
+    async def main() -> None:
+        grant = [0]
+        half = await _half(lambda: grant[0])
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + 60.0
+        doomed = asyncio.create_task(half.outbound.emit(_event("CUSTOM", b"doomed")))
+        await asyncio.sleep(30)
+        next_one = asyncio.create_task(half.outbound.emit(_event("CUSTOM", b"next")))
+
+        def wake() -> None:
+            grant[0] = 10_000
+            half.outbound.wake_producers()
+
+        loop.call_at(ends_at - 5e-10, wake)  # less than a tick: both timers fire in one turn of the loop
+        (ended,) = await asyncio.gather(doomed, return_exceptions=True)
+        assert isinstance(ended, SlowConsumer)
+        async with asyncio.timeout(1):
+            await next_one
+        await half.committer.flush()
+
+    run(main())
+
+
+def test_what_cannot_be_packed_takes_no_number() -> None:
+    """Its producer is told; the log has no hole, and the next event is numbered as if nothing had been."""
+
+    async def main() -> None:
+        half = await _half()
+        pack = half.outbound._pack
+
+        def picky(env: Envelope) -> bytes:
+            if env[11] == b"bad":
+                raise ValueError("this does not pack")
+            return pack(env)
+
+        half.outbound._pack = picky
+        await half.outbound.emit(_event("CUSTOM", b"good"))
+        with pytest.raises(ValueError, match="does not pack"):
+            await half.outbound.emit(_event("CUSTOM", b"bad"))
+        await half.outbound.emit(_event("CUSTOM", b"good too"))
+        assert await half.committer.flush()
+        assert [env[11] for _, _, env in half.outbound.rings[DATA].read(1, 10)] == [b"good", b"good too"]
+
+    run(main())
