@@ -182,21 +182,8 @@ class Ingress:
         if not run and raw[KIND] in RUN_STARTING:
             run = f"{client}-{raw[COUNTER]}"
         _, counter, kind, _, _, _, entity, lane, deadline, trace, after, body, _ = raw
-        return (
-            client,
-            counter,
-            kind,
-            self._tenant,
-            self._session,
-            run,
-            entity,
-            lane,
-            deadline,
-            trace,
-            after,
-            body,
-            now,
-        )
+        tenant, session = self._tenant, self._session
+        return (client, counter, kind, tenant, session, run, entity, lane, deadline, trace, after, body, now)
 
     def _accept(self, speaker: Speaker, env: Envelope) -> None:
         kind = self._kinds.require(env[KIND])

@@ -228,10 +228,13 @@ class Engine:
 
     async def _recover(self) -> int:
         try:
-            return await self.directory.recover() if self._store.durable else 0
+            busy = await self.directory.recover() if self._store.durable else 0
         except LanewayError as error:
             _log.error("what a former process left could not be taken up: %s", error)
             raise
+        for (tenant, session), why in self.directory.unreadable.items():
+            _log.error("session %s of tenant %s is left as it is, its log cannot be read: %s", session, tenant, why)
+        return busy
 
     async def close(self, drain_s: float | None = None) -> None:
         """Drain and stop; idempotent.

@@ -18,7 +18,7 @@ from laneway.engine.app.packing import LogPacking
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.dispatch import Admitted, Refused
-from laneway.routing.envelope import KIND, LANE, Envelope, envelope, envelope_id
+from laneway.routing.envelope import DEADLINE, Envelope, envelope, envelope_id
 from laneway.routing.errors import LanewayError, StoreError
 from laneway.routing.handshake import Hello
 from laneway.routing.lanes import Lane
@@ -104,8 +104,9 @@ class Desk:
     def admit(self, env: Envelope) -> Admitted | Refused:
         if self.refusal is not None:
             return Refused(self.refusal)
-        lane = self._kinds.lane(env[KIND], env[LANE])
-        return Admitted((*env[:LANE], lane, *env[LANE + 1 :]))
+        producer, counter, kind, tenant, session, run, entity, asked, *_ = env
+        lane = self._kinds.lane(kind, asked)
+        return Admitted((producer, counter, kind, tenant, session, run, entity, lane, *env[DEADLINE:]))
 
     def enqueue(self, env: Envelope, on_done: Callable[[Envelope, Outcome], None] | None = None) -> None:
         assert envelope_id(env) not in self.queued, f"{envelope_id(env)} is in work already"
