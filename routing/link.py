@@ -314,7 +314,7 @@ class Link:
 
     def _take_urgent(self, now: float) -> Batch | None:
         room = self._urgent.reserve_room() if self._urgent.pending else 0
-        return self._take(URGENT, now, room, RESERVE_BYTES, _UNLIMITED) if room else None
+        return self._take(URGENT, now, room, RESERVE_BYTES, self._urgent.reserve_end()) if room else None
 
     def _sendable(self) -> bool:
         reader = self._data

@@ -139,12 +139,15 @@ class StreamReader:
         """
         if not self.pending or self.position is None or self.missing():
             return 0
-        confirmed, position = self.acked, self.acked_position
-        if self.next > self.baseline:
-            confirmed, position = max(confirmed, self.baseline), max(position, self.baseline_position)
-        if self.position - position >= RESERVE_BYTES:
+        if self.position >= self.reserve_end():
             return 0
+        confirmed = max(self.acked, self.baseline) if self.next > self.baseline else self.acked
         return max(0, RESERVE_EVENTS - (self.sent - confirmed))
+
+    def reserve_end(self) -> int:
+        """Return the position at which the urgent reserve ends: nothing that starts there is begun."""
+        live = self.next > self.baseline
+        return RESERVE_BYTES + (max(self.acked_position, self.baseline_position) if live else self.acked_position)
 
     def overrun(self) -> bool:
         """Return whether a live event waits and the reserve is used up: the client does not read."""

@@ -216,14 +216,17 @@ class GrpcEdge:
         for stream in self._streams:
             stream.end(self._going_away())
         await self._gone_within(_STOP_S)
-        await self.close()
+        await self._stop(_STOP_S)  # not at once: the last streams' statuses are still on their way
 
     async def close(self) -> None:
         """Stop now; idempotent. Streams end with UNAVAILABLE, which clients resume from."""
+        await self._stop(0.0)
+
+    async def _stop(self, grace_s: float) -> None:
         server, self._server = self._server, None
         if server is None:
             return
-        await server.stop(0.0)
+        await server.stop(grace_s)
         await server.wait_for_termination()
         if self._reading:
             await asyncio.wait(self._reading, timeout=_STOP_S)

@@ -367,6 +367,18 @@ def test_a_large_urgent_burst_is_bounded_in_bytes():
     assert link.sent.urgent == 3
 
 
+def test_an_urgent_burst_at_once_is_bounded_in_bytes_too():
+    """However the burst arrives, at most one event starts below the end of the 64 KiB reserve and runs over it."""
+    home = session()
+    link = home.link(Cursor("e1"), 0.0)
+    for _ in range(12):
+        home.emit(make("RUN_ERROR", b"e" * 15_000))
+    for moment in range(4):
+        link.poll(float(moment) / 100)
+    assert isinstance(link.closed, SlowConsumer)
+    assert link.sent.urgent == 5
+
+
 def test_tombstones_become_exact_gaps():
     """What was dropped is told by kind and weight, and text around it is untouched."""
     home = session(max_bytes=2_000)
