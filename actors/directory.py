@@ -283,8 +283,7 @@ class SessionDirectory:
     async def recover(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Take up what a former process left in every session of the store; see `unreadable`.
 
-        `progress` is called with (done, total). Returns how many sessions had unfinished work.
-        O(sessions in the store).
+        `progress` is called with (done, total). Returns how many had unfinished work. O(sessions in the store).
         """
         keys = [key for key in await self._store.keys("") if "/session/" in key]
         busy = 0
@@ -304,6 +303,8 @@ class SessionDirectory:
             if error.reason != _UNREADABLE:
                 raise
             return False
+        except Overloaded:  # all places are taken: it is taken up when somebody comes to it
+            return True
         busy = home.ingress.pending > 0
         if not busy and not awake and not len(home.links):  # nobody has come to it meanwhile
             await self._sleep(home)
@@ -339,8 +340,9 @@ class SessionDirectory:
     async def close(self) -> None:
         """Write everything, end all links, forget all homes; idempotent."""
         self._draining = True
-        for task in list(self._opening.values()):
-            await asyncio.wait([task])
+        if opening := list(self._opening.values()):
+            for task in (await asyncio.wait(opening, timeout=_OPEN_DEADLINE_S))[1]:
+                task.cancel()
         error = Draining("this engine has shut down; connect again", retry_after_ms=1000)
         await asyncio.gather(*(self._close(home, error) for home in self.homes()))
 

@@ -407,6 +407,22 @@ def test_recovery_takes_up_what_was_left() -> None:
     run(main())
 
 
+def test_recovery_of_more_than_may_be_awake_leaves_the_rest_for_later() -> None:
+    """Beyond `max_sessions` unfinished sessions stay as they are, and are taken up when somebody comes to them."""
+
+    async def main() -> None:
+        disk = Disk()
+        await _leave_behind(disk, "a", "b", "c")
+        async with a_directory(disk, max_sessions=2) as (directory, desk):
+            assert await directory.recover() == 3
+            assert sorted(env[SESSION] for env, _ in desk.queued.values()) == ["a", "b"]
+        async with a_directory(disk, max_sessions=2) as (directory, desk):
+            await directory.open("t", "c")
+            assert [env[SESSION] for env, _ in desk.queued.values()] == ["c"]
+
+    run(main())
+
+
 @pytest.mark.parametrize("stream", [INBOUND, 1])
 def test_one_session_that_cannot_be_read_does_not_stop_the_rest(stream: int) -> None:
     """A damaged log is set aside by name: other sessions are recovered, its clients get STORE_FAILED, not blame."""
