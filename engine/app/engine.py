@@ -46,6 +46,7 @@ __all__ = ["Engine"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _log: Final = logging.getLogger(__name__)
+_ADAPTER_CLOSE_S: Final = 15.0
 _SWEEP_S: Final = 5.0
 _DRAIN_S: Final = 1.0
 
@@ -245,8 +246,7 @@ class Engine:
         """
         if not self._begun:  # tools and model may have been opened before the start
             self._begun = True
-            await self.nlp.close()
-            await self.tools.close()
+            await self._close_adapters()
         if self._loop is None:
             return
         if drain_s is None:
@@ -262,10 +262,18 @@ class Engine:
         await asyncio.gather(*own, return_exceptions=True)
         await self.directory.close()  # writes the logs; links send what is due and end, and so do their streams
         await asyncio.gather(*leaving)
-        await self.nlp.close()
-        await self.tools.close()
+        await self._close_adapters()
         await self._store.close()
         self._loop = self._sweeper = self._recovery = None
+
+    async def _close_adapters(self) -> None:
+        """Close model and tools; one that hangs is left behind, since the store must still be closed."""
+        for name, adapter in (("the model", self.nlp), ("the tools", self.tools)):
+            try:
+                async with asyncio.timeout(_ADAPTER_CLOSE_S):
+                    await adapter.close()
+            except TimeoutError:
+                _log.error("%s did not close within %g s and was left behind", name, _ADAPTER_CLOSE_S)
 
     async def _sweep(self) -> None:
         while True:

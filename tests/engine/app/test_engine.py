@@ -268,6 +268,27 @@ def test_a_run_that_outlasts_the_close_is_drained() -> None:
     asyncio.run(main())
 
 
+def test_a_model_that_hangs_on_closing_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The store is closed all the same, and the log names who hung."""
+    monkeypatch.setattr("laneway.engine.app.engine._ADAPTER_CLOSE_S", 0.05)
+
+    class Hanging(Endless):
+        async def close(self) -> None:
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        engine = Engine(store=tmp_path / "engine.db")
+        async with asyncio.timeout(WITHIN_S), engine:
+            engine.nlp.use(Hanging())
+        assert "the model did not close" in caplog.text
+        async with asyncio.timeout(WITHIN_S), Engine(store=tmp_path / "engine.db"):
+            pass  # the file is free again
+
+    asyncio.run(main())
+
+
 def test_an_engine_is_started_once() -> None:
     """Starting it again is a mistake that is named, also after its close."""
 
