@@ -12,9 +12,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
-from laneway.routing.errors import ConfigError
-
-__all__ = ["WINDOW", "ProducerWindow", "ProducerWindows", "Verdict"]
+__all__ = ["WINDOW", "ProducerWindow", "Verdict"]
 
 Verdict: TypeAlias = Literal["new", "duplicate", "unknown"]
 
@@ -86,52 +84,3 @@ class ProducerWindow:
         if run:
             self._bits = _MASK if run >= WINDOW else (self._bits << run | ((1 << run) - 1)) & _MASK
             self._run = 0
-
-
-class ProducerWindows:
-    """The windows of one session's producers, at most `max_producers` of them.
-
-    Beyond the bound the producer that offered longest ago is forgotten; should it come back, its
-    old counters read as new. Size the bound for the producers of one session's resume window.
-
-    Args:
-        max_producers: at least 1; about 300 bytes each.
-    """
-
-    __slots__ = ("_max_producers", "_windows")
-
-    def __init__(self, max_producers: int = 256) -> None:
-        if max_producers < 1:
-            raise ConfigError(f"max_producers {max_producers} is below 1; nothing could be deduplicated")
-        self._max_producers = max_producers
-        self._windows: dict[str, ProducerWindow] = {}
-
-    def __len__(self) -> int:
-        return len(self._windows)
-
-    def peek(self, producer: str, counter: int) -> Verdict:
-        """Return what `offer` would, without taking the counter."""
-        window = self._windows.get(producer)
-        if window is None:
-            return "new" if counter >= 1 else "unknown"
-        return window.peek(counter)
-
-    def offer(self, producer: str, counter: int) -> Verdict:
-        """Take a producer's counter. O(1)."""
-        windows = self._windows
-        window = windows.pop(producer, None)
-        if window is None:
-            window = ProducerWindow()
-            if len(windows) >= self._max_producers:
-                del windows[next(iter(windows))]
-        windows[producer] = window
-        return window.offer(counter)
-
-    def state(self) -> list[tuple[str, int, int]]:
-        """Return (producer, high, bits) of every window, the longest idle first."""
-        return [(producer, *window.state()) for producer, window in self._windows.items()]
-
-    def restore(self, rows: list[tuple[str, int, int]]) -> None:
-        """Replace all windows by those of a former `state()`; beyond the bound the first rows go."""
-        kept = rows[-self._max_producers :]
-        self._windows = {producer: ProducerWindow.from_state(high, bits) for producer, high, bits in kept}

@@ -15,7 +15,7 @@ from typing import Final
 
 from laneway.routing.errors import ConfigError
 
-__all__ = ["SLACK_S", "Gcra", "Shaper"]
+__all__ = ["SLACK_S", "Gcra"]
 
 SLACK_S: Final = 1e-6
 """Forgives rounding: who waits exactly as long as told is granted. Below any clock's resolution that matters."""
@@ -62,44 +62,3 @@ class Gcra:
         allowed_s = max(self.tolerance_s, cost * self.interval_s)
         wait_s = after - now - allowed_s
         return (arrival, wait_s) if wait_s > SLACK_S else (after, 0.0)
-
-
-class Shaper:
-    """One rate applied to many keys, with at most `max_keys` remembered.
-
-    A key at rest is forgotten without loss. Beyond the bound the key granted longest ago goes,
-    and if it was not at rest it gets its burst back: size the bound for the keys active at once.
-
-    Args:
-        rate_per_s: see `Gcra`.
-        burst: see `Gcra`.
-        max_keys: at least 1; about 150 bytes each.
-    """
-
-    __slots__ = ("_arrivals", "_gcra", "_max_keys")
-
-    def __init__(self, rate_per_s: float, burst: float, max_keys: int = 65_536) -> None:
-        if max_keys < 1:
-            raise ConfigError(f"max_keys {max_keys} is below 1; a shaper must remember at least one key")
-        self._gcra = Gcra(rate_per_s, burst)
-        self._max_keys = max_keys
-        self._arrivals: dict[str, float] = {}
-
-    def __len__(self) -> int:
-        return len(self._arrivals)
-
-    def offer(self, key: str, now: float, cost: float = 1.0) -> float:
-        """Return 0.0 if granted, else the seconds until it would be. O(1)."""
-        arrivals = self._arrivals
-        arrival, wait_s = self._gcra.offer(arrivals.get(key, now), now, cost)
-        if wait_s:
-            return wait_s
-        arrivals.pop(key, None)
-        arrivals[key] = arrival
-        if len(arrivals) > self._max_keys:
-            del arrivals[next(iter(arrivals))]
-        return 0.0
-
-    def forget(self, key: str) -> None:
-        """Drop a key that will not come back; an unknown one is fine."""
-        self._arrivals.pop(key, None)

@@ -24,7 +24,7 @@ BREACHES = [
     ("engine", "engine/edge/planted.py", "import laneway.engine.app"),
     ("engine", "engine/planted.py", "A_MODULE_WITHOUT_A_LAYER = True"),
     ("routing", "routing/planted.py", "def late():\n    import time"),
-    ("pure", "actors/tools/plan.py", "import asyncio"),
+    ("pure", "actors/tools/retries.py", "import asyncio"),
     ("pure", "actors/sync/lib0.py", "from laneway.actors.tools import calls"),
     ("actors", "actors/planted.py", "def late():\n    import grpc.aio"),
 ]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from laneway.engine.runtime.worker import Worker, WorkerLimits
@@ -168,12 +168,6 @@ class WorkerPool:
                 place.set_result(None)
                 return
         self._free += 1
-
-    async def warm_up(self, target: str = "builtins:len") -> Sequence[str]:
-        """Start one worker ahead of the first call and return its confinement layers."""
-        worker = self._warm(target) or await Worker.start(self._limits)
-        self._idle.append(worker)
-        return tuple(worker.layers)
 
     async def close(self) -> None:
         """Kill every worker, fail every caller in line, wait until all are gone. Idempotent."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laneway.routing.dedupe import WINDOW, ProducerWindow, ProducerWindows
-from laneway.routing.errors import ConfigError
+from laneway.routing.dedupe import WINDOW, ProducerWindow
 
 _STEPS = st.lists(
     st.one_of(
@@ -49,29 +47,3 @@ def test_window_agrees_with_a_set(steps: list[tuple[str, int]]) -> None:
     high, bits = window.state()
     assert 0 <= bits < 1 << WINDOW
     assert all(bool(bits >> back & 1) == (high - back in taken) for back in range(WINDOW))
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.sampled_from("abcde"), st.integers(-1, 9)), max_size=80))
-def test_windows_are_kept_per_producer_and_bounded(offers: list[tuple[str, int]]) -> None:
-    """Producers do not see each other; the longest idle one is forgotten beyond the bound."""
-    windows, model = ProducerWindows(max_producers=3), dict[str, set[int]]()
-    for producer, counter in offers:
-        seen = model.pop(producer, set())
-        expected = "unknown" if counter < 1 else "duplicate" if counter in seen else "new"
-        assert windows.peek(producer, counter) == expected
-        assert windows.offer(producer, counter) == expected
-        if len(model) == 3:
-            del model[next(iter(model))]
-        model[producer] = seen | ({counter} if counter >= 1 else set())
-        assert len(windows) == len(model)
-    copy = ProducerWindows(max_producers=3)
-    copy.restore(windows.state())
-    assert copy.state() == windows.state()
-    assert [row[0] for row in windows.state()] == list(model)
-
-
-def test_a_bound_below_one_is_refused() -> None:
-    """Remembering no producer would deduplicate nothing."""
-    with pytest.raises(ConfigError):
-        ProducerWindows(0)

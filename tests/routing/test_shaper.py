@@ -1,4 +1,4 @@
-"""GCRA: the bound, the exact retry-after, bounded memory."""
+"""GCRA: the bound, the exact retry-after."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laneway.routing.errors import ConfigError
-from laneway.routing.shaper import Gcra, Shaper
+from laneway.routing.shaper import Gcra
 
 _RATES = st.floats(0.1, 10_000)
 _BURSTS = st.floats(1, 1_000)
@@ -55,37 +55,26 @@ def test_who_waits_as_told_is_granted(rate: float, burst: float, costs: list[flo
 
 def test_burst_then_rate() -> None:
     """A key at rest gets its burst at once and then one unit per interval."""
-    shaper = Shaper(rate_per_s=10.0, burst=3)
-    assert [shaper.offer("k", 0.0) for _ in range(3)] == [0.0, 0.0, 0.0]
-    assert math.isclose(shaper.offer("k", 0.0), 0.1, abs_tol=1e-5)
-    assert shaper.offer("other", 0.0) == 0.0
-    assert shaper.offer("k", 0.1) == 0.0
-    assert shaper.offer("k", 0.1) > 0.0
-    shaper.forget("k")
-    assert shaper.offer("k", 0.1) == 0.0
+    gcra, arrival = Gcra(rate_per_s=10.0, burst=3), 0.0
+    for _ in range(3):
+        arrival, wait_s = gcra.offer(arrival, 0.0)
+        assert wait_s == 0.0
+    assert math.isclose(gcra.offer(arrival, 0.0)[1], 0.1, abs_tol=1e-5)
+    arrival, wait_s = gcra.offer(arrival, 0.1)
+    assert wait_s == 0.0
+    assert gcra.offer(arrival, 0.1)[1] > 0.0
 
 
 def test_an_infinite_rate_grants_everything() -> None:
     """No limit is spelled as infinity."""
-    shaper = Shaper(math.inf, 1)
-    assert all(shaper.offer("k", 5.0, 1000.0) == 0.0 for _ in range(100))
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.text(max_size=3), st.floats(0, 1)), max_size=80), st.integers(1, 5))
-def test_memory_is_bounded(steps: list[tuple[str, float]], max_keys: int) -> None:
-    """However many keys offer, no more than max_keys are remembered."""
-    shaper, now = Shaper(100.0, 2, max_keys), 0.0
-    for key, pause_s in steps:
-        now += pause_s
-        shaper.offer(key, now)
-        assert len(shaper) <= max_keys
+    gcra, arrival = Gcra(math.inf, 1), 0.0
+    for _ in range(100):
+        arrival, wait_s = gcra.offer(arrival, 5.0, 1000.0)
+        assert wait_s == 0.0
 
 
 def test_nonsense_is_refused() -> None:
-    """A rate of 0, a burst below 1 or no room for keys is a mistake in the set-up."""
+    """A rate of 0, or a burst below 1 is a mistake in the set-up."""
     for rate, burst in ((0.0, 1.0), (-1.0, 1.0), (math.nan, 1.0), (1.0, 0.5), (1.0, math.nan)):
         with pytest.raises(ConfigError):
             Gcra(rate, burst)
-    with pytest.raises(ConfigError):
-        Shaper(1.0, 1.0, max_keys=0)
