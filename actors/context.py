@@ -11,14 +11,25 @@ caller's deadline allows, and never starts without one.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgpack
 
 from laneway.actors.endings import cancelled
-from laneway.actors.ports import Clock, Out, Outcome, Outlet, Principal, Probe, ToolResult, ToolSpec
+from laneway.actors.ports import (
+    Clock,
+    Out,
+    Outcome,
+    Outlet,
+    Principal,
+    Probe,
+    ToolResult,
+    ToolSpec,
+)
+from laneway.actors.spans import SILENT, Span, SpanValue, Tracer, ended
 from laneway.actors.tools.request import unpack_answer
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import DEADLINE, LANE, RUN, SESSION, TENANT, TRACE, Envelope
@@ -43,6 +54,7 @@ class Surroundings:
         principal: whose event it is; without it the subject is empty.
         tools: the catalogue rows a principal may call.
         tool_timeout_s: longest wait for a tool call whose event has no nearer deadline.
+        tracer: spans of sampled events, or None.
     """
 
     outlet: Outlet
@@ -52,6 +64,7 @@ class Surroundings:
     principal: Callable[[Envelope], Principal] | None = None
     tools: Callable[[Principal], Sequence[ToolSpec]] | None = None
     tool_timeout_s: float = _TOOL_TIMEOUT_S
+    tracer: Tracer | None = None
 
 
 class ContextMaker:
@@ -94,9 +107,9 @@ class ContextMaker:
         if self._probe is not None:
             self._probe.count("context.late_emits", pool=self._pool)
 
-    def outbound(self, cause: Envelope, out: Out, lane: int, deadline: float) -> Envelope:
+    def outbound(self, cause: Envelope, out: Out, lane: int, deadline: float, trace: str) -> Envelope:
         """Return `out` as an event of the run, session and tenant of its cause."""
-        _, _, _, tenant, session, run, _, _, _, trace, _, _, _ = cause
+        _, _, _, tenant, session, run, _, _, _, _, _, _, _ = cause
         producer = f"engine/{run or self._pool}"
         now = self.surroundings.clock.now()
         return (
@@ -119,7 +132,7 @@ class ContextMaker:
 class RunContext:
     """`ports.Context` of one event; its cell holds the other end (`cancel`, `end`)."""
 
-    __slots__ = ("_cancelled", "_env", "_maker", "_over", "_principal")
+    __slots__ = ("_cancelled", "_env", "_maker", "_over", "_principal", "_trace")
 
     def __init__(self, env: Envelope, maker: ContextMaker) -> None:
         self._env = env
@@ -127,6 +140,7 @@ class RunContext:
         self._principal: Principal | None = None
         self._cancelled = False
         self._over = False
+        self._trace = env[TRACE]
 
     @property
     def principal(self) -> Principal:
@@ -162,8 +176,23 @@ class RunContext:
 
     @property
     def trace(self) -> str:
-        """W3C traceparent, or empty."""
-        return self._env[TRACE]
+        """W3C traceparent of the innermost span, or empty."""
+        return self._trace
+
+    @contextmanager
+    def span(self, name: str, kind: str = "internal", **attributes: SpanValue) -> Iterator[Span]:
+        """Time a step; inside the block `trace` is the span's."""
+        tracer, outer = self._maker.surroundings.tracer, self._trace
+        if tracer is None or not outer:
+            yield SILENT
+            return
+        span = tracer.begin(name, outer, kind=kind, attributes=attributes)
+        self._trace = span.traceparent
+        try:
+            with ended(span):
+                yield span
+        finally:
+            self._trace = outer
 
     def tools(self) -> Sequence[ToolSpec]:
         """The catalogue rows this principal may call."""
@@ -189,7 +218,7 @@ class RunContext:
         if kind is None:
             raise LocalProtocolError(f"kind {out.kind!r} was emitted but never declared; add it to the kind table")
         never = float("inf")
-        await self._maker.surroundings.outlet.emit(self._maker.outbound(self._env, out, kind.lane, never))
+        await self._maker.surroundings.outlet.emit(self._maker.outbound(self._env, out, kind.lane, never, self._trace))
 
     async def call_tool(
         self, name: str, arguments: Mapping[str, Any], call_id: str = "", parent_message_id: str = ""
@@ -229,7 +258,9 @@ class RunContext:
         now = around.clock.now()
         deadline = min(self._env[DEADLINE], now + around.tool_timeout_s)
         lane = around.kinds.lane(call.kind, self._env[LANE])
-        return await self._maker.ask(self._maker.outbound(self._env, call, lane, deadline), max(0.0, deadline - now))
+        return await self._maker.ask(
+            self._maker.outbound(self._env, call, lane, deadline, self._trace), max(0.0, deadline - now)
+        )
 
 
 def _result(call_id: str, outcome: Outcome) -> ToolResult:

@@ -6,9 +6,11 @@ Law of this file: an actor is constructible with nothing but these; no runtime, 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from laneway.actors.spans import Span, SpanValue
 from laneway.routing.envelope import Envelope
 
 __all__ = [
@@ -175,6 +177,14 @@ class Context(Protocol):
         """The catalogue rows this principal may call."""
         ...
 
+    def span(self, name: str, kind: str = "internal", **attributes: SpanValue) -> AbstractContextManager[Span]:
+        """Time a step of the handler as a span of this event's trace; free when the event is not sampled.
+
+        Inside the block `trace`, emitted events and tool calls belong to that span. Blocks nest; they
+        are not for branches that run at the same time. An exception that leaves the block marks the span.
+        """
+        ...
+
 
 Handler: TypeAlias = Callable[[Envelope, Context], Awaitable[object] | AsyncIterator[Out]]
 """A pool's handler: a coroutine function returning None, bytes (the asker's value), an Out or a list
@@ -210,7 +220,7 @@ class Journal(Protocol):
 
 
 class Probe(Protocol):
-    """Telemetry port; every method is a no-op by default."""
+    """Metrics port. Names have dots; a label's values must be few and never come from a client."""
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
         """Add to a counter."""
@@ -218,6 +228,10 @@ class Probe(Protocol):
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Record one measurement (seconds, bytes)."""
+        ...
+
+    def histogram(self, name: str, **labels: str) -> Callable[[float], None]:
+        """Return `observe` bound to one name and its labels, for hot paths (0.1 us a call)."""
         ...
 
 

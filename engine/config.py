@@ -44,6 +44,7 @@ from laneway.engine.sections import (
     Section,
     SessionConfig,
     StoreConfig,
+    TelemetryConfig,
     ToolsConfig,
 )
 from laneway.routing.admission import AdmissionPolicy
@@ -64,6 +65,7 @@ __all__ = [
     "NlpConfig",
     "SessionConfig",
     "StoreConfig",
+    "TelemetryConfig",
     "ToolsConfig",
 ]
 
@@ -81,6 +83,7 @@ class Config(Section):
     nlp: NlpConfig = NlpConfig()
     tools: ToolsConfig = ToolsConfig()
     auth: AuthConfig = AuthConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
 
     @classmethod
     def load(

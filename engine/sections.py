@@ -24,6 +24,7 @@ __all__ = [
     "Section",
     "SessionConfig",
     "StoreConfig",
+    "TelemetryConfig",
     "ToolsConfig",
 ]
 
@@ -88,6 +89,7 @@ class EdgeConfig(Section):
 
     Attributes:
         grpc, http: HOST:PORT.
+        origins: web origins besides our own whose pages may use the HTTP edge (``https://app.example``).
         tls_cert, tls_key: PEM files of the edge's identity; tls_client_ca: roots for mTLS.
         insecure: allow a public address without TLS or authentication.
         max_streams: streams at once; max_streams_per_principal: likewise, of one (tenant, subject).
@@ -98,6 +100,7 @@ class EdgeConfig(Section):
 
     grpc: _AddressField = Address("127.0.0.1", 7700)
     http: _AddressField = Address("127.0.0.1", 7701)
+    origins: _Names = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
@@ -250,4 +253,33 @@ class AuthConfig(Section):
             raise ValueError("jwt needs issuer and audience; without them any service's tokens would count")
         if (self.secret is None) == (not self.public_keys):
             raise ValueError("jwt needs either secret or public_keys")
+        return self
+
+
+class TelemetryConfig(Section):
+    """What is measured, and where it goes.
+
+    Attributes:
+        otlp: URL of an OTLP/gRPC receiver (``http://127.0.0.1:4317``) for traces and metrics; empty = none.
+        sample_ratio: share of events that begin a trace of their own.
+        follow_clients: trace what a client traces, at most `traces_per_s`.
+        traces_per_s: traces begun here, and likewise followed, per second; more are not sampled.
+        export_s: pause between two exports of metrics.
+        service: `service.name` of what is exported.
+        log_format: "json", "text", or "auto": text on a terminal. log_level: lowest level written.
+    """
+
+    otlp: str = ""
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
+    follow_clients: bool = True
+    traces_per_s: _Positive = 100
+    export_s: Annotated[float, Field(ge=1, le=3_600)] = 15.0
+    service: Annotated[str, Field(min_length=1, max_length=128)] = "laneway"
+    log_format: Literal["auto", "json", "text"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _otlp_is_a_url(self) -> TelemetryConfig:
+        if self.otlp and not self.otlp.startswith(("http://", "https://")):
+            raise ValueError("otlp is a URL: http://HOST:4317, or https:// for TLS")
         return self

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, Final
 
 from laneway.actors.nlp.chunks import ChunkExpander
@@ -23,6 +23,7 @@ from laneway.actors.nlp.history import History, Turn
 from laneway.actors.nlp.sequence import RunSequence
 from laneway.actors.nlp.vocabulary import PROTOCOL_VERSION, bare, fields_of, run_error, run_finished, run_started
 from laneway.actors.ports import Clock, Context, Model, Out, Principal, ToolResult, ToolSpec
+from laneway.actors.spans import Span, SpanValue
 from laneway.routing.envelope import BODY, ENTITY, KIND, NO_DEADLINE, RUN, SESSION, TENANT, Envelope, envelope_id
 from laneway.routing.errors import (
     DeadlineExceeded,
@@ -278,6 +279,10 @@ class _Recorded:
     def tools(self) -> Sequence[ToolSpec]:
         """As the run's."""
         return self._context.tools()
+
+    def span(self, name: str, kind: str = "internal", **attributes: SpanValue) -> AbstractContextManager[Span]:
+        """As the run's."""
+        return self._context.span(name, kind, **attributes)
 
 
 @asynccontextmanager

@@ -66,7 +66,7 @@ class Calls:
         return {
             "dispatcher": asdict(dispatcher),
             "sessions": asdict(directory),
-            "counters": self._engine.counters.snapshot(),
+            "counters": self._engine.telemetry.counters.snapshot(),
         }
 
     async def _tail(self, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:

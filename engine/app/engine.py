@@ -30,10 +30,10 @@ from laneway.engine.app.outlet import CheckedOutlet
 from laneway.engine.app.packing import LogPacking
 from laneway.engine.app.pools import BuiltinPools
 from laneway.engine.app.tap import Tap
+from laneway.engine.app.telemetry import Telemetry
 from laneway.engine.app.toolbox import Toolbox
 from laneway.engine.client_errors import OnFailure, log_failure
 from laneway.engine.config import Config
-from laneway.engine.telemetry.counters import Counters
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.dispatch import DispatchCore
 from laneway.routing.errors import LanewayError, LocalProtocolError, RuntimeUnavailable
@@ -100,13 +100,13 @@ class Engine:
         self.config = config or Config()
         self.kinds = KindTable(kinds)
         self.clock = SystemClock()
-        self.counters = Counters()
+        self.telemetry = Telemetry(self.config.telemetry, self.clock, probe)
         self.tools = Toolbox(self.config.tools.workers)
         self.nlp = Brain()
         self.tap = Tap(time.time)
         if self.config.nlp.model:
             self.nlp.use(choose_model(self.config.nlp.model))
-        self._probe: Probe = probe or self.counters
+        self._probe = self.telemetry.probe
         self._store = choose_store(self.config, store)
         self.directory = SessionDirectory(
             self._store,
@@ -210,6 +210,7 @@ class Engine:
         self._begun = True
         self._loop = asyncio.get_running_loop()
         try:
+            await self.telemetry.start()
             await self._store.open()
             await self.dispatcher.start()
         except BaseException:
@@ -264,6 +265,7 @@ class Engine:
         await asyncio.gather(*leaving)
         await self._close_adapters()
         await self._store.close()
+        await self.telemetry.close()
         self._loop = self._sweeper = self._recovery = None
 
     async def _close_adapters(self) -> None:

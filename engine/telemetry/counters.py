@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any, Final
 
 __all__ = ["BUCKETS_S", "Counters"]
@@ -32,12 +33,19 @@ class Counters:
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Record one measurement in seconds. O(labels + log buckets)."""
+        self.histogram(name, **labels)(value)
+
+    def histogram(self, name: str, **labels: str) -> Callable[[float], None]:
+        """Return `observe` bound to one name and its labels. O(labels); the bound call O(log buckets)."""
         key = (name, tuple(sorted(labels.items())))
-        buckets = self._histograms.get(key)
-        if buckets is None:
-            buckets = self._histograms[key] = [0] * (len(BUCKETS_S) + 1)
-        buckets[bisect_left(BUCKETS_S, value)] += 1
-        self._sums[key] += value
+        buckets = self._histograms.setdefault(key, [0] * (len(BUCKETS_S) + 1))
+        sums = self._sums
+
+        def observe(value: float) -> None:
+            buckets[bisect_left(BUCKETS_S, value)] += 1
+            sums[key] += value
+
+        return observe
 
     def snapshot(self) -> dict[str, Any]:
         """Return everything recorded: ``name{label=value}`` -> count, or {count, sum, buckets}."""

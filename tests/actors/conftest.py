@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -88,6 +88,9 @@ class RecordingProbe:
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         self.counts[name] = self.counts.get(name, 0) + 1
+
+    def histogram(self, name: str, **labels: str) -> Callable[[float], None]:
+        return lambda value: self.observe(name, value, **labels)
 
 
 def make_event(
