@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import overload, paths, queues
-from benchmarks.measure import Figure, environment, repeated
+from benchmarks.environment import environment
+from benchmarks.measure import Row, repeated
 from benchmarks.workload import jobs
 
 DISPATCH = {
@@ -43,7 +44,7 @@ def main() -> None:
     with console.status("W1 dispatch") as status:
         for row, path in DISPATCH.items():
             status.update(f"W1 dispatch: {row}")
-            figures.append(repeated(row, path(work), len(work), options.repeats))
+            figures.append(repeated("W1", row, path(work), len(work), options.repeats))
     console.print(_dispatch_table(figures))
     loads = []
     with console.status("W4 overload") as status:
@@ -52,7 +53,7 @@ def main() -> None:
             loads.append(overload.measure(row, options.overload_s, options.overload_repeats))
     console.print(_overload_table(loads))
     records: list[dict[str, Any]] = [{"about": about}]
-    records += [{"workload": "W1", **figure.record()} for figure in figures]
+    records += [figure.record() for figure in figures]
     records += [{"workload": "W4", **load.record()} for load in loads]
     console.print(f"written to {_write(options.results, about, records)}", highlight=False)
 
@@ -67,18 +68,20 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _dispatch_table(figures: list[Figure]) -> Table:
-    table = Table(title=f"W1: {figures[0].count:,} events of 278 bytes, 3 handlers, results back, 1,024 in flight")
+def _dispatch_table(figures: list[Row]) -> Table:
+    table = Table(
+        title=f"W1: {figures[0].extra['count']:,} events of 278 bytes, 3 handlers, results back, 1,024 in flight"
+    )
     for heading in ("row", "events/s", "CPU us/event", "lowest", "highest", "x PriorityQueue"):
         table.add_column(heading, justify="left" if heading == "row" else "right", no_wrap=heading == "row")
     base = next(figure.cpu_us for figure in figures if figure.row == "asyncio.PriorityQueue")
     for figure in figures:
         table.add_row(
             figure.row,
-            f"{figure.events_per_s:,.0f}",
+            f"{figure.median:,.0f}",
             f"{figure.cpu_us:.2f}",
-            f"{figure.cpu_us_min:.2f}",
-            f"{figure.cpu_us_max:.2f}",
+            f"{figure.extra['cpu_us_min']:.2f}",
+            f"{figure.extra['cpu_us_max']:.2f}",
             f"{figure.cpu_us / base:.1f}",
         )
     return table

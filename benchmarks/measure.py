@@ -1,7 +1,10 @@
 """How a figure comes about: repeat, take the median, count the processor's time, prove the count.
 
-Law of this file: a stage that did not finish all its events has no figure. Processor time is this
-process's, user and system; on a shared machine it is steadier than the wall clock.
+Law of this file: a stage that did not finish all its events has no figure.
+
+Processor time is counted over everything that took part: this process, children that ended inside the
+measured block, and live processes the stage names (`Stopwatch.watch`: an engine, a nats-server). It is
+read from the scheduler's clocks, in nanoseconds; on a shared machine it is steadier than the wall clock.
 
 Before each row the heap so far is frozen (`gc.freeze`), for every row alike: it is mostly this
 harness and its libraries, and a full collection of it is a pause of 20 to 50 ms (measured) that would
@@ -12,44 +15,84 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import platform
+import math
+import resource
 import statistics
-import subprocess
+import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["Clocked", "Figure", "Stage", "Stopwatch", "environment", "percentile", "repeated", "settle"]
+__all__ = ["Options", "Row", "Stage", "Stopwatch", "percentile", "processor_s", "ratio", "repeated", "settle"]
 
 
 @dataclass(frozen=True, slots=True)
-class Clocked:
-    """One repetition: what it took to do `count` events."""
+class Options:
+    """How much to run; the defaults are the workloads as defined.
 
-    count: int
-    wall_s: float
-    cpu_s: float
+    Attributes:
+        events: of W1. calls: of W2. streams: of W3.
+        repeats: repetitions of each row; the median counts.
+        seconds: of open loop (W1) and of overload (W4).
+        overload_repeats: repetitions of each W4 row.
+        starts: fresh processes for the start-up figures.
+    """
+
+    events: int = 20_000
+    calls: int = 2_000
+    streams: int = 100
+    repeats: int = 5
+    seconds: float = 3.0
+    overload_repeats: int = 3
+    starts: int = 5
+
+    @classmethod
+    def quick(cls) -> Options:
+        """Return sizes that show whether the harness works; too small to quote."""
+        return cls(events=4_000, calls=512, streams=20, repeats=1, seconds=0.5, overload_repeats=1, starts=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """The median of some repetitions, and how far they lay apart."""
+class Row:
+    """One line of the report.
 
+    Attributes:
+        workload: "W1" and so on. row: who did it. what: unit of `values` ("events/s").
+        values: of all repetitions. median: of them.
+        cpu_us: processor microseconds per event over all processes involved; the median; NaN if not counted.
+        extra: further figures by name with unit ("p99_ms"), or words.
+    """
+
+    workload: str
     row: str
-    count: int
-    repeats: int
-    events_per_s: float
+    what: str
+    values: tuple[float, ...]
+    median: float
     cpu_us: float
-    cpu_us_min: float
-    cpu_us_max: float
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
-        """Return it as JSON fields."""
-        return asdict(self)
+        """Return it as JSON fields; NaN, which JSON lacks, becomes None."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+    def figure(self, name: str) -> float | None:
+        """Return `median`, `cpu_us` or a number of `extra`; None if there is none."""
+        value = getattr(self, name, None) if name in ("median", "cpu_us") else self.extra.get(name)
+        return float(value) if isinstance(value, int | float) and not math.isnan(value) else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def ratio(rows: Sequence[Row], workload: str, row: str, base: str, figure: str = "median") -> float | None:
+    """Return a figure of `row` divided by the same of `base`; None if either is missing. O(rows)."""
+    found = {each.row: each.figure(figure) for each in rows if each.workload == workload}
+    over, under = found.get(row), found.get(base)
+    return over / under if over is not None and under else None
 
 
 def settle() -> None:
@@ -58,46 +101,76 @@ def settle() -> None:
     gc.freeze()
 
 
+def processor_s(pid: int) -> float:
+    """Return the processor seconds that a live process has used so far, all threads; NaN where Linux does not tell.
+
+    The id is that of clock_getcpuclockid(3): the process number, complemented, above three bits of kind.
+    """
+    return time.clock_gettime((~pid << 3) | 2) if sys.platform == "linux" else math.nan
+
+
+def _ended_children_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 class Stopwatch:
-    """Times its `with` block; garbage of earlier rows is collected before."""
+    """Times its `with` block; garbage of earlier rows is collected before.
+
+    Attributes:
+        notes: further figures that the stage found (`note`), by name with unit.
+    """
+
+    def __init__(self) -> None:
+        self.notes: dict[str, Any] = {}
+        self.wall_s = self.cpu_s = 0.0
+        self.others_s: dict[str, float] = {}
+        self._watched: dict[str, int] = {}
+
+    def watch(self, name: str, pid: int) -> None:
+        """Count a live process too; call before the block, and end the process after it."""
+        self._watched[name] = pid
+
+    def note(self, **figures: Any) -> None:
+        """Keep further figures of this repetition."""
+        self.notes.update(figures)
 
     def __enter__(self) -> Stopwatch:
         settle()
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
+        self.others_s = {name: processor_s(pid) for name, pid in self._watched.items()}
+        self._own_s = time.process_time() + _ended_children_s()
+        self._begun = time.perf_counter()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._wall = time.perf_counter() - self._wall
-        self._cpu = time.process_time() - self._cpu
-
-    def clocked(self, count: int) -> Clocked:
-        """Return what the block took."""
-        return Clocked(count, self._wall, self._cpu)
+        self.wall_s = time.perf_counter() - self._begun
+        own_s = time.process_time() + _ended_children_s() - self._own_s
+        self.others_s = {name: processor_s(pid) - self.others_s[name] for name, pid in self._watched.items()}
+        self.cpu_s = own_s + sum(self.others_s.values())
 
 
 Stage = Callable[[Stopwatch], Awaitable[int]]
 """Does its work inside `with watch:` and returns how many events came back."""
 
 
-def repeated(row: str, stage: Stage, count: int, repeats: int) -> Figure:
+def repeated(workload: str, row: str, stage: Stage, count: int, repeats: int, what: str = "events/s") -> Row:
     """Run a stage `repeats` times, each on a fresh loop. Raises RuntimeError if events are missing."""
-    runs = []
+    watches = []
     for _ in range(repeats):
         watch = Stopwatch()
         done = asyncio.run(_count(stage, watch))
         if done != count:
-            raise RuntimeError(f"{row}: {done} of {count} events came back")
-        runs.append(watch.clocked(count))
-    cpu_us = sorted(run.cpu_s / count * 1e6 for run in runs)
-    return Figure(
-        row,
-        count,
-        repeats,
-        statistics.median(count / run.wall_s for run in runs),
-        statistics.median(cpu_us),
-        cpu_us[0],
-        cpu_us[-1],
-    )
+            raise RuntimeError(f"{workload} {row}: {done} of {count} events came back")
+        watches.append(watch)
+    values = tuple(count / watch.wall_s for watch in watches)
+    cpu_us = sorted(watch.cpu_s / count * 1e6 for watch in watches)
+    extra = {"count": count, "cpu_us_min": cpu_us[0], "cpu_us_max": cpu_us[-1]}
+    for name in watches[0].others_s:
+        extra[f"{name}_cpu_us"] = statistics.median(watch.others_s[name] / count * 1e6 for watch in watches)
+    for name, value in watches[0].notes.items():
+        numbers = isinstance(value, int | float)
+        extra[name] = statistics.median(watch.notes[name] for watch in watches) if numbers else value
+    return Row(workload, row, what, values, statistics.median(values), statistics.median(cpu_us), extra)
 
 
 async def _count(stage: Stage, watch: Stopwatch) -> int:
@@ -106,35 +179,4 @@ async def _count(stage: Stage, watch: Stopwatch) -> int:
 
 def percentile(samples: Sequence[float], share: float) -> float:
     """Return the element at floor(n x share) of the sorted samples; NaN if there are none."""
-    return sorted(samples)[min(len(samples) - 1, int(len(samples) * share))] if samples else float("nan")
-
-
-def environment() -> dict[str, Any]:
-    """Return what a figure means nothing without: machine, commit, date."""
-    root = Path(__file__).parent.parent
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _git(root, "rev-parse", "--short=12", "HEAD"),
-        "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/results")),
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-    }
-
-
-def _git(root: Path, *arguments: str) -> str:
-    try:
-        found = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""  # a source download has no history
-    return found.stdout.strip()
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
+    return sorted(samples)[min(len(samples) - 1, int(len(samples) * share))] if samples else math.nan

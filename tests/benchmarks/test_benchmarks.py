@@ -29,8 +29,8 @@ def test_the_workload_is_the_described_one() -> None:
 def test_each_row_brings_every_event_back(row: str) -> None:
     """More events than may be in flight, and all come back; also when run again."""
     count = 2 * workload.IN_FLIGHT + 7
-    figure = measure.repeated(row, DISPATCH[row](workload.jobs(count)), count, 2)
-    assert (figure.count, figure.repeats) == (count, 2)
+    figure = measure.repeated("W1", row, DISPATCH[row](workload.jobs(count)), count, 2)
+    assert (figure.extra["count"], len(figure.values)) == (count, 2)
 
 
 def test_a_row_that_loses_an_event_has_no_figure() -> None:
@@ -42,7 +42,7 @@ def test_a_row_that_loses_an_event_has_no_figure() -> None:
         return 9
 
     with pytest.raises(RuntimeError, match="9 of 10"):
-        measure.repeated("loser", stage, 10, 1)
+        measure.repeated("W1", "loser", stage, 10, 1)
 
 
 @pytest.mark.parametrize("row", overload.ROWS)
