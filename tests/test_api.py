@@ -38,7 +38,10 @@ HANDED_OUT = {
     "engine/stores/sqlite.py": ("SqliteStore",),
     "engine/tooling/functions.py": ("ToolOptions", "tool"),
     "engine/tooling/mcp.py": ("MCPServer",),
+    "engine/testing/otlp.py": ("MetricPoint", "SpanRecord"),
     "engine/testing/proxy.py": (),
+    "engine/testing/sink.py": (),
+    "engine/testing/tree.py": (),
     "routing/errors.py": (),
 }
 """Classes that an embedder meets beside the facade's; () = everything in the module's `__all__`."""
