@@ -1,0 +1,379 @@
+"""From the session's home to a handler and back: repeats, admission, journal, queues, cell, books.
+
+Law of this file: see `harness`. The dispatcher is the product's, with W1's three pools; where only
+one of its parts is asked, that part is fed what the one before it gives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from benchmarks.stages.harness import ALWAYS, Batches, Stage, Work, in_batches
+from benchmarks.workload import KINDS, POOLS, echo, open_config
+from laneway import Context, Engine, EnvelopeView, Out
+from laneway.actors.books import Books, key_of
+from laneway.actors.committer import Committer
+from laneway.actors.context import ContextMaker, Surroundings
+from laneway.actors.ingress import Ingress
+from laneway.actors.intake import Intake
+from laneway.actors.pool import Pool, PoolSpec
+from laneway.actors.ports import Outcome, Principal
+from laneway.engine.app.engine import SystemClock
+from laneway.engine.app.handlers import adapt
+from laneway.engine.app.outlet import CheckedOutlet
+from laneway.engine.app.packing import LogPacking
+from laneway.engine.stores.memory import MemoryStore
+from laneway.routing.classify import KindTable
+from laneway.routing.dispatch import Admitted, DispatchCore, PoolRoute, Refused
+from laneway.routing.envelope import Envelope
+from laneway.routing.placement import rendezvous
+from laneway.routing.routes import PoolQueues
+from laneway.routing.scheduler import Scheduler
+
+__all__ = ["CELL", "DISPATCH", "EMIT", "JOURNAL"]
+
+_CLOCK: Final = SystemClock()
+_ROOM: Final = 64
+
+
+def _intakes() -> dict[str, Intake]:
+    packing = LogPacking(KindTable(KINDS))
+
+    def pack(env: Envelope) -> bytes:
+        return packing.pack(env, _CLOCK.now())
+
+    return {f"s{n}": Intake("t", pack, lambda data: packing.unpack(data, 0.0), 1 << 30) for n in range(8)}
+
+
+async def _dedupe(events: Batches) -> Work:
+    intakes, new = _intakes(), 0
+
+    def step(number: int) -> None:
+        nonlocal new
+        for env in events[number]:
+            intake = intakes[env[4]]
+            new += intake.seen(env) == "new"
+            intake.mark(env)
+
+    return Work(step, lambda: new)
+
+
+async def _journal(events: Batches) -> Work:
+    """The records of an event's life: accepted and ended (a durable store has one more, started)."""
+    intakes, over = _intakes(), 0
+
+    def step(number: int) -> None:
+        nonlocal over
+        intake = intakes[events[number][0][4]]
+        for env in events[number]:
+            intake.accepted(env)
+        for env in events[number]:
+            over += intake.ended(env) is not None
+
+    return Work(step, lambda: over)
+
+
+class _Door:
+    """A dispatcher that takes everything and does nothing, and the speaker that brings it."""
+
+    client, principal = "bench", Principal("bench", "t")
+
+    def __init__(self) -> None:
+        self.queued = self.answers = 0
+
+    def admit(self, env: Envelope) -> Admitted | Refused:
+        return Admitted(env)
+
+    def enqueue(self, env: Envelope, on_done: Callable[[Envelope, Outcome], None] | None = None) -> None:
+        self.queued += 1
+
+    def release(self, env: Envelope) -> None:
+        raise AssertionError("nothing is given back")
+
+    def cancel(self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "") -> int:
+        raise AssertionError("nothing is cancelled")
+
+    def tell(self, **fields: object) -> None:
+        answers = fields["ok"]
+        assert isinstance(answers, list)
+        self.answers += len(answers)
+
+
+async def _ingress(events: Batches) -> Work:
+    """The product's own loop: repeats, record, commit to memory, OK; the dispatcher does nothing."""
+    door, store, packing = _Door(), MemoryStore(max_bytes=1 << 30), LogPacking(KindTable(KINDS))
+    await store.open()
+    committer = Committer(store, await store.claim("t/session/s"), on_fenced=_raise)
+    ingress = Ingress(
+        "t",
+        "s",
+        intake=Intake("t", lambda env: packing.pack(env, _CLOCK.now()), lambda data: packing.unpack(data, 0.0)),
+        committer=committer,
+        dispatcher=door,
+        kinds=KindTable(KINDS),
+        clock=_CLOCK,
+        durable=False,
+        fail_run=lambda run, outcome: None,
+        remember=lambda env: None,
+        answer_to=lambda client: None,
+        observe=lambda direction, env: None,
+    )
+    numbered = iter(range(1, 1 << 30))
+    own = [[(env[0], next(numbered), *env[2:]) for env in batch] for batch in events]
+
+    async def step(number: int) -> None:
+        ingress.take(door, own[number])
+        await committer.flush()
+
+    async def close() -> None:
+        await committer.close()
+        await store.close()
+
+    return Work(step, lambda: min(door.queued, door.answers), close)
+
+
+async def _engine() -> Engine:
+    engine = Engine(open_config(), kinds=KINDS)
+    await engine.start()
+    for pool, kinds in POOLS.items():
+        engine.dispatcher.add_pool(PoolSpec(pool, kinds, echo, concurrency=_ROOM))
+    return engine
+
+
+async def _admit(events: Batches) -> Work:
+    engine = await _engine()
+
+    def step(number: int) -> None:
+        for env in events[number]:
+            engine.dispatcher.admit(env)
+
+    return Work(step, lambda: engine.dispatcher.statistics().reserved, engine.close)
+
+
+async def _enqueue(events: Batches) -> Work:
+    engine = await _engine()
+    admitted = [[_taken_in(engine, env) for env in batch] for batch in events]
+
+    def step(number: int) -> None:
+        for env in admitted[number]:
+            engine.dispatcher.enqueue(env)
+
+    return Work(step, lambda: engine.dispatcher.statistics().accepted, engine.close)
+
+
+def _taken_in(engine: Engine, env: Envelope) -> Envelope:
+    decision = engine.dispatcher.admit(env)
+    assert isinstance(decision, Admitted), decision.error
+    return decision.env
+
+
+async def _dispatcher(events: Batches) -> Work:
+    """The product's own loop: offered, queued, pumped, handled, booked."""
+    engine, ends = await _engine(), list(itertools.accumulate(map(len, events)))
+    handled, news = 0, asyncio.Event()
+
+    def over(env: Envelope, outcome: Outcome) -> None:
+        nonlocal handled
+        handled += outcome.status == "handled"
+        news.set()
+
+    async def step(number: int) -> None:
+        for env in events[number]:
+            engine.dispatcher.offer(env, over)
+        while handled < ends[number]:
+            news.clear()
+            await news.wait()
+
+    return Work(step, lambda: handled, engine.close)
+
+
+def _core() -> DispatchCore:
+    core = DispatchCore(KindTable(KINDS), open_config().dispatch_policy())
+    core.add_pool(PoolRoute("w", [kind.name for kind in KINDS]))
+    return core
+
+
+async def _take(events: Batches) -> Work:
+    """All that waits fits: nothing is chosen."""
+    schedulers, taken, now = [Scheduler() for _ in events], 0, time.monotonic()
+    for scheduler, batch in zip(schedulers, events, strict=True):
+        for env in batch:
+            scheduler.push(env)
+
+    def step(number: int) -> None:
+        nonlocal taken
+        taken += len(schedulers[number].take(len(events[number]), now))
+
+    return Work(step, lambda: taken)
+
+
+async def _take_fair(events: Batches) -> Work:
+    """More waits than fits: lanes, tenants and sessions take turns for every event."""
+    core, taken, now, room = _core(), 0, time.monotonic(), len(events[0])
+    for env in itertools.chain.from_iterable(events):
+        core.offer(env, now)
+
+    def step(number: int) -> None:
+        nonlocal taken
+        taken += len(core.take("w", room, now))
+
+    return Work(step, lambda: taken)
+
+
+async def _place(events: Batches) -> Work:
+    """A keyed pool of eight cells; the keys are known."""
+    queues = PoolQueues(PoolRoute("w", ("W_TEXT",), keyed="session"), Scheduler)
+    queues.members([f"w/{number}" for number in range(8)])
+    placed = 0
+
+    def step(number: int) -> None:
+        nonlocal placed
+        for env in events[number]:
+            placed += queues.place(env) is not None
+
+    return Work(step, lambda: placed)
+
+
+async def _place_new(events: Batches) -> Work:
+    """As above, every key new."""
+    cells, placed = [f"w/{number}" for number in range(8)], 0
+
+    def step(number: int) -> None:
+        nonlocal placed
+        for env in events[number]:
+            placed += rendezvous(f"{env[4]}:{env[1]}", cells) in cells
+
+    return Work(step, lambda: placed)
+
+
+class _Nowhere:
+    """An outlet that counts."""
+
+    def __init__(self) -> None:
+        self.events = 0
+
+    async def emit(self, env: Envelope) -> None:
+        self.events += 1
+
+
+def _contexts(outlet: _Nowhere) -> ContextMaker:
+    around = Surroundings(CheckedOutlet(outlet), _CLOCK, KindTable(KINDS), lambda: "call-1")
+    count = itertools.count(1)
+
+    async def ask(env: Envelope, timeout_s: float) -> Outcome:
+        raise AssertionError("nobody asks in W1")
+
+    return ContextMaker("w", around, ask, lambda: next(count))
+
+
+async def _cell(events: Batches) -> Work:
+    """Delivery to a mailbox, a worker's turn, a context made; the handler does nothing."""
+    handled, left = 0, asyncio.Event()
+
+    def over(env: Envelope, outcome: Outcome) -> None:
+        nonlocal handled
+        handled += outcome.status == "handled"
+        left.set()
+
+    spec = PoolSpec("w", ("W_TEXT",), echo, concurrency=_ROOM)
+    pool = Pool(spec, clock=_CLOCK, make_context=_contexts(_Nowhere()), on_done=over)
+    ends = list(itertools.accumulate(map(len, events)))
+
+    async def step(number: int) -> None:
+        for env in events[number]:
+            pool.deliver(env)
+        while handled < ends[number]:
+            left.clear()
+            await left.wait()
+
+    async def close() -> None:
+        await pool.drain(_CLOCK.now() + 1.0)
+
+    return Work(step, lambda: handled, close)
+
+
+async def _handler(events: Batches) -> Work:
+    """What an embedder's handler costs before it does anything: its view of the event, its result checked."""
+    handle: Any = adapt(_answer)
+    context = _contexts(_Nowhere())(events[0][0])
+    given = 0
+
+    async def step(number: int) -> None:
+        nonlocal given
+        for env in events[number]:
+            given += isinstance(await handle(env, context), Out)
+
+    return Work(step, lambda: given)
+
+
+async def _answer(event: EnvelopeView, context: Context) -> Out:
+    return Out("CUSTOM", event.body)
+
+
+async def _emit(events: Batches) -> Work:
+    """From `context.emit` to the session's door: an envelope made, checked, addressed."""
+    outlet = _Nowhere()
+    make = _contexts(outlet)
+    calls = [[(make(env), Out("CUSTOM", env[11])) for env in batch] for batch in events]
+
+    async def step(number: int) -> None:
+        for context, out in calls[number]:
+            await context.emit(out)
+
+    return Work(step, lambda: outlet.events)
+
+
+async def _outcome(events: Batches) -> Work:
+    """An event is over: caps freed, books closed, whoever waits is told."""
+    core, books, now, told = _core(), Books(_raise), time.monotonic(), 0
+    outcome = Outcome("handled")
+
+    def over(env: Envelope, outcome: Outcome) -> None:
+        nonlocal told
+        told += 1
+
+    every = list(itertools.chain.from_iterable(events))
+    for env in every:
+        core.offer(env, now)
+        books.enter(key_of(env), env, over)
+    taken = list(in_batches(core.take("w", len(every), now), len(events[0])))
+
+    def step(number: int) -> None:
+        for env in taken[number]:
+            core.done(env, now)
+            books.close(env, outcome)
+            core.woken()
+
+    return Work(step, lambda: min(core.statistics().done, books.ended["handled"], told))
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+JOURNAL: Final = (
+    Stage("dedupe", "home in", _dedupe, ALWAYS),
+    Stage("journal records", "home in", _journal, ALWAYS),
+    Stage("ingress, whole", "home in", _ingress),
+)
+DISPATCH: Final = (
+    Stage("admit: classify, rate, quota", "dispatcher", _admit, ALWAYS),
+    Stage("enqueue: books, lane", "dispatcher", _enqueue, ALWAYS),
+    Stage("take, nothing to choose", "dispatcher", _take, ALWAYS),
+    Stage("take, fair queue forced", "dispatcher", _take_fair),
+    Stage("place by key, known", "dispatcher", _place),
+    Stage("place by key, new", "dispatcher", _place_new, batches=(64,)),
+)
+CELL: Final = (
+    Stage("mailbox, turn, context", "cell", _cell, ALWAYS),
+    Stage("handler's adapter", "cell", _handler, ALWAYS),
+)
+EMIT: Final = (
+    Stage("emit", "home out", _emit, ALWAYS),
+    Stage("outcome, books", "dispatcher", _outcome, ALWAYS),
+    Stage("dispatcher, whole", "dispatcher", _dispatcher),
+)

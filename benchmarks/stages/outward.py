@@ -1,0 +1,301 @@
+"""From an emitted event to a frame: coalesced, numbered, logged, folded, read by a link. And the stores.
+
+Law of this file: see `harness`. `outbound, whole` runs the product's own loop around those parts, so
+that the glue between them shows as a difference.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from benchmarks.stages.harness import ALWAYS, Batches, Stage, Work, results
+from benchmarks.workload import KINDS
+from laneway.actors.attachment import Attachment
+from laneway.actors.committer import Committer
+from laneway.actors.outbound import Outbound
+from laneway.actors.ports import Entry, Principal, Store
+from laneway.actors.transcript import Transcript
+from laneway.engine.app.engine import SystemClock
+from laneway.engine.app.packing import LogPacking
+from laneway.engine.stores.memory import MemoryStore
+from laneway.engine.stores.sqlite import SqliteStore
+from laneway.routing.classify import KindTable
+from laneway.routing.coalescer import Coalescer
+from laneway.routing.envelope import Envelope
+from laneway.routing.errors import Fenced
+from laneway.routing.handshake import LinkPlan
+from laneway.routing.link import Link
+from laneway.routing.replay import Cursor, ReplayRing
+
+__all__ = ["LINK", "OUTBOUND", "STORES"]
+
+_CLOCK: Final = SystemClock()
+_PLENTY: Final = 1 << 40
+_RECORDS: Final = 2
+"""Journal records of an event with a store that is not durable: accepted, ended."""
+_DURABLE_RECORDS: Final = 3
+_DATA: Final = 1
+_INBOUND: Final = 2
+
+
+def _pack() -> Callable[[Envelope], bytes]:
+    packing = LogPacking(KindTable(KINDS))
+    return lambda env: packing.pack(env, _CLOCK.now())
+
+
+async def _coalesce(events: Batches) -> Work:
+    """Events that are not text: they pass, and push out what is held of their run."""
+    coalescer, passed, out = Coalescer(), 0, results(events)
+
+    def step(number: int) -> None:
+        nonlocal passed
+        for env in out[number]:
+            passed += len(coalescer.offer(env, 0.0))
+
+    return Work(step, lambda: passed)
+
+
+async def _coalesce_text(events: Batches) -> Work:
+    """Text deltas of five characters, one run per session."""
+    coalescer, texts = Coalescer(), _texts(events)
+    offered = 0
+
+    def step(number: int) -> None:
+        nonlocal offered
+        for env in texts[number]:
+            offered += sum(len(one[11]) for one in coalescer.offer(env, 0.0)) // 5
+
+    return Work(step, lambda: offered)
+
+
+def _texts(events: Batches) -> Batches:
+    """As many text deltas: five characters, one message per session."""
+    return [
+        [(e[0], e[1], "TEXT_MESSAGE_CONTENT", "t", e[4], e[4], "m1", 2, e[8], "", "", b"token", e[12]) for e in batch]
+        for batch in events
+    ]
+
+
+async def _number(events: Batches) -> Work:
+    """A seq each, kept for replay within the session's bounds, released to links."""
+    rings, out = [ReplayRing() for _ in range(8)], results(events)
+
+    def step(number: int) -> None:
+        ring = rings[number % 8]
+        for env in out[number]:
+            seq, _ = ring.append(env)
+            ring.commit(seq)
+
+    return Work(step, lambda: sum(ring.committed for ring in rings))
+
+
+async def _log_pack(events: Batches) -> Work:
+    pack, out, packed = _pack(), results(events), 0
+
+    def step(number: int) -> None:
+        nonlocal packed
+        packed += len([pack(env) for env in out[number]])
+
+    return Work(step, lambda: packed)
+
+
+async def _fold(events: Batches) -> Work:
+    return _folding(results(events))
+
+
+async def _fold_text(events: Batches) -> Work:
+    return _folding(_texts(events))
+
+
+def _folding(out: Batches) -> Work:
+    transcript, folded = Transcript(), 0
+    for number in range(8):
+        transcript.fold(("p", 1, "TEXT_MESSAGE_START", "t", f"s{number}", "", "m1", 2, 0.0, "", "", b"\x80", 0.0))
+
+    def step(number: int) -> None:
+        nonlocal folded
+        for env in out[number]:
+            transcript.fold(env)
+            folded += 1
+
+    return Work(step, lambda: folded)
+
+
+async def _link(events: Batches) -> Work:
+    """Poll for a frame that is due; the client's ack and grant of the one before."""
+    data, size, out = ReplayRing(1 << 20, 1 << 40), len(events[0]), results(events)
+    link = Link(
+        LinkPlan(max_items=size, heartbeat_s=1e6, dead_after_s=1e7),
+        ReplayRing(),
+        data,
+        Cursor("e", 0, 0),
+        KindTable(KINDS),
+        0.0,
+    )
+    for batch in out:
+        for env in batch:
+            data.commit(data.append(env)[0])
+    sent = 0
+
+    def step(number: int) -> None:
+        nonlocal sent
+        now = number * 1.0  # after silence: due at once
+        link.receive({"ack": ["e", 0, sent], "grant": _PLENTY}, now)
+        sent += sum(len(frame.envelopes) for frame in link.poll(now))
+
+    return Work(step, lambda: sent)
+
+
+async def _answers(events: Batches) -> Work:
+    """An OK for each event, gathered into the next frame's header."""
+    link = Link(
+        LinkPlan(heartbeat_s=1e6, dead_after_s=1e7),
+        ReplayRing(),
+        ReplayRing(),
+        Cursor("e", 0, 0),
+        KindTable(KINDS),
+        0.0,
+    )
+    attachment = Attachment(_Owner(), link, client="c", principal=Principal("c"), clock=_CLOCK, opening=())
+    told = 0
+
+    def step(number: int) -> None:
+        nonlocal told
+        for env in events[number]:
+            attachment.tell(ok=[[env[1], "volatile"]])
+        told += sum(len(frame.header.get("ok", ())) for frame in link.poll(0.0))
+
+    return Work(step, lambda: told)
+
+
+class _Owner:
+    """A home that is not asked anything here."""
+
+    def ingest(self, speaker: Attachment, envelopes: Sequence[Envelope]) -> None:
+        raise AssertionError("nothing comes in")
+
+    def moved(self, attachment: Attachment) -> None:
+        raise AssertionError("nothing is acked")
+
+    def detached(self, attachment: Attachment) -> None:
+        raise AssertionError("nobody leaves")
+
+    async def read_log(self, stream: int, first: int) -> list[tuple[int, int, Envelope]]:
+        raise AssertionError("nothing is behind")
+
+
+# ---- stores -------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def _opened(*, sqlite: bool) -> AsyncIterator[Store]:
+    with tempfile.TemporaryDirectory() as directory:
+        store: Store = SqliteStore(Path(directory) / "bench.db") if sqlite else MemoryStore(max_bytes=1 << 30)
+        await store.open()
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+async def _committing(events: Batches, *, sqlite: bool, records: int, stream: int) -> Work:
+    """Records of one event each, added one by one; the batch is waited for after each record of a life."""
+    stack = contextlib.AsyncExitStack()
+    store = await stack.enter_async_context(_opened(sqlite=sqlite))
+    committer = Committer(store, await store.claim("t/session/s"), on_fenced=_raise)
+    pack, seq, position, written, rounds = _pack(), 0, 0, 0, []
+    for batch in events:
+        lives = []
+        for record in range(records):
+            entries = []
+            for env in batch:
+                blob = pack(env) if not record else f"D{env[0]}:{env[1]}".encode()
+                seq, position = seq + 1, position + len(blob)
+                entries.append(Entry(stream, seq, position, blob))
+            lives.append(entries)
+        rounds.append(lives)
+
+    def told() -> None:
+        nonlocal written
+        written += 1
+
+    async def step(number: int) -> None:
+        for entries in rounds[number]:
+            for entry in entries:
+                committer.add([entry], told)
+            await committer.flush()
+
+    async def close() -> None:
+        await committer.close()
+        await stack.aclose()
+
+    return Work(step, lambda: written // records, close)
+
+
+def _raise(error: Fenced) -> None:
+    raise error
+
+
+async def _outbound(events: Batches) -> Work:
+    """The product's own loop: emit to committed, memory store."""
+    stack = contextlib.AsyncExitStack()
+    store = await stack.enter_async_context(_opened(sqlite=False))
+    committer = Committer(store, await store.claim("t/session/s"), on_fenced=_raise)
+    out = results(events)
+    outbound = Outbound(
+        committer,
+        _pack(),
+        _CLOCK,
+        ring_events=1000,
+        ring_bytes=262_144,
+        budget_bytes=_PLENTY,
+        stall_s=1.0,
+        on_commit=lambda: None,
+    )
+
+    async def step(number: int) -> None:
+        for env in out[number]:
+            await outbound.emit(env)
+        await committer.flush()
+
+    async def close() -> None:
+        await committer.close()
+        await stack.aclose()
+
+    return Work(step, lambda: outbound.rings[_DATA].committed, close)
+
+
+def _commit(*, sqlite: bool, records: int, stream: int) -> Callable[[Batches], Awaitable[Work]]:
+    return partial(_committing, sqlite=sqlite, records=records, stream=stream)
+
+
+OUTBOUND: Final = (
+    Stage("coalesce, no text", "home out", _coalesce, ALWAYS),
+    Stage("coalesce, text", "home out", _coalesce_text),
+    Stage("number, ring", "home out", _number, ALWAYS),
+    Stage("pack for the log", "home out", _log_pack, ALWAYS),
+    Stage("transcript, no text", "home out", _fold, ALWAYS),
+    Stage("transcript, text", "home out", _fold_text),
+    Stage("outbound, whole", "home out", _outbound),
+)
+STORES: Final = (
+    Stage("commit journal, memory", "store", _commit(sqlite=False, records=_RECORDS, stream=_INBOUND), ALWAYS),
+    Stage("commit out, memory", "store", _commit(sqlite=False, records=1, stream=_DATA), ALWAYS),
+    Stage(
+        "commit journal, sqlite",
+        "store",
+        _commit(sqlite=True, records=_DURABLE_RECORDS, stream=_INBOUND),
+        waits=True,
+        batches=(64,),
+    ),
+    Stage("commit out, sqlite", "store", _commit(sqlite=True, records=1, stream=_DATA), waits=True, batches=(64,)),
+)
+LINK: Final = (
+    Stage("answer OK", "link", _answers, ALWAYS),
+    Stage("poll: chunk, credit", "link", _link, ALWAYS),
+)
