@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from laneway.actors.committer import Committer
 from laneway.actors.intake import Intake
 from laneway.actors.ports import Clock, Entry, Outcome, Principal
+from laneway.actors.starts import RUN_STARTING
 from laneway.routing.classify import OUT, KindTable
 from laneway.routing.dispatch import Admitted, Refused
 from laneway.routing.envelope import COUNTER, ENTITY, KIND, LANE, PRODUCER, RUN, Envelope, envelope_id
@@ -23,6 +24,7 @@ from laneway.routing.errors import (
     AccessError,
     AdmissionError,
     Fenced,
+    IdempotencyMismatch,
     LaneFull,
     LanewayError,
     LocalProtocolError,
@@ -33,10 +35,7 @@ from laneway.routing.errors import (
 from laneway.routing.lanes import Lane
 from laneway.routing.shaper import Gcra
 
-__all__ = ["RUN_ENDS", "RUN_STARTING", "DispatchPort", "Ingress", "Speaker"]
-
-RUN_STARTING: Final = frozenset({"USER_MESSAGE", "RUN_INPUT"})
-"""Kinds whose handling is a run: never repeated by the engine once started."""
+__all__ = ["RUN_ENDS", "DispatchPort", "Ingress", "Speaker"]
 
 RUN_ENDS: Final = frozenset({"RUN_FINISHED", "RUN_ERROR"})
 """Outbound kinds after which nothing of a run follows."""
@@ -217,6 +216,10 @@ class Ingress:
             raise PeerProtocolError(
                 f"event {envelope_id(env)} is older than the dedupe window; it may have been handled",
                 reason="DUPLICATE_UNKNOWN",
+            )
+        if seen == "mismatch":
+            raise IdempotencyMismatch(
+                f"run {env[RUN]!r} was asked for with another input before; give every run an id of its own"
             )
         if seen == "duplicate":
             # behind whatever is being written: the first one's fate is known by then

@@ -5,7 +5,8 @@ tells of is believed (accepted before the OK, started before the handler), so a 
 of each event: never started, started n times, or over. Checkpoints keep the stream short.
 
 Records (first byte, rest): ``A`` packed envelope; ``S`` id; ``D`` id; ``C`` msgpack
-``{"windows": [[producer, high, bits]...], "pending": [[starts, packed]...], "who": [...], "said": [...]}``;
+``{"windows": [[producer, high, bits]...], "pending": [[starts, packed]...], "who": [...], "said": [...],
+"runs": [[run, digest]...]}``;
 ``P`` msgpack ``[producer, subject, [scope...]]``: who speaks as that producer from here on.
 """
 
@@ -19,6 +20,7 @@ from typing import Final
 import msgpack
 
 from laneway.actors.ports import Entry, Principal
+from laneway.actors.starts import Starts
 from laneway.routing.dedupe import WINDOW, ProducerWindow
 from laneway.routing.envelope import BODY, COUNTER, KIND, PRODUCER, RUN, Envelope, envelope_id
 
@@ -51,7 +53,7 @@ class Intake:
 
     Attributes:
         pending: event id -> accepted and not over. said: run -> the user's message that started it,
-            the newest 64 (128 KiB), also of runs that are over.
+            the newest 64 (128 KiB), also of runs that are over. starts: the runs that were asked for.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Intake:
         self._unpack = unpack
         self._who: dict[str, Principal] = {}
         self._windows: dict[str, ProducerWindow] = {}
+        self.starts = Starts()
         self.pending: dict[str, Pending] = {}
         self._seq = 0
         self._position = 0
@@ -80,11 +83,14 @@ class Intake:
         return self._seq
 
     def seen(self, env: Envelope) -> str:
-        """Return "new", "duplicate" or "unknown" (older than the window) without marking it."""
+        """Return "new", "duplicate", "unknown" (older than the window) or "mismatch", without marking it.
+
+        A run's id is looked at too: see `Starts.verdict`.
+        """
         window = self._windows.get(env[PRODUCER])
-        if window is None:
-            return "new" if env[COUNTER] >= 1 else "unknown"
-        return window.peek(env[COUNTER])
+        if window is not None and (found := window.peek(env[COUNTER])) != "new":
+            return found
+        return self.starts.verdict(env) if env[COUNTER] >= 1 else "unknown"
 
     def principal(self, producer: str) -> Principal | None:
         """Return who speaks as that producer, or None if nobody has."""
@@ -141,7 +147,8 @@ class Intake:
         who = [_row(producer, principal) for producer, principal in self._who.items()]
         said = [self._pack(env) for env in self.said.values()]
         self._since_checkpoint = -1
-        return self._record(b"C" + msgpack.packb({"windows": windows, "pending": pending, "who": who, "said": said}))
+        state = {"windows": windows, "pending": pending, "who": who, "said": said, "runs": self.starts.rows()}
+        return self._record(b"C" + msgpack.packb(state))
 
     def restore(self, entries: Iterable[Entry]) -> None:
         """Rebuild from journal records in order; unknown record types are skipped."""
@@ -166,6 +173,7 @@ class Intake:
     def _take(self, env: Envelope) -> None:
         self.mark(env)
         self.pending[envelope_id(env)] = Pending(env)
+        self.starts.ask(env)
         if env[KIND] == "USER_MESSAGE":
             self._keep(env)
 
@@ -192,6 +200,7 @@ class Intake:
             self._learn(row)
         for packed in state["said"]:
             self._keep(self._unpack(packed))
+        self.starts.restore(state["runs"])
         self._since_checkpoint = 0
 
     def _learn(self, row: list[object]) -> None:

@@ -29,6 +29,7 @@ class Links:
         owner: the home, given to every attachment.
         floors: stream -> first seq the log still holds; the owner moves it when it trims.
         snapshot: makes the snapshot event.
+        begins: run -> the seqs after which it begins (urgent, data), or None.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Links:
         max_links: int,
         link_ids: Callable[[], str],
         snapshot: Callable[[], Envelope],
+        begins: Callable[[str], tuple[int, int] | None],
     ) -> None:
         self._owner = owner
         self._outbound = outbound
@@ -57,6 +59,7 @@ class Links:
         self._max_links = max_links
         self._link_ids = link_ids
         self._snapshot = snapshot
+        self._begins = begins
         self._by_client: dict[str, Attachment] = {}
         outbound.bind_grants(self._furthest_grant)
 
@@ -82,7 +85,7 @@ class Links:
         if hello.grant is not None and resume == "resumed":
             link.receive({"grant": hello.grant}, now)
         opening = [LinkFrame({"welcome": self._welcome(link, plan.describe(), cursor, resume, reason)}, [])]
-        if resume != "resumed" and len(self._outbound.transcript):
+        if resume in ("new", "failed") and len(self._outbound.transcript):
             opening.append(LinkFrame({"snapshot": True}, [self._snapshot()]))
         attachment = Attachment(
             self._owner, link, client=hello.client, principal=principal, clock=self._clock, opening=opening
@@ -101,12 +104,15 @@ class Links:
             raise LaneFull(f"session has {self._max_links} links already; close one first", retry_after_ms=5000)
 
     def _resume_point(self, hello: Hello) -> tuple[Cursor, str, str]:
-        """Return where sending starts, and "new", "resumed" or "failed" with its reason."""
+        """Return where sending starts, and "new", "resumed", "run" or "failed" with its reason."""
         heads = [ring.committed for ring in self._outbound.rings]
         here = Cursor(self._epoch, heads[URGENT], heads[DATA])
-        asked = hello.cursor
+        asked, how = hello.cursor, "resumed"
         if asked is None:
-            return here, "new", ""
+            begins = self._begins(hello.run) if hello.run else None
+            if begins is None:
+                return here, "new", ""
+            asked, how = Cursor(self._epoch, *begins), "run"
         if asked.epoch != self._epoch:
             return here, "failed", "EPOCH_MISMATCH"
         for stream, seq in ((URGENT, asked.urgent), (DATA, asked.data)):
@@ -116,7 +122,7 @@ class Links:
                 )
             if seq + 1 < min(self._floors.get(stream, 1), self._outbound.rings[stream].first):
                 return here, "failed", "OUT_OF_WINDOW"
-        return asked, "resumed", ""
+        return asked, how, ""
 
     def _welcome(self, link: Link, plan: Mapping[str, Any], cursor: Cursor, resume: str, reason: str) -> dict[str, Any]:
         return {

@@ -147,6 +147,7 @@ class SessionHome:
             max_links=policy.max_links,
             link_ids=link_ids,
             snapshot=self._snapshot,
+            begins=self._intake.starts.place,
         )
         self.ingress = Ingress(
             tenant,
@@ -158,7 +159,7 @@ class SessionHome:
             clock=clock,
             durable=store.durable,
             fail_run=self._fail_run,
-            remember=self.outbound.transcript.fold,
+            remember=self._remember,
             answer_to=self.links.get,
             observe=observe,
         )
@@ -186,14 +187,16 @@ class SessionHome:
             entries = await self._read_all(claim.key, stream, first, head[0])
             tail = [(entry.seq, entry.position, self._unpack(entry.blob)) for entry in entries]
             self.outbound.restore(stream, tail, head)
-            for _, _, env in tail:
-                self._retell(env, said)
+            for seq, _, env in tail:
+                self._retell(seq, env, said)
         for item in self._intake.pending.values():
             if item.env[RUN] in said:
                 self.outbound.transcript.fold(item.env)
 
-    def _retell(self, env: Envelope, said: dict[str, Envelope]) -> None:
+    def _retell(self, seq: int, env: Envelope, said: dict[str, Envelope]) -> None:
         """Fold an event of the log; a user's message goes before the run it started."""
+        if env[KIND] == "RUN_STARTED":
+            self._intake.starts.begin(env[RUN], self.outbound.rings[URGENT].first - 1, seq - 1)
         if env[KIND] in RUN_ENDS:
             self._ended_runs.add(env[RUN])
         question = said.pop(env[RUN], None) if env[RUN] else None
@@ -204,6 +207,8 @@ class SessionHome:
     def recover(self) -> None:
         """Take up what a former home left unfinished; `ingress.unburied` is then for the directory."""
         ended, self._ended_runs = self._ended_runs, set()
+        for item in self._intake.pending.values():
+            self._begin(item.env)
         self.ingress.recover(ended)
 
     # -- what attachments ask -----------------------------------------------------------------
@@ -252,6 +257,16 @@ class SessionHome:
 
     def _snapshot(self) -> Envelope:
         return self._own("MESSAGES_SNAPSHOT", Lane.NORMAL, msgpack.packb({"messages": self.messages()}))
+
+    def _remember(self, env: Envelope) -> None:
+        """Take note of an event that is in the journal and about to be dispatched."""
+        self.outbound.transcript.fold(env)
+        self._begin(env)
+
+    def _begin(self, env: Envelope) -> None:
+        """Whatever a run says comes after this place."""
+        urgent, data = self.outbound.rings
+        self._intake.starts.begin(env[RUN], urgent.head, data.head)
 
     def _fail_run(self, run: str, outcome: Outcome) -> None:
         if self.outbound.error is not None:

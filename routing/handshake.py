@@ -52,6 +52,8 @@ class Hello:
         client: its own stable id, at most 40 characters; a newer link of the same client supersedes the older one.
         session: the session it wants.
         cursor: what it already has, or None for a fresh start; `cursor.skip` in bytes.
+        run: without a cursor: begin where this run began, so that all of it is read; a run that is not
+            known (yet) begins at the present end.
         grant: absolute data position it grants at once, or None.
         grants: False if it will neither grant nor ack (paced by rate; stock AG-UI clients).
         chunk_chars, flush_s, max_items, max_frame_bytes, heartbeat_s: wishes; 0 = no wish.
@@ -64,6 +66,7 @@ class Hello:
     client: str
     session: str
     cursor: Cursor | None = None
+    run: str = ""
     grant: int | None = None
     grants: bool = True
     chunk_chars: int = 0
@@ -140,6 +143,7 @@ def parse_hello(offer: object) -> Hello:
         client=_identifier(offer, "client", MAX_CLIENT_CHARS),
         session=_identifier(offer, "session", _MAX_ID_CHARS),
         cursor=_resume_cursor(offer),
+        run=_identifier(offer, "run", _MAX_ID_CHARS) if offer.get("run") else "",
         grant=None if grant is None else parse_count(grant, "hello.grant"),
         grants=_flag(caps, "grants", default=True),
         chunk_chars=parse_count(caps.get("chunk_chars", 0), "caps.chunk_chars"),

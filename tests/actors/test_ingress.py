@@ -491,3 +491,24 @@ def test_each_client_has_its_own_name() -> None:
             assert life.ingress.principal_of(an_event(1, producer="z")).subject == ""
 
     run(main())
+
+
+def test_a_run_id_starts_one_run_whoever_sends_it() -> None:
+    """The same input under its id is a duplicate, also from another client or after a crash; another one is refused."""
+
+    async def main() -> None:
+        door = await Door(Disk()).open()
+        door.take(an_event(1, "RUN_INPUT", run="r1", body=b"in"))
+        await door.committer.flush()
+        again = door.take(an_event(1, "RUN_INPUT", run="r1", body=b"in"), speaker=Caller("d"))
+        other = door.take(an_event(1, "RUN_INPUT", run="r1", body=b"out"), speaker=Caller("e"))
+        await door.committer.flush()
+        assert again.ok == [(1, "duplicate")]
+        assert other.refused == [(1, "IDEMPOTENCY_MISMATCH", "")]
+        assert door.desk.order == ["c:1"]
+        door = await door.crash()
+        late = door.take(an_event(1, "RUN_INPUT", run="r1", body=b"in"), speaker=Caller("f"))
+        await door.committer.flush()
+        assert late.ok == [(1, "duplicate")]
+
+    run(main())

@@ -130,7 +130,7 @@ def test_a_checkpoint_replaces_what_stood_before_it() -> None:
     """Records older than a checkpoint, not trimmed yet, add nothing to it: a forgotten producer stays forgotten."""
     intake = _intake()
     old = [*_accept(intake, an_event(1, "USER_MESSAGE", producer="gone", run="r0"))]
-    empty = msgpack.packb({"windows": [], "pending": [], "who": [], "said": []})
+    empty = msgpack.packb({"windows": [], "pending": [], "who": [], "said": [], "runs": []})
     later = _rebuilt([*old, Entry(INBOUND, 3, 999, b"C" + empty)])
     assert later.principal("gone") is None
     assert not later.said
@@ -233,3 +233,16 @@ def _known(intake: Intake) -> dict[str, Any]:
 
 TestJournal = Journal.TestCase
 TestJournal.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+def test_runs_that_were_asked_for_are_known_after_a_checkpoint() -> None:
+    """A checkpoint stands for the records before it, run ids included."""
+    intake = _intake(checkpoint_records=2)
+    asking = an_event(1, "RUN_INPUT", run="r1", body=b"in")
+    intake.accepted(asking)
+    intake.ended(asking)
+    checkpoint = intake.checkpoint()
+    assert checkpoint is not None
+    again = _rebuilt([checkpoint])
+    assert again.seen(an_event(9, "RUN_INPUT", producer="d", run="r1", body=b"in")) == "duplicate"
+    assert again.seen(an_event(9, "RUN_INPUT", producer="d", run="r1", body=b"other")) == "mismatch"

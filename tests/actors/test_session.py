@@ -315,3 +315,46 @@ def test_everything_that_passes_can_be_watched() -> None:
         await stage.close()
 
     run(main())
+
+
+def test_who_asks_for_a_run_by_its_id_reads_all_of_it() -> None:
+    """A late link begins where the run began, and not with what was said before, also in the next process."""
+
+    async def main() -> None:
+        disk = Disk()
+        stage = await Stage(disk, pools=[RUNS]).start()
+        viewer = await _served(stage, b"before")
+        await viewer.send("USER_MESSAGE", 2, body=b"good morning", run="r2")
+        await viewer.read()
+        late = await stage.attach("late", run="r2")
+        await late.read()
+        assert (late.welcome["resume"], late.kinds[0], late.text) == ("run", "RUN_STARTED", "good morning ")
+        assert (await stage.attach("new", run="r3")).attachment._opening[0].header["welcome"]["resume"] == "new"
+        await stage.close()
+        stage = await Stage(disk, pools=[RUNS]).start()
+        later = await stage.attach("later", run="r2")
+        await later.read()
+        assert (later.welcome["resume"], later.kinds, later.text) == ("run", late.kinds, late.text)
+        await stage.close()
+
+    run(main())
+
+
+def test_a_run_that_has_left_the_log_cannot_be_read_from_its_beginning() -> None:
+    """The link is told OUT_OF_WINDOW and gets the transcript instead."""
+
+    async def main() -> None:
+        stage = await Stage(pools=[RUNS], ring_events=4, retention_bytes=16).start()
+        viewer = await _served(stage, b"one two three four five six seven eight")
+        await viewer.send("USER_MESSAGE", 2, body=b"word " * 40, run="r2")
+        await viewer.read()
+        home = await stage.home()
+        await home.flush()
+        await home.maintain()
+        late = await stage.attach("late", run="r1")
+        await late.read()
+        assert (late.welcome["resume"], late.welcome["reason"]) == ("failed", "OUT_OF_WINDOW")
+        assert late.told("snapshot") == [True]
+        await stage.close()
+
+    run(main())
