@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from laneway.actors.ports import Outcome
-from laneway.routing.envelope import AFTER, COUNTER, PRODUCER, SESSION, TENANT, Envelope
+from laneway.routing.envelope import AFTER, COUNTER, LANE, PRODUCER, SESSION, TENANT, Envelope
+from laneway.routing.lanes import LANE_COUNT
 from laneway.routing.parts import part_of
 
-__all__ = ["Books", "Key", "OnDone", "key_of"]
+__all__ = ["ENDINGS", "Books", "Key", "OnDone", "key_of"]
+
+ENDINGS: Final = ("handled", "expired", "cancelled", "failed", "dead")
+"""How an accepted event can end."""
 
 OnDone: TypeAlias = Callable[[Envelope, Outcome], None]
 Key: TypeAlias = tuple[str, str, str, int]
@@ -32,13 +36,16 @@ class Books:
 
     Args:
         on_error: told of an `on_done` callback that raised; the event is booked all the same.
+
+    Attributes:
+        accepted: events accepted, per lane. ended: how they ended, per lane.
     """
 
     __slots__ = ("_broken", "_on_error", "_open", "_quiet", "accepted", "ended")
 
     def __init__(self, on_error: Callable[[Exception], None]) -> None:
-        self.accepted = 0
-        self.ended = {"handled": 0, "expired": 0, "cancelled": 0, "failed": 0, "dead": 0}
+        self.accepted = [0] * LANE_COUNT
+        self.ended = [dict.fromkeys(ENDINGS, 0) for _ in range(LANE_COUNT)]
         self._on_error = on_error
         self._open: dict[Key, tuple[Envelope, OnDone | None]] = {}
         self._broken: dict[Key, Outcome] = {}
@@ -52,7 +59,7 @@ class Books:
 
     def enter(self, key: Key, env: Envelope, on_done: OnDone | None) -> None:
         """Accept an event; the caller has made sure that its key is not open."""
-        self.accepted += 1
+        self.accepted[env[LANE]] += 1
         self._open[key] = (env, on_done)
 
     def close(self, env: Envelope, outcome: Outcome) -> bool:
@@ -69,7 +76,7 @@ class Books:
         entry = self._open.pop(key, None)
         if entry is None:
             return False
-        self.ended[outcome.status] += 1
+        self.ended[entry[0][LANE]][outcome.status] += 1
         if not self._open:
             self._quiet.set()
         if entry[1] is not None:

@@ -26,9 +26,11 @@ from laneway.actors.alarm import Alarm
 from laneway.actors.crashes import CrashLog
 from laneway.actors.endings import cancelled, drained, expired, quarantined, stopped_late
 from laneway.actors.mailbox import Mailbox
+from laneway.actors.meters import by_lane
 from laneway.actors.ports import Clock, Outcome, Probe
 from laneway.actors.turn import Answer, BatchTurn, MakeContext, SingleTurn, Turn
-from laneway.routing.envelope import DEADLINE, NO_DEADLINE, Envelope
+from laneway.actors.worker import Worker
+from laneway.routing.envelope import ACCEPTED, DEADLINE, LANE, NO_DEADLINE, Envelope
 from laneway.routing.errors import LocalProtocolError
 
 __all__ = ["Cell", "CellStatistics", "Match"]
@@ -64,29 +66,6 @@ class CellStatistics:
     quarantined: bool
 
 
-class _Worker:
-    """One task that runs turns, and what its cell knows of it."""
-
-    __slots__ = ("critical", "give_up_at", "retired", "task", "turn", "wake")
-
-    def __init__(self, critical: bool) -> None:
-        self.critical = critical
-        self.task: asyncio.Task[None] | None = None
-        self.turn: Turn | None = None
-        self.wake: asyncio.Future[None] | None = None
-        self.give_up_at = NO_DEADLINE
-        self.retired = False
-
-    def rouse(self) -> None:
-        """Wake it if it rests."""
-        if self.wake is not None and not self.wake.done():
-            self.wake.set_result(None)
-
-    def asked_to_end(self) -> bool:
-        """True if its task is cancelled; else a handler cancelled something of its own and let it out."""
-        return self.retired or (self.task is not None and self.task.cancelling() > 0)
-
-
 class Cell:
     """One actor instance with its mailbox. Lives on one event loop; nothing here is thread-safe.
 
@@ -99,7 +78,7 @@ class Cell:
         batch: give the handler lists, up to 64 events of one cell at once.
         max_abandoned: abandoned handlers whose slots are replaced; default `concurrency`.
         on_change: called when `open` may have changed: quarantined, released, a slot lost or back.
-        probe: counters `cell.abandoned`, `cell.crashed`, `cell.quarantined`.
+        probe: counters `cell.abandoned`, `cell.crashed`, `cell.quarantined`; histogram `queue.wait` per lane.
     """
 
     def __init__(
@@ -130,13 +109,14 @@ class Cell:
         self._max_abandoned = concurrency if max_abandoned is None else max_abandoned
         self._on_change = on_change
         self._probe = probe
+        self._waited = by_lane(probe, "queue.wait")
         self._mailbox = Mailbox(2 * concurrency, max(2, concurrency), lambda env: on_done(env, expired()))
-        self._workers: dict[_Worker, None] = {}
-        self._reserved: _Worker | None = None
-        self._idle: list[_Worker] = []
+        self._workers: dict[Worker, None] = {}
+        self._reserved: Worker | None = None
+        self._idle: list[Worker] = []
         self._reserved_idle = False
-        self._summoned: _Worker | None = None
-        self._abandoned: dict[_Worker, None] = {}
+        self._summoned: Worker | None = None
+        self._abandoned: dict[Worker, None] = {}
         self._abandoned_total = 0
         self._crashes = CrashLog(_MAX_CRASHES, _CRASH_WINDOW_S)
         self._quarantined = False
@@ -244,12 +224,12 @@ class Cell:
                 self._reserved_idle = False
                 self._rouse(self._reserved)
 
-    def _rouse(self, worker: _Worker) -> None:
+    def _rouse(self, worker: Worker) -> None:
         self._summoned = worker
         worker.rouse()
 
     def _spawn(self, critical: bool) -> None:
-        worker = _Worker(critical)
+        worker = Worker(critical)
         self._workers[worker] = None
         self._summoned = worker
         if critical:
@@ -258,7 +238,7 @@ class Cell:
         worker.task = asyncio.get_running_loop().create_task(self._work(worker), name=name)
         worker.task.add_done_callback(lambda task: self._gone(worker, task))
 
-    async def _work(self, worker: _Worker) -> None:
+    async def _work(self, worker: Worker) -> None:
         """Take and run turns until retired; the cell holds the task and `close` awaits it."""
         while not worker.retired:
             if self._summoned is worker:
@@ -282,7 +262,7 @@ class Cell:
                     worker.turn = None
                     self._running -= turn.size
 
-    async def _rest(self, worker: _Worker) -> None:
+    async def _rest(self, worker: Worker) -> None:
         worker.wake = asyncio.get_running_loop().create_future()
         if worker.critical:
             self._reserved_idle = True
@@ -290,15 +270,20 @@ class Cell:
             self._idle.append(worker)
         await worker.wake
 
-    def _take(self, worker: _Worker) -> Turn | None:
+    def _take(self, worker: Worker) -> Turn | None:
         now = self._clock.now()
         if self._batch:
             envs = self._mailbox.pop_batch(now, _BATCH_LIMIT, worker.critical)
+            for env in envs:
+                self._waited[env[LANE]](now - env[ACCEPTED])
             return BatchTurn(envs, self._handler, self._make_context, self._on_done) if envs else None
-        env = self._mailbox.pop(now, worker.critical)
-        return None if env is None else SingleTurn(env, self._handler, self._make_context, self._on_done)
+        one = self._mailbox.pop(now, worker.critical)
+        if one is None:
+            return None
+        self._waited[one[LANE]](now - one[ACCEPTED])
+        return SingleTurn(one, self._handler, self._make_context, self._on_done)
 
-    def _gone(self, worker: _Worker, task: asyncio.Task[None]) -> None:
+    def _gone(self, worker: Worker, task: asyncio.Task[None]) -> None:
         """A worker's task is over: forget it, count a crash, and see that its work goes on."""
         self._workers.pop(worker, None)
         self._abandoned.pop(worker, None)
@@ -331,7 +316,7 @@ class Cell:
             self._on_done(env, outcome)
         return len(waiting) + sum(self._stop(worker, match, outcome, asked=asked) for worker in list(self._workers))
 
-    def _stop(self, worker: _Worker, match: Match, outcome: Outcome, *, asked: bool) -> int:
+    def _stop(self, worker: Worker, match: Match, outcome: Outcome, *, asked: bool) -> int:
         if worker.turn is None or worker.task is None:
             return 0
         hits, whole = worker.turn.stop(match, outcome, asked=asked)
@@ -358,7 +343,7 @@ class Cell:
             if worker.turn is not None:
                 self._alarm.set(min(worker.give_up_at, worker.turn.deadline() + _DEADLINE_SLACK_S))
 
-    def _abandon(self, worker: _Worker) -> None:
+    def _abandon(self, worker: Worker) -> None:
         """Give a slot up: answer for it, silence it, and let another worker take its place."""
         turn, worker.turn = worker.turn, None
         del self._workers[worker]

@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from laneway.actors.ports import Claim, Entry, Store
+from laneway.actors.meters import SessionMeters
+from laneway.actors.ports import Claim, Clock, Entry, Store
 from laneway.routing.errors import Fenced, StoreError
 
 __all__ = ["Committer"]
@@ -30,6 +31,7 @@ class Committer:
     Args:
         store: where to.
         claim: the right to write, as `store.claim` gave it.
+        clock: monotonic time, for the duration of appends.
         on_fenced: called once when somebody else took the log over; the owner must stop.
         on_health: called with False at the first failed append, with True when it writes again.
     """
@@ -39,12 +41,16 @@ class Committer:
         store: Store,
         claim: Claim,
         *,
+        clock: Clock,
         on_fenced: Callable[[Fenced], None],
         on_health: Callable[[bool], None] | None = None,
+        meters: SessionMeters | None = None,
     ) -> None:
         self.claim = claim
         self.healthy = True
         self._store = store
+        self._clock = clock
+        self._meters = meters or SessionMeters()
         self._on_fenced = on_fenced
         self._on_health = on_health
         self._waiting: deque[Entry] = deque()
@@ -130,11 +136,14 @@ class Committer:
         batch = list(self._waiting)
         upto = self._added
         if batch:
+            began = self._clock.now()
             try:
                 await self._store.append(self.claim, batch)
             except StoreError:
+                self._meters.count("store.failed")
                 await self._recover()
                 return
+            self._meters.commit(self._clock.now() - began)
         self._settle(len(batch), upto)
 
     def _settle(self, count: int, upto: int) -> None:

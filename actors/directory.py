@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from laneway.actors.attachment import Attachment
+from laneway.actors.census import Census, DirectoryStatistics
 from laneway.actors.ingress import DispatchPort
-from laneway.actors.ports import Claim, Clock, DeadLetter, Principal, Store
+from laneway.actors.meters import SessionMeters
+from laneway.actors.ports import Claim, Clock, DeadLetter, Principal, Probe, Store
 from laneway.actors.session import Packer, SessionHome, SessionPolicy, session_key
 from laneway.actors.topics import Topics
 from laneway.routing.classify import KindTable
@@ -31,7 +32,7 @@ from laneway.routing.errors import (
 )
 from laneway.routing.handshake import Hello
 
-__all__ = ["DirectoryStatistics", "SessionDirectory"]
+__all__ = ["SessionDirectory"]
 
 _MAX_SESSIONS: Final = 20_000
 _OPEN_DEADLINE_S: Final = 10.0
@@ -43,24 +44,6 @@ _POISON_STARTS: Final = 3
 _UNREADABLE: Final = "UNREADABLE"
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryStatistics:
-    """Gauges of all sessions in this process."""
-
-    sessions: int
-    """Homes awake."""
-    links: int
-    """Attached links."""
-    pending: int
-    """Accepted durable events that are not over."""
-    paused: int
-    """Producers waiting for credit."""
-    issued: int
-    """Events numbered since the start, by homes awake or asleep."""
-    commit_backlog_bytes: int
-    """Bytes numbered or accepted and not yet in the store."""
-
-
 class SessionDirectory:
     """Implements the Outlet and Journal ports over session homes.
 
@@ -70,6 +53,7 @@ class SessionDirectory:
         wall: UNIX seconds, for dead letters.
         observe: called with ("in" | "out", event) for each event of any session.
         max_sessions: homes awake at once; beyond it new sessions are refused (Overloaded).
+        probe: what homes count and measure; see `SessionMeters`.
 
     Attributes:
         unreadable: (tenant, session) -> why its log could not be read; opening it raises StoreError.
@@ -87,6 +71,7 @@ class SessionDirectory:
         wall: Callable[[], float],
         max_sessions: int = _MAX_SESSIONS,
         observe: Callable[[str, Envelope], None] = lambda direction, env: None,
+        probe: Probe | None = None,
     ) -> None:
         self.topics = Topics()
         self.unreadable: dict[tuple[str, str], str] = {}
@@ -99,6 +84,7 @@ class SessionDirectory:
         self._wall = wall
         self._max_sessions = max_sessions
         self._observe = observe
+        self._meters = SessionMeters(probe)
         self._dispatcher: DispatchPort | None = None
         self._homes: dict[tuple[str, str], SessionHome] = {}
         self._opening: dict[tuple[str, str], asyncio.Task[SessionHome]] = {}
@@ -106,7 +92,7 @@ class SessionDirectory:
         self._lost: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._publications = 0
         self._publishing_bytes: Counter[str] = Counter()
-        self._issued_before = 0
+        self._census = Census(max_sessions)
         self._draining = False
 
     def bind(self, dispatcher: DispatchPort) -> None:
@@ -154,6 +140,7 @@ class SessionDirectory:
             link_ids=self._link_ids,
             on_gone=self._lose,
             observe=self._observe,
+            meters=self._meters,
         )
         await self._restore(home, claim)
         # what recovery queues finds its home: no await between the two
@@ -348,15 +335,7 @@ class SessionDirectory:
 
     def statistics(self) -> DirectoryStatistics:
         """Return the gauges of this moment. O(sessions awake)."""
-        rows = [home.statistics() for home in self.homes()]
-        return DirectoryStatistics(
-            sessions=len(rows),
-            links=sum(row.links for row in rows),
-            pending=sum(row.pending for row in rows),
-            paused=sum(row.paused for row in rows),
-            issued=self._issued_before + sum(row.issued_urgent + row.issued_data for row in rows),
-            commit_backlog_bytes=sum(row.commit_backlog_bytes for row in rows),
-        )
+        return self._census.of([home.statistics() for home in self.homes()])
 
     async def _sleep(self, home: SessionHome) -> None:
         await self._close(home, Draining("this session went to sleep; connect again", retry_after_ms=0))
@@ -378,8 +357,7 @@ class SessionDirectory:
             return False
         del self._homes[home.tenant, home.name]
         self.topics.leave(home.tenant, home.name)
-        gone = home.statistics()
-        self._issued_before += gone.issued_urgent + gone.issued_data
+        self._census.gone(home.statistics())
         return True
 
     def _lose(self, home: SessionHome) -> None:

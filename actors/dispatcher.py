@@ -12,21 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from laneway.actors.accounts import DispatcherStatistics, totals
 from laneway.actors.alarm import Alarm
 from laneway.actors.asks import Asks
 from laneway.actors.books import Books, Key, OnDone, key_of
 from laneway.actors.cancels import Cancel, RememberedCancels
 from laneway.actors.context import ContextMaker, Surroundings
 from laneway.actors.endings import cancelled, drained, expired, failed
-from laneway.actors.pool import Pool, PoolSpec, PoolStatistics
+from laneway.actors.meters import by_lane
+from laneway.actors.pool import Pool, PoolSpec
 from laneway.actors.ports import Journal, Outcome, Probe
 from laneway.actors.pump import Pump
 from laneway.routing.dispatch import Admitted, DispatchCore, PoolRoute, Refused
 from laneway.routing.envelope import (
+    ACCEPTED,
     ENTITY,
     KIND,
     LANE,
@@ -39,32 +41,9 @@ from laneway.routing.envelope import (
 from laneway.routing.errors import ConfigError, Draining, LanewayError, LocalProtocolError, PeerProtocolError
 from laneway.routing.lanes import Lane
 
-__all__ = ["Dispatcher", "DispatcherStatistics"]
+__all__ = ["Dispatcher"]
 
 _DRAIN_RETRY_MS: Final = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class DispatcherStatistics:
-    """The books and gauges of one dispatcher."""
-
-    accepted: int
-    handled: int
-    expired: int
-    cancelled: int
-    failed: int
-    dead: int
-    pending: int
-    """Accepted and not over: queued, staged, waiting in a cell or running."""
-    refused: int
-    """Turned away at the door; not part of `accepted`."""
-    reserved: int
-    """Admitted, neither enqueued nor released yet; not part of `accepted`."""
-    asks: int
-    """Askers waiting now."""
-    remembered_cancels: int
-    draining: bool
-    pools: tuple[PoolStatistics, ...]
 
 
 class Dispatcher:
@@ -76,7 +55,8 @@ class Dispatcher:
         core: the decisions; nothing else may touch it.
         surroundings: what the contexts of handlers need (outlet, clock, kinds, ...).
         journal: told before ordinary events are given to a handler, so that a crash in it is counted.
-        probe: counters `dispatch.refused`, `handler.failed`, `dispatch.callback_failed` and the cells'.
+        probe: counters `event.refused`, `handler.failed`, `dispatch.callback_failed` and the cells';
+            histograms `event.time` per lane (acceptance to end) and the cells'.
     """
 
     def __init__(
@@ -92,6 +72,7 @@ class Dispatcher:
         self._clock = surroundings.clock
         self._journal = journal
         self._probe = probe
+        self._took = by_lane(probe, "event.time")
         self._number = partial(next, itertools.count(1))
         self._control = frozenset(kind.name for kind in surroundings.kinds if kind.control)
         self._pumps: dict[str, Pump] = {}
@@ -235,6 +216,7 @@ class Dispatcher:
     def _offer(self, env: Envelope, on_done: OnDone | None, nested: bool = False) -> LanewayError | None:
         decision = self._decide(env, nested=nested)
         if isinstance(decision, Refused):
+            self._count("event.refused", code=decision.error.code)  # whoever asks `admit` counts by itself
             return decision.error
         self._accept(key_of(decision.env), decision.env, on_done)
         return None
@@ -255,7 +237,6 @@ class Dispatcher:
             decision = self._core.admit(env, self._clock.now())
         if isinstance(decision, Refused):
             self._refused += 1
-            self._count("dispatch.refused", code=decision.error.code)
         return decision
 
     def _accept(self, key: Key, env: Envelope, on_done: OnDone | None) -> None:
@@ -338,14 +319,17 @@ class Dispatcher:
 
     def _end(self, env: Envelope, outcome: Outcome) -> None:
         """An event that the core knows is over, or a part of one."""
-        self._core.done(env, self._clock.now())
-        self._books.close(env, outcome)
+        now = self._clock.now()
+        self._core.done(env, now)
+        if self._books.close(env, outcome):
+            self._took[env[LANE]](now - env[ACCEPTED])
         self._wake_others()
 
     def _taken(self) -> None:
         """Something was taken from the core: end what was found expired on the way."""
         for env in self._core.expired():
-            self._books.close(env, expired())
+            if self._books.close(env, expired()):
+                self._took[env[LANE]](self._clock.now() - env[ACCEPTED])
         self._wake_others()
 
     def _poll(self) -> None:
@@ -378,8 +362,7 @@ class Dispatcher:
     def statistics(self) -> DispatcherStatistics:
         """Return the books and gauges. O(cells)."""
         return DispatcherStatistics(
-            accepted=self._books.accepted,
-            **self._books.ended,
+            **totals(self._books),
             pending=len(self._books),
             refused=self._refused,
             reserved=len(self._reserved),
@@ -387,4 +370,7 @@ class Dispatcher:
             remembered_cancels=len(self._cancels),
             draining=self._draining,
             pools=tuple(pump.pool.statistics() for pump in self._pumps.values()),
+            accepted_by_lane=tuple(self._books.accepted),
+            ended_by_lane=tuple(dict(lane) for lane in self._books.ended),
+            core=self._core.statistics(),
         )

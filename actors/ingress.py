@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from laneway.actors.committer import Committer
 from laneway.actors.intake import Intake
+from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Clock, Entry, Outcome, Principal
+from laneway.actors.runbook import RunBook
 from laneway.actors.starts import RUN_STARTING
 from laneway.routing.classify import OUT, KindTable
 from laneway.routing.dispatch import Admitted, Refused
@@ -87,14 +88,6 @@ class DispatchPort(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Run:
-    """A run this home knows: whose it is, and whether its end was told."""
-
-    principal: Principal
-    told: bool = False
-
-
 class Ingress:
     """Takes client events of one session in.
 
@@ -105,6 +98,8 @@ class Ingress:
         remember: called with each journalled event, for the transcript.
         answer_to: producer -> its live link, or None.
         observe: called with ("in", event) for each accepted event.
+        awaited: run -> when it was accepted, until its first text; see `Outbound`.
+        meters: counters `event.refused`, `event.recovered` and the runs'; see `RunBook`.
 
     Attributes:
         unburied: events that are given up and wait for their dead letter; see `buried`.
@@ -126,6 +121,8 @@ class Ingress:
         remember: Callable[[Envelope], None],
         answer_to: Callable[[str], Speaker | None],
         observe: Callable[[str, Envelope], None],
+        awaited: dict[str, float] | None = None,
+        meters: SessionMeters | None = None,
     ) -> None:
         self.trim_below = 0
         self._tenant = tenant
@@ -140,8 +137,9 @@ class Ingress:
         self._remember = remember
         self._answer_to = answer_to
         self._observe = observe
+        self._meters = meters or SessionMeters()
+        self._runs = RunBook(clock, {} if awaited is None else awaited, self._meters)
         self._control_due = 0.0
-        self._runs: dict[str, _Run] = {}
         self._unwritten: dict[str, Envelope] = {}
         self._recovered: deque[Envelope] = deque()
         self.unburied: list[Envelope] = []
@@ -153,15 +151,12 @@ class Ingress:
 
     def principal_of(self, env: Envelope) -> Principal:
         """Return who is behind an event of this session."""
-        run = self._runs.get(env[RUN])
-        known = run.principal if run is not None else self._intake.principal(env[PRODUCER])
+        known = self._runs.principal(env[RUN]) or self._intake.principal(env[PRODUCER])
         return known or Principal("", self._tenant)
 
     def run_told(self, run: str) -> None:
         """The end of a run was numbered."""
-        known = self._runs.get(run)
-        if known is not None:
-            known.told = True
+        self._runs.told(run)
 
     def take(self, speaker: Speaker, envelopes: Sequence[Envelope]) -> None:
         """Take client events in, in order; each gets an OK or a refusal in a later frame.
@@ -174,6 +169,7 @@ class Ingress:
             try:
                 self._accept(speaker, env)
             except LanewayError as error:
+                self._meters.count("event.refused", code=error.code)
                 speaker.tell(refused=[[env[COUNTER], error.code, error.reason, error.message, error.retry_after_ms]])
 
     def _stamp(self, raw: Envelope, client: str, now: float) -> Envelope:
@@ -231,7 +227,7 @@ class Ingress:
         # a record goes to the committer at once: what is done in between may write records too
         entry = self._intake.accepted(env)
         if env[KIND] in RUN_STARTING:
-            self._runs[env[RUN]] = _Run(speaker.principal)
+            self._runs.begin(env, speaker.principal)
         grade = "durable" if self._durable else "volatile"
         if env[LANE] == Lane.CRITICAL:
             self._tell_written(speaker, env, [entry], grade)
@@ -304,13 +300,14 @@ class Ingress:
             env = item.env
             if env[KIND] in RUN_STARTING:
                 principal = self._intake.principal(env[PRODUCER]) or Principal("", self._tenant)
-                self._runs[env[RUN]] = _Run(principal, env[RUN] in ended_runs)
+                self._runs.inherit(env, principal, told=env[RUN] in ended_runs)
                 if item.starts:
                     self._done(env, _HOST_LOST)
                     continue
             if item.starts >= _MAX_STARTS:
                 self.unburied.append(env)
             else:
+                self._meters.count("event.recovered")
                 self._recovered.append(env)
         self.readmit()
 
@@ -349,8 +346,7 @@ class Ingress:
     def _done(self, env: Envelope, outcome: Outcome) -> None:
         """An event is over: tell who must know, record it, checkpoint the journal now and then."""
         if env[KIND] in RUN_STARTING:
-            run = self._runs.pop(env[RUN], None)
-            if outcome.status != "handled" and (run is None or not run.told):
+            if self._runs.over(env, outcome):
                 self._fail_run(env[RUN], outcome)
         else:
             self._tell_failure(env, outcome)

@@ -6,10 +6,11 @@ snapshot follows; cursors are positions in a log, never capabilities (the princi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from laneway.actors.attachment import Attachment, LinkOwner
+from laneway.actors.meters import SessionMeters
 from laneway.actors.outbound import DATA, URGENT, Outbound
 from laneway.actors.ports import Clock, Principal
 from laneway.routing.classify import KindTable
@@ -30,6 +31,7 @@ class Links:
         floors: stream -> first seq the log still holds; the owner moves it when it trims.
         snapshot: makes the snapshot event.
         begins: run -> the seqs after which it begins (urgent, data), or None.
+        meters: counter `link.attached`.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Links:
         link_ids: Callable[[], str],
         snapshot: Callable[[], Envelope],
         begins: Callable[[str], tuple[int, int] | None],
+        meters: SessionMeters | None = None,
     ) -> None:
         self._owner = owner
         self._outbound = outbound
@@ -60,6 +63,9 @@ class Links:
         self._link_ids = link_ids
         self._snapshot = snapshot
         self._begins = begins
+        self._meters = meters or SessionMeters()
+        self._thinned = [0, 0]
+        self._attached: set[Attachment] = set()
         self._by_client: dict[str, Attachment] = {}
         outbound.bind_grants(self._furthest_grant)
 
@@ -81,6 +87,7 @@ class Links:
         now = self._clock.now()
         plan = negotiate(hello, self._policy)
         self._make_room(hello, principal)  # last: who is refused ends nobody's link
+        self._meters.count("link.attached", resume=resume)
         link = Link(plan, *self._outbound.rings, cursor, self._kinds, now)
         if hello.grant is not None and resume == "resumed":
             link.receive({"grant": hello.grant}, now)
@@ -91,6 +98,7 @@ class Links:
             self._owner, link, client=hello.client, principal=principal, clock=self._clock, opening=opening
         )
         self._by_client[hello.client] = attachment
+        self._attached.add(attachment)
         self._outbound.wake_producers()
         return attachment
 
@@ -148,7 +156,18 @@ class Links:
         """Forget a link that is over (a superseded one has been replaced already)."""
         if self._by_client.get(attachment.client) is attachment:
             del self._by_client[attachment.client]
+        self._attached.discard(attachment)
+        self._thinned = list(self._thinned_with([attachment]))
         self._outbound.wake_producers()
+
+    def thinned(self) -> tuple[int, int]:
+        """Return how many events links were told as a GAP, and how many travelled in another's item. O(links)."""
+        return self._thinned_with(self._attached)
+
+    def _thinned_with(self, attachments: Iterable[Attachment]) -> tuple[int, int]:
+        rows = [attachment.link.statistics() for attachment in attachments]
+        gapped, merged = self._thinned
+        return gapped + sum(sum(row.gapped) for row in rows), merged + sum(row.merged for row in rows)
 
     def wake(self) -> None:
         """There is something new to send. O(links)."""

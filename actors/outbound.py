@@ -15,10 +15,11 @@ from typing import Any, Final
 import msgpack
 
 from laneway.actors.committer import Committer
+from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Clock, Entry
 from laneway.actors.transcript import Transcript
 from laneway.routing.coalescer import Coalescer
-from laneway.routing.envelope import BODY, KIND, LANE, Envelope, with_body
+from laneway.routing.envelope import BODY, KIND, LANE, RUN, Envelope, with_body
 from laneway.routing.errors import LanewayError, SlowConsumer
 from laneway.routing.lanes import Lane
 from laneway.routing.replay import Numbered, ReplayRing
@@ -29,6 +30,7 @@ URGENT: Final = 0
 """Stream of the critical lane."""
 DATA: Final = 1
 """Stream of everything else."""
+_TEXT: Final = "TEXT_MESSAGE_CONTENT"
 
 
 class Outbound:
@@ -41,6 +43,10 @@ class Outbound:
         stall_s: how long a producer waits for a session that nobody reads, before it is given up.
         budget_bytes: how far an unread session runs ahead of its last ack with no live link.
         on_commit: called when links may have something new to send.
+
+    Attributes:
+        awaited: run -> when it was accepted, for runs that have not said anything yet; the owner's to
+            fill and to clear.
     """
 
     def __init__(
@@ -54,10 +60,12 @@ class Outbound:
         budget_bytes: int,
         stall_s: float,
         on_commit: Callable[[], None],
+        meters: SessionMeters | None = None,
     ) -> None:
         self.rings = (ReplayRing(ring_events, ring_bytes), ReplayRing(ring_events, ring_bytes))
         self.transcript = Transcript()
         self.issued = [0, 0]
+        self.awaited: dict[str, float] = {}
         self.acked_position = 0
         self._committer = committer
         self._pack = pack
@@ -65,6 +73,7 @@ class Outbound:
         self._budget_bytes = budget_bytes
         self._stall_s = stall_s
         self._on_commit = on_commit
+        self._meters = meters or SessionMeters()
         self._coalescer = Coalescer()
         self._timer: asyncio.TimerHandle | None = None
         self._granted: Callable[[], int | None] = lambda: None
@@ -201,7 +210,14 @@ class Outbound:
                 self.rings[stream].commit(head)
         for env in envs:
             self.transcript.fold(env)
+        if self.awaited:
+            self._note_first_texts(envs)
         self._on_commit()
+
+    def _note_first_texts(self, envs: Sequence[Envelope]) -> None:
+        for env in envs:
+            if env[KIND] == _TEXT and (accepted := self.awaited.pop(env[RUN], None)) is not None:
+                self._meters.first_text(self._clock.now() - accepted)
 
     def _arm(self) -> None:
         """Keep one timer for the coalescer's next deadline."""

@@ -19,6 +19,7 @@ from laneway.actors.committer import Committer
 from laneway.actors.ingress import RUN_ENDS, DispatchPort, Ingress, Speaker
 from laneway.actors.intake import INBOUND, Intake
 from laneway.actors.links import Links
+from laneway.actors.meters import SessionMeters
 from laneway.actors.outbound import DATA, URGENT, Outbound
 from laneway.actors.ports import Claim, Clock, Entry, Outcome, Principal, Store
 from laneway.routing.classify import KindTable
@@ -85,6 +86,12 @@ class SessionStatistics:
     """Events numbered on the data stream by this home."""
     commit_backlog_bytes: int
     """Bytes not yet in the store."""
+    failing: bool
+    """The log cannot be written now."""
+    gapped: int
+    """Events that links were told as a GAP, since this home began."""
+    merged: int
+    """Events that travelled in another's item, since this home began."""
 
 
 def session_key(tenant: str, session: str) -> str:
@@ -101,6 +108,7 @@ class SessionHome:
         link_ids: fresh ids for links.
         on_gone: called once when the home must be forgotten (fenced).
         observe: called with ("in" | "out", event) for each event taken in or emitted.
+        meters: what is counted and measured.
     """
 
     def __init__(
@@ -118,6 +126,7 @@ class SessionHome:
         link_ids: Callable[[], str],
         on_gone: Callable[[SessionHome], None],
         observe: Callable[[str, Envelope], None],
+        meters: SessionMeters | None = None,
     ) -> None:
         self.tenant = tenant
         self.name = name
@@ -132,23 +141,11 @@ class SessionHome:
         self._floors = dict(claim.floors)
         self._made = 0
         self._ended_runs: set[str] = set()
-        self._committer = Committer(store, claim, on_fenced=self._fenced)
+        self._meters = meters or SessionMeters()
+        self._committer = Committer(store, claim, clock=clock, on_fenced=self._fenced, meters=self._meters)
         self._intake = Intake(tenant, self._pack, self._unpack, policy.checkpoint_records)
         self.outbound = self._make_outbound(policy)
-        self.links = Links(
-            self,
-            self.outbound,
-            session=name,
-            epoch=claim.epoch,
-            floors=self._floors,
-            kinds=kinds,
-            clock=clock,
-            policy=policy.link,
-            max_links=policy.max_links,
-            link_ids=link_ids,
-            snapshot=self._snapshot,
-            begins=self._intake.starts.place,
-        )
+        self.links = self._make_links(kinds, policy, link_ids)
         self.ingress = Ingress(
             tenant,
             name,
@@ -162,6 +159,25 @@ class SessionHome:
             remember=self._remember,
             answer_to=self.links.get,
             observe=observe,
+            awaited=self.outbound.awaited,
+            meters=self._meters,
+        )
+
+    def _make_links(self, kinds: KindTable, policy: SessionPolicy, link_ids: Callable[[], str]) -> Links:
+        return Links(
+            self,
+            self.outbound,
+            session=self.name,
+            epoch=self.epoch,
+            floors=self._floors,
+            kinds=kinds,
+            clock=self._clock,
+            policy=policy.link,
+            max_links=policy.max_links,
+            link_ids=link_ids,
+            snapshot=self._snapshot,
+            begins=self._intake.starts.place,
+            meters=self._meters,
         )
 
     def _make_outbound(self, policy: SessionPolicy) -> Outbound:
@@ -174,6 +190,7 @@ class SessionHome:
             budget_bytes=policy.budget_bytes,
             stall_s=policy.stall_s,
             on_commit=lambda: self.links.wake(),
+            meters=self._meters,
         )
 
     async def restore(self, claim: Claim) -> None:
@@ -298,6 +315,7 @@ class SessionHome:
 
     def statistics(self) -> SessionStatistics:
         """Return the gauges of this moment."""
+        gapped, merged = self.links.thinned()
         return SessionStatistics(
             links=len(self.links),
             pending=self.ingress.pending,
@@ -305,6 +323,9 @@ class SessionHome:
             issued_urgent=self.outbound.issued[URGENT],
             issued_data=self.outbound.issued[DATA],
             commit_backlog_bytes=self._committer.backlog_bytes,
+            failing=not self._committer.healthy,
+            gapped=gapped,
+            merged=merged,
         )
 
     async def maintain(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from benchmarks.stages.harness import ALWAYS, Batches, Stage, Work, in_batches
 from benchmarks.workload import KINDS, POOLS, echo, open_config
 from laneway import Context, Engine, EnvelopeView, Out
+from laneway.actors.accounts import totals
 from laneway.actors.books import Books, key_of
 from laneway.actors.committer import Committer
 from laneway.actors.context import ContextMaker, Surroundings
@@ -107,7 +108,7 @@ async def _ingress(events: Batches) -> Work:
     """The product's own loop: repeats, record, commit to memory, OK; the dispatcher does nothing."""
     door, store, packing = _Door(), MemoryStore(max_bytes=1 << 30), LogPacking(KindTable(KINDS))
     await store.open()
-    committer = Committer(store, await store.claim("t/session/s"), on_fenced=_raise)
+    committer = Committer(store, await store.claim("t/session/s"), clock=_CLOCK, on_fenced=_raise)
     ingress = Ingress(
         "t",
         "s",
@@ -348,7 +349,7 @@ async def _outcome(events: Batches) -> Work:
             books.close(env, outcome)
             core.woken()
 
-    return Work(step, lambda: min(core.statistics().done, books.ended["handled"], told))
+    return Work(step, lambda: min(core.statistics().done, totals(books)["handled"], told))
 
 
 def _raise(error: Exception) -> None:

@@ -207,7 +207,7 @@ async def _committing(events: Batches, *, sqlite: bool, records: int, stream: in
     """Records of one event each, added one by one; the batch is waited for after each record of a life."""
     stack = contextlib.AsyncExitStack()
     store = await stack.enter_async_context(_opened(sqlite=sqlite))
-    committer = Committer(store, await store.claim("t/session/s"), on_fenced=_raise)
+    committer = Committer(store, await store.claim("t/session/s"), clock=_CLOCK, on_fenced=_raise)
     pack, seq, position, written, rounds = _pack(), 0, 0, 0, []
     for batch in events:
         lives = []
@@ -245,7 +245,7 @@ async def _outbound(events: Batches) -> Work:
     """The product's own loop: emit to committed, memory store."""
     stack = contextlib.AsyncExitStack()
     store = await stack.enter_async_context(_opened(sqlite=False))
-    committer = Committer(store, await store.claim("t/session/s"), on_fenced=_raise)
+    committer = Committer(store, await store.claim("t/session/s"), clock=_CLOCK, on_fenced=_raise)
     out = results(events)
     outbound = Outbound(
         committer,

@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar, Unpack, overload
 
+from laneway.actors.accounts import DispatcherStatistics
+from laneway.actors.census import DirectoryStatistics
 from laneway.actors.context import Surroundings
-from laneway.actors.directory import DirectoryStatistics, SessionDirectory
-from laneway.actors.dispatcher import Dispatcher, DispatcherStatistics
+from laneway.actors.directory import SessionDirectory
+from laneway.actors.dispatcher import Dispatcher
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Principal, Probe, Store
 from laneway.engine.app.brain import Brain
@@ -118,6 +120,7 @@ class Engine:
             wall=time.time,
             max_sessions=self.config.limits.sessions,
             observe=self.tap,
+            probe=self._probe,
         )
         surroundings = Surroundings(
             outlet=CheckedOutlet(self.directory),

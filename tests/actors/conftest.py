@@ -78,16 +78,20 @@ class Answers:
 
 
 class RecordingProbe:
-    """Counts what is counted."""
+    """Keeps what is counted and measured."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
+        self.labels: list[tuple[str, dict[str, str]]] = []
+        self.measured: list[tuple[str, dict[str, str], float]] = []
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
         self.counts[name] = self.counts.get(name, 0) + value
+        self.labels.append((name, labels))
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         self.counts[name] = self.counts.get(name, 0) + 1
+        self.measured.append((name, labels, value))
 
     def histogram(self, name: str, **labels: str) -> Callable[[float], None]:
         return lambda value: self.observe(name, value, **labels)

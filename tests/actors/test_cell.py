@@ -411,3 +411,29 @@ def test_whatever_handlers_do_every_event_is_answered_once(rig, script, batch, c
         assert bench.cell.statistics().abandoned == 0
 
     rig.run(main())
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_each_event_waits_from_its_acceptance_to_the_start_of_its_handler(rig, batch):
+    """Measured per event and lane, also in a batch, when a worker takes it and not when it was delivered."""
+
+    async def main():
+        async def second(env, ctx):
+            await asyncio.sleep(1)
+
+        bench = Bench(rig, second, concurrency=1, batch=batch)
+        start = bench.clock.now()
+        bench.deliver(1, accepted=start - 5)
+        await asyncio.sleep(0)
+        bench.deliver(2, accepted=start)
+        bench.deliver(3, accepted=start, lane=Lane.HIGH) if batch else None
+        await asyncio.sleep(2.5)
+        waits = [
+            (labels["lane"], round(seconds, 3))
+            for name, labels, seconds in bench.probe.measured
+            if name == "queue.wait"
+        ]
+        assert sorted(waits) == sorted([("normal", 5.0), ("normal", 1.0), *([("high", 1.0)] if batch else [])])
+        await bench.close()
+
+    rig.run(main())

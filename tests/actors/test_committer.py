@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 from laneway.actors.committer import Committer
+from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Claim, Entry
 from laneway.routing.errors import Fenced, StoreError
-from tests.simulation.loop import run
+from tests.simulation.loop import VirtualClock, run
 
 
 class _Log:
@@ -49,7 +51,8 @@ def _entries(first: int, last: int) -> list[Entry]:
 
 def _committer(log: _Log, fenced: list[Fenced], health: list[bool]) -> Committer:
     claim = Claim("k", log.generation, "e", {}, {})
-    return Committer(log, claim, on_fenced=fenced.append, on_health=health.append)  # type: ignore[arg-type]
+    clock = VirtualClock(asyncio.get_running_loop())
+    return Committer(log, claim, clock=clock, on_fenced=fenced.append, on_health=health.append)  # type: ignore[arg-type]
 
 
 def test_what_gathers_goes_into_the_next_append() -> None:
@@ -131,3 +134,22 @@ def test_close_gives_a_dead_store_up_after_its_deadline() -> None:
 
     assert 2.9 < run(main()) < 3.5
     assert log.written == []
+
+
+def test_appends_are_timed_and_failures_counted(rig: SimpleNamespace) -> None:
+    """One measurement per group commit that succeeded, one count per append that failed."""
+    log, probe = _Log(), rig.Probe()
+    log.fail = ["before"]
+
+    async def main() -> None:
+        clock = VirtualClock(asyncio.get_running_loop())
+        claim = Claim("k", log.generation, "e", {}, {})
+        meters = SessionMeters(probe)
+        committer = Committer(log, claim, clock=clock, on_fenced=lambda error: None, meters=meters)  # type: ignore[arg-type]
+        committer.add(_entries(1, 3))
+        await committer.flush()
+        await committer.close()
+
+    run(main())
+    assert probe.counts["store.failed"] == 1
+    assert [name for name, _, seconds in probe.measured if seconds >= 0] == ["store.commit"]

@@ -706,3 +706,39 @@ def test_the_books_balance_whatever_happens(rig, script, journalled, patient, ke
             assert engine.books().pools[0].abandoned == 0
 
     rig.run(main())
+
+
+def test_every_ending_is_timed_in_its_lane(rig):
+    """From acceptance to the end: handled, failed, expired and cancelled events alike."""
+
+    async def main():
+        async def handler(env, ctx):
+            await asyncio.sleep(2)
+            if env[1] == 2:
+                raise ValueError("no")
+
+        async with Engine(rig, _spec(handler, concurrency=4)) as engine:
+            now = engine.clock.now()
+            engine.offer(1, 2)
+            engine.offer(3, lane=Lane.LOW, deadline=now + 1)
+            engine.offer(4, run="r")
+            await asyncio.sleep(0.5)
+            engine.dispatcher.cancel("t", "s", run="r")
+            await asyncio.sleep(5)
+            books = engine.books()
+            assert (books.accepted_by_lane, books.accepted) == ((0, 0, 3, 1), 4)
+            took = [(labels["lane"], round(s, 1)) for name, labels, s in engine.probe.measured if name == "event.time"]
+            assert sorted(took) == [("low", 1.1), ("normal", 0.5), ("normal", 2.0), ("normal", 2.0)]
+
+    rig.run(main())
+
+
+def test_refusals_of_asks_are_counted_by_code(rig):
+    """A tool call that the dispatcher turns away is seen, like a client's event at the session's door."""
+
+    async def main():
+        async with Engine(rig, _spec(prompt, kinds=["WORK"])) as engine:
+            await engine.dispatcher.ask(engine.event(2, kind="URGENT"), 1.0)
+            assert ("event.refused", {"code": "MALFORMED"}) in engine.probe.labels
+
+    rig.run(main())

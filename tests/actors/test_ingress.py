@@ -40,7 +40,9 @@ class Door:
     async def open(self, ended_runs: Sequence[str] = ()) -> Door:
         """Claim the log and take up what it holds."""
         claim = await self.disk.claim(KEY)
-        self.committer = Committer(self.disk, claim, on_fenced=lambda error: None)
+        self.committer = Committer(
+            self.disk, claim, clock=VirtualClock(asyncio.get_running_loop()), on_fenced=lambda error: None
+        )
         self.ingress = Ingress(
             "t",
             "s",

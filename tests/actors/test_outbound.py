@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import msgpack
 import pytest
 
 from laneway.actors.committer import Committer
+from laneway.actors.meters import SessionMeters
 from laneway.actors.outbound import DATA, URGENT, Outbound
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.classify import KindTable
@@ -38,7 +40,7 @@ class _Half:
 async def _half(granted: Callable[[], int | None] = lambda: None, budget_bytes: int = 100_000) -> _Half:
     store = MemoryStore()
     claim = await store.claim("t/session/s")
-    committer = Committer(store, claim, on_fenced=lambda error: None)
+    committer = Committer(store, claim, clock=VirtualClock(asyncio.get_running_loop()), on_fenced=lambda error: None)
     commits: list[int] = []
     outbound = Outbound(
         committer, lambda env: env[11], VirtualClock(asyncio.get_running_loop()), ring_events=100, ring_bytes=100_000,
@@ -268,5 +270,35 @@ def test_what_cannot_be_packed_takes_no_number() -> None:
         await half.outbound.emit(_event("CUSTOM", b"good too"))
         assert await half.committer.flush()
         assert [env[11] for _, _, env in half.outbound.rings[DATA].read(1, 10)] == [b"good", b"good too"]
+
+    run(main())
+
+
+def test_the_first_text_of_a_run_is_timed_at_its_commit(rig: SimpleNamespace) -> None:
+    """Once per run, from its acceptance, when the log has the text and not when it was emitted."""
+    probe = rig.Probe()
+
+    async def main() -> None:
+        store = MemoryStore()
+        claim = await store.claim("t/session/s")
+        clock = VirtualClock(asyncio.get_running_loop())
+        committer = Committer(store, claim, clock=clock, on_fenced=lambda error: None)
+        outbound = Outbound(
+            committer, lambda env: env[11], clock, ring_events=100, ring_bytes=100_000,
+            budget_bytes=100_000, stall_s=60.0, on_commit=lambda: None, meters=SessionMeters(probe),
+        )  # fmt: skip
+        outbound.awaited["r"] = clock.now()
+        await outbound.emit(_event("TEXT_MESSAGE_START", msgpack.packb({"messageId": "m"})))
+        await committer.flush()
+        assert probe.measured == []
+        await asyncio.sleep(2)
+        for text in (b"first", b"second"):
+            await outbound.emit(_event("TEXT_MESSAGE_CONTENT", text))
+        assert probe.measured == []
+        await committer.flush()
+        assert [(name, round(seconds, 1)) for name, _, seconds in probe.measured] == [("run.first_text", 2.0)]
+        assert not outbound.awaited
+        outbound.flush()
+        await committer.flush()
 
     run(main())

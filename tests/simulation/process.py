@@ -179,6 +179,10 @@ class Process:
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Nobody asks."""
 
+    def histogram(self, name: str, **labels: str) -> Callable[[float], None]:
+        """Ignored."""
+        return lambda value: None
+
     # -- edge ---------------------------------------------------------------------------------
 
     def _link_id(self) -> str:

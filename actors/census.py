@@ -1,0 +1,79 @@
+"""What a directory tells about its sessions: sums over the homes awake, and over those that were.
+
+Law of this file: what only grows never shrinks because a session went to sleep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from laneway.actors.session import SessionStatistics
+
+__all__ = ["Census", "DirectoryStatistics"]
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryStatistics:
+    """Gauges of all sessions in this process."""
+
+    sessions: int
+    """Homes awake."""
+    links: int
+    """Attached links."""
+    pending: int
+    """Accepted durable events that are not over."""
+    paused: int
+    """Producers waiting for credit."""
+    issued: int
+    """Events numbered since the start, by homes awake or asleep."""
+    commit_backlog_bytes: int
+    """Bytes numbered or accepted and not yet in the store."""
+    failing: int
+    """Sessions whose log cannot be written now."""
+    gapped: int
+    """Events that links were told as a GAP, since the start."""
+    merged: int
+    """Events that travelled in another's item, since the start."""
+    capacity: int
+    """Homes that may be awake at once."""
+
+
+class Census:
+    """Adds sessions up.
+
+    Args:
+        capacity: homes that may be awake at once.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._before = (0, 0, 0)
+
+    def gone(self, row: SessionStatistics) -> None:
+        """Remember what a home counted that is put to sleep, or lost."""
+        self._before = self._counted([row])
+
+    def of(self, rows: Sequence[SessionStatistics]) -> DirectoryStatistics:
+        """Return the sums over the homes awake, with what others counted before. O(rows)."""
+        issued, gapped, merged = self._counted(rows)
+        return DirectoryStatistics(
+            sessions=len(rows),
+            capacity=self._capacity,
+            links=sum(row.links for row in rows),
+            pending=sum(row.pending for row in rows),
+            paused=sum(row.paused for row in rows),
+            issued=issued,
+            gapped=gapped,
+            merged=merged,
+            commit_backlog_bytes=sum(row.commit_backlog_bytes for row in rows),
+            failing=sum(row.failing for row in rows),
+        )
+
+    def _counted(self, rows: Sequence[SessionStatistics]) -> tuple[int, int, int]:
+        issued, gapped, merged = self._before
+        return (
+            issued + sum(row.issued_urgent + row.issued_data for row in rows),
+            gapped + sum(row.gapped for row in rows),
+            merged + sum(row.merged for row in rows),
+        )

@@ -1,0 +1,45 @@
+"""One task of a cell that runs turns, and what its cell knows of it.
+
+Law of this file: state only; the cell decides. A worker that is not retired and yet cancelled was
+cancelled by something of its handler's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from laneway.actors.turn import Turn
+from laneway.routing.envelope import NO_DEADLINE
+
+__all__ = ["Worker"]
+
+
+class Worker:
+    """A worker of a cell.
+
+    Args:
+        critical: it takes critical events only.
+
+    Attributes:
+        turn: what it runs now. wake: what it waits for while it rests.
+        give_up_at: when a handler that ignores its cancel is abandoned. retired: it takes nothing more.
+    """
+
+    __slots__ = ("critical", "give_up_at", "retired", "task", "turn", "wake")
+
+    def __init__(self, critical: bool) -> None:
+        self.critical = critical
+        self.task: asyncio.Task[None] | None = None
+        self.turn: Turn | None = None
+        self.wake: asyncio.Future[None] | None = None
+        self.give_up_at = NO_DEADLINE
+        self.retired = False
+
+    def rouse(self) -> None:
+        """Wake it if it rests."""
+        if self.wake is not None and not self.wake.done():
+            self.wake.set_result(None)
+
+    def asked_to_end(self) -> bool:
+        """True if its task is cancelled; else a handler cancelled something of its own and let it out."""
+        return self.retired or (self.task is not None and self.task.cancelling() > 0)

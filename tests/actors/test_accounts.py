@@ -1,0 +1,20 @@
+"""The books of a dispatcher, summed up."""
+
+from __future__ import annotations
+
+from laneway.actors.accounts import totals
+from laneway.actors.books import ENDINGS, Books, key_of
+from laneway.actors.ports import Outcome
+
+
+def test_totals_are_over_all_lanes(rig):
+    """Each ending is counted once, whatever lane the event had."""
+    books = Books(lambda error: None)
+    for counter, status in enumerate(ENDINGS, 1):
+        env = rig.event(counter, lane=counter % 4)
+        books.enter(key_of(env), env, None)
+        books.close(env, Outcome(status))
+    left = rig.event(9, lane=3)
+    books.enter(key_of(left), left, None)
+    assert totals(books) == {"accepted": 6, **dict.fromkeys(ENDINGS, 1)}
+    assert books.accepted == [1, 2, 1, 2]

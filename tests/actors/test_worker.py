@@ -1,0 +1,39 @@
+"""What a cell knows of one of its workers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from laneway.actors.worker import Worker
+
+
+def test_a_resting_worker_is_woken_once() -> None:
+    """Rousing one that does not rest, or twice, does nothing."""
+
+    async def scene() -> None:
+        worker = Worker(critical=False)
+        worker.rouse()
+        worker.wake = asyncio.get_running_loop().create_future()
+        worker.rouse()
+        worker.rouse()
+        await worker.wake
+
+    asyncio.run(scene())
+
+
+def test_a_cancel_from_outside_is_told_from_the_handlers_own() -> None:
+    """A worker was asked to end if it is retired, or if its own task is being cancelled."""
+
+    async def scene() -> None:
+        worker = Worker(critical=True)
+        assert not worker.asked_to_end()
+        worker.task = asyncio.create_task(asyncio.sleep(60))
+        assert not worker.asked_to_end()
+        worker.task.cancel()
+        assert worker.asked_to_end()
+        await asyncio.gather(worker.task, return_exceptions=True)
+        other = Worker(critical=False)
+        other.retired = True
+        assert other.asked_to_end()
+
+    asyncio.run(scene())
