@@ -5,7 +5,7 @@ Law of this file: in a pipe or a log it says one line per stage instead of drawi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,14 +16,18 @@ __all__ = ["shown"]
 
 
 @contextmanager
-def shown() -> Iterator[Told]:
-    """Give a function to tell (stage, bytes done, bytes in all) to, and show it while the block lasts."""
+def shown(say: Callable[[str], object] | None = None) -> Iterator[Told]:
+    """Give a function to tell (stage, bytes done, bytes in all) to, and show it while the block lasts.
+
+    Args:
+        say: takes the lines if stderr is no terminal; default: printed there.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines(console.print)
+        yield _Lines(say or console.print)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -38,12 +42,11 @@ def shown() -> Iterator[Told]:
 class _Lines:
     """One line per stage."""
 
-    def __init__(self, say: object) -> None:
+    def __init__(self, say: Callable[[str], object]) -> None:
         self._say = say
         self._stage = ""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         if stage != self._stage:
             self._stage = stage
-            assert callable(self._say)
             self._say(f"model: {stage}")

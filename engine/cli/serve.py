@@ -1,19 +1,22 @@
 """`laneway serve`: an engine with its edges, until it is told to stop.
 
 Law of this file: one line on stdout says where it listens, once it really does; SIGTERM and SIGINT
-drain it within the deadline and it exits 0; a second signal ends it at once. TLS 1.3 is enforced
+drain it within the deadline and it exits 0; a second signal ends it at once; all else it says are logs
+on stderr. TLS 1.3 is enforced
 before gRPC is loaded, which is why every import is inside.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from laneway.engine.cli.settings import server_config
+from laneway.engine.cli.telling import told
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from laneway.engine.config import Config
 
 __all__ = ["serve"]
+
+_log: Final = logging.getLogger(__name__)
 
 
 def serve(
@@ -37,12 +42,10 @@ def serve(
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow a public address without TLS and auth.")] = False,
     drain_s: Annotated[float | None, typer.Option(help="Seconds that runs may still take at shutdown [30].")] = None,
     setup: Annotated[str, typer.Option(help="MODULE:FUNCTION that is given the Engine: adds tools, pools.")] = "",
+    log_format: Annotated[str | None, typer.Option(help="json, text, or auto: text on a terminal [auto].")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [info].")] = None,
 ) -> None:
     """Serve sessions over gRPC. Loopback only, unless TLS and authentication are set."""
-    import asyncio
-    import os
-    import sys
-
     from laneway.routing.errors import ConfigError
 
     if runtime != "local":
@@ -61,8 +64,19 @@ def serve(
             "nlp": {"model": model},
             "auth": {"mode": auth},
             "limits": {"drain_s": drain_s},
+            "telemetry": {"log_format": log_format, "log_level": log_level},
         },
     )
+    with told(settings.telemetry):
+        _run(settings, setup)
+
+
+def _run(settings: Config, setup: str) -> None:
+    """Serve on a loop of its own until a signal comes."""
+    import asyncio
+    import os
+    import sys
+
     if settings.edge.tls_cert is not None:
         from laneway.engine.edge.tls import require_tls13
 
@@ -98,7 +112,7 @@ async def _serve(config: Config, setup: str) -> None:
         gc.freeze()  # what is loaded stays: without this a full collection held the critical lane up for 20-47 ms
         typer.echo(f"laneway ready grpc={config.edge.grpc._replace(port=edge.port)}")
         await stop.wait()
-        typer.echo(f"laneway drains; runs have {config.limits.drain_s:g} s, a second signal ends it now", err=True)
+        _log.info("laneway drains; runs have %g s, a second signal ends it now", config.limits.drain_s)
     finally:
         await engine.close(config.limits.drain_s if stop.is_set() else 0.0)
 
@@ -123,13 +137,13 @@ async def _prepare(engine: Engine, setup: str) -> None:
     from laneway.engine.app.choices import choose_model
     from laneway.engine.cli.progress import shown
 
-    with shown() as progress:
+    with shown(_log.info) as progress:
         if engine.config.nlp.model:
             engine.nlp.use(choose_model(engine.config.nlp.model, progress))
         if setup:
             await _set_up(setup, engine)
         if engine.nlp.model is None:
-            typer.echo("no model: runs will fail; choose one with --model", err=True)
+            _log.warning("no model: runs will fail; choose one with --model")
         await engine.start()
         await engine.nlp.open()
         await engine.recovered()

@@ -28,6 +28,7 @@ from tests.engine.edge.certificates import Authority
         (["--setup", "no.such.module:setup"], "--setup"),
         (["--setup", "json"], "MODULE:FUNCTION"),
         (["--config", "none.toml"], "none.toml"),
+        (["--log-level", "loud"], "telemetry.log_level"),
     ],
 )
 def test_a_bad_setting_is_named(options: list[str], says: str, tmp_path: Path) -> None:
