@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from laneway.actors.ports import DeadLetter, Principal
+from laneway.engine.app.tap import TapFilter
 from laneway.engine.codec import unpack_envelope
 from laneway.routing.envelope import SESSION, TENANT, EnvelopeView
 from laneway.routing.errors import AccessError, LanewayError, PeerProtocolError
@@ -71,12 +72,10 @@ class Calls:
 
     async def _tail(self, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
         _require_admin(principal)
-        after = header.get("after", 0)
-        kind, session = header.get("kind", ""), header.get("session", "")
-        if type(after) is not int or not isinstance(kind, str) or not isinstance(session, str):
-            raise PeerProtocolError("tail takes `after` (a number), `kind` and `session`", reason="BAD_TYPE")
-        last, rows = self._engine.tap.since(after, kind=kind, session=session)
-        return {"last": last, "events": rows}
+        after, engine = header.get("after"), header.get("engine", "")
+        if not (after is None or type(after) is int) or not isinstance(engine, str):
+            raise PeerProtocolError("`after` is a number and `engine` a text, of a former answer", reason="BAD_TYPE")
+        return self._engine.tap.page(TapFilter.read(header), after, engine)
 
     async def _dlq(self, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
         _require_admin(principal)

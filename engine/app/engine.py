@@ -105,7 +105,7 @@ class Engine:
         self.telemetry = Telemetry(self.config.telemetry, self.clock, probe)
         self.tools = Toolbox(self.config.tools.workers)
         self.nlp = Brain()
-        self.tap = Tap(time.time)
+        self.tap = Tap(time.time, uuid.uuid4().hex)
         if self.config.nlp.model:
             self.nlp.use(choose_model(self.config.nlp.model))
         self._probe = self.telemetry.probe

@@ -38,7 +38,7 @@ def test_tools_status_and_tail() -> None:
                 status = (await client.call("status"))[0]["result"]
                 assert status["dispatcher"]["handled"] == 1
                 assert status["sessions"]["links"] == 1
-                tailed = (await client.call("tail", kind="TOOL_CALL"))[0]["result"]
+                tailed = (await client.call("tail", kinds=["TOOL_CALL"]))[0]["result"]
                 assert [event["session"] for event in tailed["events"]] == ["s1"]
                 assert (await client.call("tail", after=tailed["last"]))[0]["result"]["events"] == []
 
@@ -125,6 +125,37 @@ def test_admin_calls_need_the_scope() -> None:
                     await engine.calls(name, {}, (), guest)
             with pytest.raises(PeerProtocolError, match="known: dlq, publish"):
                 await engine.calls("nope", {}, (), guest)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"after": "1"},
+        {"after": True},
+        {"engine": 1},
+        {"kinds": "A"},
+        {"runs": [1]},
+        {"sessions": [""]},
+        {"tenants": ["x"] * 17},
+        {"kinds": ["x" * 129]},
+        {"lanes": ["urgent"]},
+        {"direction": "up"},
+        {"direction": ["in"]},
+        {"min_bytes": -1},
+        {"min_bytes": True},
+    ],
+    ids=str,
+)
+def test_a_tail_that_asks_wrongly_is_told_so(header: dict[str, object]) -> None:
+    """A wrong type or an unknown name is the caller's error, and names the field."""
+
+    async def main() -> None:
+        async with Engine() as engine:
+            admin = Principal("root", scopes=frozenset({"admin"}))
+            with pytest.raises(PeerProtocolError, match=f"`{next(iter(header))}`"):
+                await engine.calls("tail", header, (), admin)
 
     asyncio.run(main())
 
