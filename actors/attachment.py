@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from laneway.actors.ports import Clock, Principal
+from laneway.actors.spans import SpanValue
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import LanewayError, SlowConsumer, StoreError
 from laneway.routing.link import Link, LinkFrame
@@ -47,6 +48,9 @@ class Attachment:
         client: the client's own id; a newer attachment of the same id supersedes this one.
         principal: who it is.
         opening: frames to send before anything else (welcome, snapshot).
+
+    Attributes:
+        origin: what the spans of its events say about the wire; its edge sets it.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Attachment:
         self.link = link
         self.client = client
         self.principal = principal
+        self.origin: Mapping[str, SpanValue] = {}
         self._owner = owner
         self._clock = clock
         self._opening = list(opening)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from laneway.actors.ports import Outcome
-from laneway.routing.envelope import AFTER, COUNTER, LANE, PRODUCER, SESSION, TENANT, Envelope
+from laneway.routing.envelope import AFTER, COUNTER, LANE, PRODUCER, SESSION, TENANT, TRACE, Envelope
 from laneway.routing.lanes import LANE_COUNT
 from laneway.routing.parts import part_of
 
@@ -36,17 +36,19 @@ class Books:
 
     Args:
         on_error: told of an `on_done` callback that raised; the event is booked all the same.
+        on_traced: told how each event with a trace ended, before anybody else.
 
     Attributes:
         accepted: events accepted, per lane. ended: how they ended, per lane.
     """
 
-    __slots__ = ("_broken", "_on_error", "_open", "_quiet", "accepted", "ended")
+    __slots__ = ("_broken", "_on_error", "_on_traced", "_open", "_quiet", "accepted", "ended")
 
-    def __init__(self, on_error: Callable[[Exception], None]) -> None:
+    def __init__(self, on_error: Callable[[Exception], None], on_traced: OnDone = lambda env, outcome: None) -> None:
         self.accepted = [0] * LANE_COUNT
         self.ended = [dict.fromkeys(ENDINGS, 0) for _ in range(LANE_COUNT)]
         self._on_error = on_error
+        self._on_traced = on_traced
         self._open: dict[Key, tuple[Envelope, OnDone | None]] = {}
         self._broken: dict[Key, Outcome] = {}
         self._quiet = asyncio.Event()
@@ -77,6 +79,8 @@ class Books:
         if entry is None:
             return False
         self.ended[entry[0][LANE]][outcome.status] += 1
+        if env[TRACE]:
+            self._on_traced(env, outcome)
         if not self._open:
             self._quiet.set()
         if entry[1] is not None:

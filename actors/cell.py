@@ -18,8 +18,9 @@ handled, failed, expired, cancelled (queued or running), abandoned, quarantined,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from laneway.actors.alarm import Alarm
@@ -28,7 +29,8 @@ from laneway.actors.endings import cancelled, drained, expired, quarantined, sto
 from laneway.actors.mailbox import Mailbox
 from laneway.actors.meters import by_lane
 from laneway.actors.ports import Clock, Outcome, Probe
-from laneway.actors.turn import Answer, BatchTurn, MakeContext, SingleTurn, Turn
+from laneway.actors.spans import Span
+from laneway.actors.turn import Answer, BatchTurn, Begin, MakeContext, SingleTurn, Turn
 from laneway.actors.worker import Worker
 from laneway.routing.envelope import ACCEPTED, DEADLINE, LANE, NO_DEADLINE, Envelope
 from laneway.routing.errors import LocalProtocolError
@@ -78,6 +80,7 @@ class Cell:
         batch: give the handler lists, up to 64 events of one cell at once.
         max_abandoned: abandoned handlers whose slots are replaced; default `concurrency`.
         on_change: called when `open` may have changed: quarantined, released, a slot lost or back.
+        begin: begins the span of a turn of the cell of this name; see `turn.Begin`.
         probe: counters `cell.abandoned`, `cell.crashed`, `cell.quarantined`; histogram `queue.wait` per lane.
     """
 
@@ -94,6 +97,7 @@ class Cell:
         batch: bool = False,
         max_abandoned: int | None = None,
         on_change: Callable[[], None] | None = None,
+        begin: Callable[[str, Sequence[Envelope]], Span] | None = None,
         probe: Probe | None = None,
     ) -> None:
         if concurrency < 1:
@@ -108,6 +112,7 @@ class Cell:
         self._batch = batch
         self._max_abandoned = concurrency if max_abandoned is None else max_abandoned
         self._on_change = on_change
+        self._begin: Begin | None = partial(begin, name) if begin is not None else None
         self._probe = probe
         self._waited = by_lane(probe, "queue.wait")
         self._mailbox = Mailbox(2 * concurrency, max(2, concurrency), lambda env: on_done(env, expired()))
@@ -276,12 +281,12 @@ class Cell:
             envs = self._mailbox.pop_batch(now, _BATCH_LIMIT, worker.critical)
             for env in envs:
                 self._waited[env[LANE]](now - env[ACCEPTED])
-            return BatchTurn(envs, self._handler, self._make_context, self._on_done) if envs else None
+            return BatchTurn(envs, self._handler, self._make_context, self._on_done, self._begin) if envs else None
         one = self._mailbox.pop(now, worker.critical)
         if one is None:
             return None
         self._waited[one[LANE]](now - one[ACCEPTED])
-        return SingleTurn(one, self._handler, self._make_context, self._on_done)
+        return SingleTurn(one, self._handler, self._make_context, self._on_done, self._begin)
 
     def _gone(self, worker: Worker, task: asyncio.Task[None]) -> None:
         """A worker's task is over: forget it, count a crash, and see that its work goes on."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter, OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -17,10 +17,12 @@ from laneway.actors.census import Census, DirectoryStatistics
 from laneway.actors.ingress import DispatchPort
 from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Claim, Clock, DeadLetter, Principal, Probe, Store
+from laneway.actors.publications import Publications
 from laneway.actors.session import Packer, SessionHome, SessionPolicy, session_key
+from laneway.actors.spans import Tracer
 from laneway.actors.topics import Topics
 from laneway.routing.classify import KindTable
-from laneway.routing.envelope import KIND, SESSION, TENANT, Envelope, envelope
+from laneway.routing.envelope import KIND, SESSION, TENANT, Envelope
 from laneway.routing.errors import (
     Draining,
     Fenced,
@@ -36,10 +38,6 @@ __all__ = ["SessionDirectory"]
 
 _MAX_SESSIONS: Final = 20_000
 _OPEN_DEADLINE_S: Final = 10.0
-_PUBLISH_DEADLINE_S: Final = 5.0
-_PUBLISHING_BYTES: Final = 4_194_304
-_PUBLISH_OVERHEAD_BYTES: Final = 1_000
-"""A waiting publication beside its body: a task, a timer, an envelope."""
 _POISON_STARTS: Final = 3
 _UNREADABLE: Final = "UNREADABLE"
 
@@ -72,6 +70,7 @@ class SessionDirectory:
         max_sessions: int = _MAX_SESSIONS,
         observe: Callable[[str, Envelope], None] = lambda direction, env: None,
         probe: Probe | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.topics = Topics()
         self.unreadable: dict[tuple[str, str], str] = {}
@@ -85,14 +84,14 @@ class SessionDirectory:
         self._max_sessions = max_sessions
         self._observe = observe
         self._meters = SessionMeters(probe)
+        self._tracer = tracer
         self._dispatcher: DispatchPort | None = None
         self._homes: dict[tuple[str, str], SessionHome] = {}
         self._opening: dict[tuple[str, str], asyncio.Task[SessionHome]] = {}
         self._closing: dict[tuple[str, str], asyncio.Future[None]] = {}
         self._lost: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._publications = 0
-        self._publishing_bytes: Counter[str] = Counter()
         self._census = Census(max_sessions)
+        self._publications = Publications(self.topics, kinds, clock, self.emit)
         self._draining = False
 
     def bind(self, dispatcher: DispatchPort) -> None:
@@ -141,6 +140,7 @@ class SessionDirectory:
             on_gone=self._lose,
             observe=self._observe,
             meters=self._meters,
+            tracer=self._tracer,
         )
         await self._restore(home, claim)
         # what recovery queues finds its home: no await between the two
@@ -225,45 +225,9 @@ class SessionDirectory:
         home = self._homes.get((tenant, session))
         return [] if home is None else home.messages()
 
-    async def publish(self, tenant: str, topic: str, body: bytes) -> int:
-        """Send a PUBLISH event to every session that listens; returns how many took it.
-
-        A session that stays paused for 5 s does not get it. Raises PeerProtocolError(BAD_TOPIC), and
-        Overloaded while 4 MiB of the tenant's bodies wait for such sessions.
-        """
-        lane = self._kinds.lane("PUBLISH")
-        listeners = self.topics.listeners(tenant, topic)
-        weight = (len(body) + _PUBLISH_OVERHEAD_BYTES) * len(listeners)
-        if self._publishing_bytes[tenant] and self._publishing_bytes[tenant] + weight > _PUBLISHING_BYTES:
-            raise Overloaded("too much of this tenant waits to be published already", retry_after_ms=1000)
-        self._publishing_bytes[tenant] += weight
-        try:
-            taken = await asyncio.gather(*(self._publish_one(tenant, name, topic, lane, body) for name in listeners))
-        finally:
-            self._publishing_bytes[tenant] -= weight
-            if not self._publishing_bytes[tenant]:
-                del self._publishing_bytes[tenant]
-        return sum(taken)
-
-    async def _publish_one(self, tenant: str, session: str, topic: str, lane: int, body: bytes) -> bool:
-        self._publications += 1
-        env = envelope(
-            "PUBLISH",
-            producer="engine/publish",
-            counter=self._publications,
-            tenant=tenant,
-            session=session,
-            lane=lane,
-            entity=topic,
-            body=body,
-            accepted=self._clock.now(),
-        )
-        try:
-            async with asyncio.timeout(_PUBLISH_DEADLINE_S):
-                await self.emit(env)
-        except (TimeoutError, LanewayError):
-            return False
-        return True
+    async def publish(self, tenant: str, topic: str, body: bytes, trace: str = "") -> int:
+        """Send a PUBLISH event to every session that listens; see `Publications.publish`."""
+        return await self._publications.publish(tenant, topic, body, trace)
 
     # -- life ---------------------------------------------------------------------------------
 

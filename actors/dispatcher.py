@@ -22,6 +22,7 @@ from laneway.actors.books import Books, Key, OnDone, key_of
 from laneway.actors.cancels import Cancel, RememberedCancels
 from laneway.actors.context import ContextMaker, Surroundings
 from laneway.actors.endings import cancelled, drained, expired, failed
+from laneway.actors.journeys import Journeys
 from laneway.actors.meters import by_lane
 from laneway.actors.pool import Pool, PoolSpec
 from laneway.actors.ports import Journal, Outcome, Probe
@@ -29,17 +30,20 @@ from laneway.actors.pump import Pump
 from laneway.routing.dispatch import Admitted, DispatchCore, PoolRoute, Refused
 from laneway.routing.envelope import (
     ACCEPTED,
+    BODY,
     ENTITY,
     KIND,
     LANE,
     RUN,
     SESSION,
     TENANT,
+    TRACE,
     Envelope,
     envelope_id,
 )
 from laneway.routing.errors import ConfigError, Draining, LanewayError, LocalProtocolError, PeerProtocolError
 from laneway.routing.lanes import Lane
+from laneway.routing.parts import cut
 
 __all__ = ["Dispatcher"]
 
@@ -80,7 +84,10 @@ class Dispatcher:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reserved: dict[Key, Envelope] = {}
         self._doomed: dict[Key, Cancel] = {}
-        self._books = Books(lambda error: self._count("dispatch.callback_failed", error=type(error).__name__))
+        self._journeys = Journeys(surroundings.tracer, surroundings.clock)
+        self._books = Books(
+            lambda error: self._count("dispatch.callback_failed", error=type(error).__name__), self._journeys.ended
+        )
         self._cancels = RememberedCancels()
         self._refused = 0
         self._asks = Asks(self._clock, self._offer, self._cancel)
@@ -105,6 +112,7 @@ class Dispatcher:
             on_done=partial(self._finish, spec.name),
             on_change=partial(self._changed, spec.name),
             late_emits=lambda: contexts.late_emits,
+            begin=partial(self._journeys.handled, spec.name),
             probe=self._probe,
         )
         self._core.add_pool(
@@ -122,6 +130,7 @@ class Dispatcher:
             clock=self._clock,
             end=self._end,
             taken=self._taken,
+            journeys=self._journeys,
             journal=self._journal,
             probe=self._probe,
         )
@@ -190,6 +199,8 @@ class Dispatcher:
         self._doomed.pop(key, None)
         if self._reserved.pop(key, None) is not None and env[KIND] not in self._control:
             self._core.release(env)
+            if env[TRACE]:
+                self._journeys.released(env)
 
     def enqueue(self, env: Envelope, on_done: OnDone | None = None) -> None:
         """Queue an admitted event (as `admit` returned it); `on_done` is called exactly once.
@@ -225,6 +236,7 @@ class Dispatcher:
         """Ask the core; `nested` events belong to work that was accepted before the shutdown began."""
         decision: Admitted | Refused
         key = key_of(env)
+        since = self._clock.now()
         if self._closed or (self._draining and not nested):
             decision = Refused(
                 Draining("this engine is shutting down; send it to another one", retry_after_ms=_DRAIN_RETRY_MS)
@@ -234,9 +246,13 @@ class Dispatcher:
         elif env[KIND] in self._control:
             return Admitted(env)
         else:
-            decision = self._core.admit(env, self._clock.now())
+            decision = self._core.admit(env, since)
         if isinstance(decision, Refused):
             self._refused += 1
+            if env[TRACE]:
+                self._journeys.refused(env, since, decision.error)
+        elif env[TRACE]:
+            self._journeys.admitted(decision.env, env[LANE], since)
         return decision
 
     def _accept(self, key: Key, env: Envelope, on_done: OnDone | None) -> None:
@@ -256,6 +272,8 @@ class Dispatcher:
             self._core.release(env)
             self._books.close(env, failed(error))
             return
+        if env[TRACE]:
+            self._journeys.enqueued(env, pool, self._parts(env))
         if not pool:
             self._parked.set(self._core.deadline())
         elif self._started:
@@ -263,6 +281,12 @@ class Dispatcher:
             if env[LANE] == Lane.CRITICAL:
                 pump.rush()
             pump.wake()
+
+    def _parts(self, env: Envelope) -> int:
+        """How many parts the core makes of an event. O(body) for a large text."""
+        policy, kind = self._core.policy, self._surroundings.kinds.get(env[KIND])
+        text = env[KIND] in policy.text_kinds or (kind is not None and kind.text)
+        return len(cut(env, policy.part_bytes)) if text and len(env[BODY]) > policy.part_bytes else 1
 
     def _ended_early(self, key: Key, env: Envelope, now: float) -> Outcome | None:
         """The outcome of an event that was cancelled, or overtaken by the shutdown, before it was queued."""

@@ -6,10 +6,19 @@ event may be sent again. "expired" is only what never began; what was begun and 
 
 from __future__ import annotations
 
+from typing import Final
+
 from laneway.actors.ports import Outcome
 from laneway.routing.errors import Cancelled, DeadlineExceeded, Drained, HandlerFailed, LanewayError
 
-__all__ = ["cancelled", "drained", "expired", "failed", "quarantined", "stopped_late"]
+__all__ = ["HOST_LOST", "POISON", "cancelled", "drained", "expired", "failed", "quarantined", "stopped_late"]
+
+HOST_LOST: Final = Outcome(
+    "dead", b"", "HOST_LOST", "the engine stopped while this run was going on; retry it as a new run", True
+)
+"""A run that a former home had started."""
+POISON: Final = Outcome("dead", b"", "DEAD_LETTERED", "given up; see the dead letters", False)
+"""Its handler took the process down each time."""
 
 
 def cancelled(reason: str = "") -> Outcome:

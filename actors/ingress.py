@@ -12,15 +12,18 @@ from collections import deque
 from collections.abc import Callable, Container, Sequence
 from typing import Final, Protocol
 
+from laneway.actors.arrivals import Arrivals, Speaker
 from laneway.actors.committer import Committer
+from laneway.actors.endings import HOST_LOST, POISON
 from laneway.actors.intake import Intake
 from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Clock, Entry, Outcome, Principal
 from laneway.actors.runbook import RunBook
+from laneway.actors.spans import Tracer
 from laneway.actors.starts import RUN_STARTING
 from laneway.routing.classify import OUT, KindTable
 from laneway.routing.dispatch import Admitted, Refused
-from laneway.routing.envelope import COUNTER, ENTITY, KIND, LANE, PRODUCER, RUN, Envelope, envelope_id
+from laneway.routing.envelope import COUNTER, ENTITY, KIND, LANE, PRODUCER, RUN, TRACE, Envelope, envelope_id
 from laneway.routing.errors import (
     AccessError,
     AdmissionError,
@@ -36,7 +39,7 @@ from laneway.routing.errors import (
 from laneway.routing.lanes import Lane
 from laneway.routing.shaper import Gcra
 
-__all__ = ["RUN_ENDS", "DispatchPort", "Ingress", "Speaker"]
+__all__ = ["RUN_ENDS", "DispatchPort", "Ingress"]
 
 RUN_ENDS: Final = frozenset({"RUN_FINISHED", "RUN_ERROR"})
 """Outbound kinds after which nothing of a run follows."""
@@ -48,24 +51,6 @@ _RECOVERY_RETRY_MS: Final = 200
 _CONTROL_PER_S: Final = 20
 _CONTROL: Final = Gcra(_CONTROL_PER_S, 50)
 """Interrupts and cancels overtake everything, so they are policed: nobody floods by asking to stop."""
-
-
-class Speaker(Protocol):
-    """Who sends events in, and where the answers go: a link's speaker, or code in this process."""
-
-    @property
-    def client(self) -> str:
-        """Its id: the producer of its events."""
-        ...
-
-    @property
-    def principal(self) -> Principal:
-        """Who it is."""
-        ...
-
-    def tell(self, **fields: object) -> None:
-        """Take header content: ok, refused, notice."""
-        ...
 
 
 class DispatchPort(Protocol):
@@ -100,6 +85,7 @@ class Ingress:
         observe: called with ("in", event) for each accepted event.
         awaited: run -> when it was accepted, until its first text; see `Outbound`.
         meters: counters `event.refused`, `event.recovered` and the runs'; see `RunBook`.
+        tracer: spans of sampled events, or None.
 
     Attributes:
         unburied: events that are given up and wait for their dead letter; see `buried`.
@@ -123,6 +109,7 @@ class Ingress:
         observe: Callable[[str, Envelope], None],
         awaited: dict[str, float] | None = None,
         meters: SessionMeters | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.trim_below = 0
         self._tenant = tenant
@@ -139,6 +126,8 @@ class Ingress:
         self._observe = observe
         self._meters = meters or SessionMeters()
         self._runs = RunBook(clock, {} if awaited is None else awaited, self._meters)
+        self._traced = tracer is not None
+        self._arrivals = Arrivals(tracer, clock)
         self._control_due = 0.0
         self._unwritten: dict[str, Envelope] = {}
         self._recovered: deque[Envelope] = deque()
@@ -166,10 +155,14 @@ class Ingress:
         now = self._clock.now()
         for raw in envelopes:
             env = self._stamp(raw, speaker.client, now)
+            if self._traced:
+                env = self._arrivals.take(env, now, speaker)
             try:
                 self._accept(speaker, env)
             except LanewayError as error:
                 self._meters.count("event.refused", code=error.code)
+                if env[TRACE]:
+                    self._arrivals.refused(env, error)
                 speaker.tell(refused=[[env[COUNTER], error.code, error.reason, error.message, error.retry_after_ms]])
 
     def _stamp(self, raw: Envelope, client: str, now: float) -> Envelope:
@@ -204,7 +197,12 @@ class Ingress:
         self._introduce(speaker)
         self._intake.mark(env)
         self._dispatcher.enqueue(env, self._tell_failure)
-        speaker.tell(ok=[[env[COUNTER], "volatile"]])
+        self._ok(speaker, env, "volatile")
+
+    def _ok(self, speaker: Speaker, env: Envelope, grade: str) -> None:
+        speaker.tell(ok=[[env[COUNTER], grade]])
+        if env[TRACE]:
+            self._arrivals.answered(env, grade)
 
     def _repeated(self, speaker: Speaker, env: Envelope) -> bool:
         seen = self._intake.seen(env)
@@ -219,7 +217,7 @@ class Ingress:
             )
         if seen == "duplicate":
             # behind whatever is being written: the first one's fate is known by then
-            self._committer.add([], lambda: speaker.tell(ok=[[env[COUNTER], "duplicate"]]))
+            self._committer.add([], lambda: self._ok(speaker, env, "duplicate"))
         return seen == "duplicate"
 
     def _journal(self, speaker: Speaker, env: Envelope) -> None:
@@ -238,8 +236,10 @@ class Ingress:
         def written() -> None:
             del self._unwritten[envelope_id(env)]
             self._remember(env)
+            if env[TRACE]:
+                self._arrivals.written(env, [entry])
             self._dispatcher.enqueue(env, self._done)
-            speaker.tell(ok=[[env[COUNTER], grade]])
+            self._ok(speaker, env, grade)
 
         self._committer.add([entry], written)
 
@@ -251,11 +251,17 @@ class Ingress:
 
     def _tell_written(self, speaker: Speaker, env: Envelope, records: Sequence[Entry], grade: str) -> None:
         """Answer a critical event: with `grade` once it is written, at once while the store is away."""
+
+        def written() -> None:
+            if env[TRACE]:
+                self._arrivals.written(env, records)
+            self._ok(speaker, env, grade)
+
         if self._committer.healthy:
-            self._committer.add(records, lambda: speaker.tell(ok=[[env[COUNTER], grade]]))
+            self._committer.add(records, written)
         else:
             self._committer.add(records)
-            speaker.tell(ok=[[env[COUNTER], "volatile"]])
+            self._ok(speaker, env, "volatile")
 
     def _control(self, speaker: Speaker, env: Envelope) -> None:
         """Act on INTERRUPT and CANCEL at once; the record follows, the OK does not wait for it."""
@@ -302,7 +308,7 @@ class Ingress:
                 principal = self._intake.principal(env[PRODUCER]) or Principal("", self._tenant)
                 self._runs.inherit(env, principal, told=env[RUN] in ended_runs)
                 if item.starts:
-                    self._done(env, _HOST_LOST)
+                    self._done(env, HOST_LOST)
                     continue
             if item.starts >= _MAX_STARTS:
                 self.unburied.append(env)
@@ -327,13 +333,14 @@ class Ingress:
     def buried(self, env: Envelope) -> None:
         """A dead letter of this event is in the store: it is over."""
         self.unburied.remove(env)
-        self._done(env, _POISON)
+        self._done(env, POISON)
 
     def release(self) -> None:
         """Nothing will be written any more: give back what was admitted and not queued."""
         for env in self._unwritten.values():
             self._dispatcher.release(env)
         self._unwritten.clear()
+        self._arrivals.abandon()
 
     def abandon(self) -> None:
         """Another home has the session: stop what runs here."""
@@ -379,9 +386,3 @@ class Ingress:
                     "counter": env[COUNTER],
                 }
             )
-
-
-_HOST_LOST: Final = Outcome(
-    "dead", b"", "HOST_LOST", "the engine stopped while this run was going on; retry it as a new run", True
-)
-_POISON: Final = Outcome("dead", b"", "DEAD_LETTERED", "given up; see the dead letters", False)

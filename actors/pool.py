@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from laneway.actors.cell import Cell, CellStatistics, Match
 from laneway.actors.ports import Clock, Probe
+from laneway.actors.spans import Span
 from laneway.actors.turn import Answer, MakeContext
 from laneway.routing.envelope import LANE, Envelope
 from laneway.routing.errors import ConfigError
@@ -90,6 +91,7 @@ class Pool:
         on_done: told how each delivered event ended, exactly once.
         on_change: called when cells come and go (quarantine) or a lost slot is back.
         late_emits: reads the pool's counter of discarded events.
+        begin: as for a cell.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Pool:
         on_done: Answer,
         on_change: Callable[[], None] | None = None,
         late_emits: Callable[[], int] = lambda: 0,
+        begin: Callable[[str, Sequence[Envelope]], Span] | None = None,
         probe: Probe | None = None,
     ) -> None:
         self.spec = spec
@@ -116,6 +119,7 @@ class Pool:
                 grace_s=spec.grace_s,
                 batch=spec.batch,
                 on_change=on_change,
+                begin=begin,
                 probe=probe,
             )
             for name in (f"{spec.name}/{index}" for index in range(spec.cells))

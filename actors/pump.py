@@ -13,10 +13,11 @@ from typing import Final
 
 from laneway.actors.cell import Match
 from laneway.actors.endings import failed
+from laneway.actors.journeys import Journeys
 from laneway.actors.pool import Pool
 from laneway.actors.ports import Clock, Journal, Outcome, Probe
 from laneway.routing.dispatch import DispatchCore
-from laneway.routing.envelope import LANE, Envelope
+from laneway.routing.envelope import LANE, TRACE, Envelope
 from laneway.routing.errors import StoreError
 from laneway.routing.lanes import Lane
 
@@ -32,6 +33,7 @@ class Pump:
     Args:
         end: called with (event, outcome) for events that end here instead of in a cell.
         taken: called after each take, to end what was found past its deadline.
+        journeys: told which sampled events were taken.
         journal: told of the deliveries that are about to be made, before they are.
     """
 
@@ -43,6 +45,7 @@ class Pump:
         clock: Clock,
         end: Callable[[Envelope, Outcome], None],
         taken: Callable[[], None],
+        journeys: Journeys,
         journal: Journal | None = None,
         probe: Probe | None = None,
     ) -> None:
@@ -53,6 +56,7 @@ class Pump:
         self._clock = clock
         self._end = end
         self._taken = taken
+        self._journeys = journeys
         self._journal = journal
         self._probe = probe
         self._staged: list[tuple[Envelope, str | None]] = []
@@ -76,6 +80,8 @@ class Pump:
             room = self.pool.room(cell, critical=True)
             if room > 0:
                 for env in self._core.take(self._name, room, self._clock.now(), cell=cell, only_critical=True):
+                    if env[TRACE]:
+                        self._journeys.taken(env, self._name)
                     self.pool.deliver(env, cell)
         self._taken()
 
@@ -110,7 +116,10 @@ class Pump:
             room = self.pool.room(cell)
             if room > 0:
                 envs = self._core.take(self._name, room, self._clock.now(), cell=cell)
-                self._staged += [(env, cell) for env in envs]
+                for env in envs:
+                    if env[TRACE]:
+                        self._journeys.taken(env, self._name)
+                    self._staged.append((env, cell))
         self._taken()
         if not self._staged:
             return False

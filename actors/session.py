@@ -14,14 +14,16 @@ from typing import Any, Protocol
 
 import msgpack
 
+from laneway.actors.arrivals import Speaker
 from laneway.actors.attachment import Attachment
 from laneway.actors.committer import Committer
-from laneway.actors.ingress import RUN_ENDS, DispatchPort, Ingress, Speaker
+from laneway.actors.ingress import RUN_ENDS, DispatchPort, Ingress
 from laneway.actors.intake import INBOUND, Intake
 from laneway.actors.links import Links
 from laneway.actors.meters import SessionMeters
 from laneway.actors.outbound import DATA, URGENT, Outbound
 from laneway.actors.ports import Claim, Clock, Entry, Outcome, Principal, Store
+from laneway.actors.spans import Tracer
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import KIND, RUN, Envelope, envelope
 from laneway.routing.errors import Fenced, LanewayError
@@ -109,6 +111,7 @@ class SessionHome:
         on_gone: called once when the home must be forgotten (fenced).
         observe: called with ("in" | "out", event) for each event taken in or emitted.
         meters: what is counted and measured.
+        tracer: spans of sampled events, or None.
     """
 
     def __init__(
@@ -127,6 +130,7 @@ class SessionHome:
         on_gone: Callable[[SessionHome], None],
         observe: Callable[[str, Envelope], None],
         meters: SessionMeters | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.tenant = tenant
         self.name = name
@@ -161,6 +165,7 @@ class SessionHome:
             observe=observe,
             awaited=self.outbound.awaited,
             meters=self._meters,
+            tracer=tracer,
         )
 
     def _make_links(self, kinds: KindTable, policy: SessionPolicy, link_ids: Callable[[], str]) -> Links:

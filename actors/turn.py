@@ -22,14 +22,17 @@ from typing import Any, Final, Protocol, TypeAlias, cast, overload
 
 from laneway.actors.endings import failed
 from laneway.actors.ports import Context, Out, Outcome
-from laneway.routing.envelope import DEADLINE, NO_DEADLINE, Envelope
+from laneway.actors.spans import SILENT, Span
+from laneway.routing.envelope import DEADLINE, NO_DEADLINE, TRACE, Envelope, with_trace
 from laneway.routing.errors import HandlerFailed
+from laneway.routing.traceparent import trace_id
 
 __all__ = [
     "Answer",
     "BatchContexts",
     "BatchHandler",
     "BatchTurn",
+    "Begin",
     "MakeContext",
     "SingleTurn",
     "Turn",
@@ -56,6 +59,9 @@ class TurnContext(Context, Protocol):
 
 
 MakeContext: TypeAlias = Callable[[Envelope], TurnContext]
+
+Begin: TypeAlias = Callable[[Sequence[Envelope]], Span]
+"""Begins the span of a turn on these events, at least one of which has a trace. Must not raise."""
 
 
 class Turn(Protocol):
@@ -93,10 +99,19 @@ class Turn(Protocol):
 class SingleTurn:
     """One event in its handler."""
 
-    __slots__ = ("_answer", "_context", "_env", "_handler", "_make_context", "_over", "_stop")
+    __slots__ = ("_answer", "_begin", "_context", "_env", "_handler", "_make_context", "_over", "_span", "_stop")
 
-    def __init__(self, env: Envelope, handler: Callable[..., Any], make_context: MakeContext, answer: Answer) -> None:
+    def __init__(
+        self,
+        env: Envelope,
+        handler: Callable[..., Any],
+        make_context: MakeContext,
+        answer: Answer,
+        begin: Begin | None = None,
+    ) -> None:
         self._env = env
+        self._begin = begin
+        self._span: Span | None = None
         self._handler = handler
         self._make_context = make_context
         self._answer = answer
@@ -132,7 +147,8 @@ class SingleTurn:
         """Run the handler and answer for it."""
         outcome = _BROKEN_OFF
         try:
-            self._context = context = self._make_context(self._env)
+            seen = self._traced() if self._env[TRACE] else self._env
+            self._context = context = self._make_context(seen)
             outcome = await _outcome(self._handler(self._env, context), context)
         except Exception as error:
             outcome = failed(error)
@@ -144,12 +160,21 @@ class SingleTurn:
         finally:
             self._end(self._stop or outcome)
 
+    def _traced(self) -> Envelope:
+        """Begin the turn's span; return the event as its context sees it: below that span."""
+        if self._begin is None:
+            return self._env
+        self._span = self._begin((self._env,))
+        return with_trace(self._env, self._span.traceparent or self._env[TRACE])
+
     def _end(self, outcome: Outcome) -> int:
         if self._over:
             return 0
         self._over = True
         if self._context is not None:
             self._context.end()
+        if self._span is not None:
+            _end_span(self._span, outcome)
         self._answer(self._env, outcome)
         return 1
 
@@ -207,15 +232,22 @@ exception in the list fails its own event. What it raises fails the events not y
 class BatchTurn:
     """Several events in one call of a batch handler."""
 
-    __slots__ = ("_answer", "_contexts", "_envs", "_handler", "_open")
+    __slots__ = ("_answer", "_begin", "_contexts", "_envs", "_handler", "_open", "_span")
 
     def __init__(
-        self, envs: list[Envelope], handler: Callable[..., Any], make_context: MakeContext, answer: Answer
+        self,
+        envs: list[Envelope],
+        handler: Callable[..., Any],
+        make_context: MakeContext,
+        answer: Answer,
+        begin: Begin | None = None,
     ) -> None:
         self._envs = envs
         self._handler = handler
         self._answer = answer
-        self._contexts = BatchContexts(envs, make_context)
+        self._begin = begin
+        self._span = SILENT
+        self._contexts = BatchContexts(envs, lambda env: make_context(self._seen(env) if env[TRACE] else env))
         self._open = dict(enumerate(envs))
 
     @property
@@ -242,10 +274,17 @@ class BatchTurn:
         self._end_all(_BROKEN_OFF)
         return left
 
+    def _seen(self, env: Envelope) -> Envelope:
+        """The event as its context sees it: below the turn's span, if that is in the event's own trace."""
+        trace = self._span.traceparent
+        return with_trace(env, trace) if trace and trace_id(trace) == trace_id(env[TRACE]) else env
+
     async def run(self) -> None:
         """Run the handler once and answer for each event."""
         failure = _BROKEN_OFF
         try:
+            if self._begin is not None and any(env[TRACE] for env in self._envs):
+                self._span = self._begin(self._envs)
             results = await self._handler(list(self._envs), self._contexts)
             await self._answer_each(_per_event(results, len(self._envs)))
         except Exception as error:
@@ -278,8 +317,17 @@ class BatchTurn:
             self._answer(env, outcome)
 
     def _end_all(self, outcome: Outcome) -> None:
+        """Answer for what is left; the span failed if anything was."""
+        _end_span(self._span, outcome if self._open else _HANDLED)
         for index in list(self._open):
             self._end(index, outcome)
+
+
+def _end_span(span: Span, outcome: Outcome) -> None:
+    if outcome.status == "handled":
+        span.end()
+    else:
+        span.end(outcome.code, outcome.message)
 
 
 def _per_event(results: object, count: int) -> Sequence[object]:

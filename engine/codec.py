@@ -29,6 +29,7 @@ from laneway.routing.classify import KindTable
 from laneway.routing.envelope import NO_DEADLINE, Envelope
 from laneway.routing.errors import LocalProtocolError, PeerProtocolError
 from laneway.routing.lanes import LANE_COUNT
+from laneway.routing.traceparent import parse
 
 __all__ = [
     "FRAME_VERSION",
@@ -54,7 +55,6 @@ _ADDRESS: Final = re.compile(
 )
 """producer, tenant, session, run, entity, after, joined by newlines: one match for six ids. The
 engine's own parts are producers named ``engine/<run or pool>``."""
-_TRACE: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _JSON_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 """Possessive and matching an unclosed string too, so that hostile quotes cost linear time."""
 
@@ -167,7 +167,7 @@ def unpack_envelope(data: bytes, now: float, kinds: KindTable, limits: Limits = 
         deadline = now + remaining / 1000.0
     else:
         refuse("NUMBER_RANGE", "remaining_ms is 0 to 2^63-1, or nil for no deadline")
-    if trace and _TRACE.match(trace) is None:
+    if trace and parse(trace) is None:
         trace = ""
     name = kinds.require(kind).name
     return (producer, counter, name, tenant, session, run, entity, lane, deadline, trace, after, body, now)

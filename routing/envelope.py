@@ -37,6 +37,7 @@ __all__ = [
     "envelope",
     "envelope_id",
     "with_body",
+    "with_trace",
 ]
 
 Envelope: TypeAlias = tuple[str, int, str, str, str, str, str, int, float, str, str, bytes, float]
@@ -106,6 +107,11 @@ def cost_bytes(env: Envelope) -> int:
 def with_body(env: Envelope, body: bytes) -> Envelope:
     """Return the same envelope around another body (merging, splitting)."""
     return (*env[:11], body, env[12])
+
+
+def with_trace(env: Envelope, trace: str) -> Envelope:
+    """Return the same envelope with another traceparent."""
+    return (*env[:9], trace, *env[10:])
 
 
 class EnvelopeView:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from benchmarks.stages.harness import ALWAYS, Batches, Stage, Work, in_batches
@@ -82,6 +82,7 @@ class _Door:
     """A dispatcher that takes everything and does nothing, and the speaker that brings it."""
 
     client, principal = "bench", Principal("bench", "t")
+    origin: Mapping[str, str] = {}
 
     def __init__(self) -> None:
         self.queued = self.answers = 0

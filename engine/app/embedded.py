@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from laneway.actors.attachment import Attachment
@@ -57,6 +57,7 @@ class EmbeddedSession:
             )
         self.client = f"local-{uuid.uuid4().hex[:12]}"
         self.principal = principal
+        self.origin: Mapping[str, str] = {"laneway.transport": "embedded"}
         self.name = name
         self._topics = parse_topics(list(topics))
         self._on_failure = on_failure

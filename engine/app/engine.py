@@ -42,6 +42,8 @@ from laneway.routing.errors import LanewayError, LocalProtocolError, RuntimeUnav
 from laneway.routing.lanes import Lane
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
     from laneway.engine.edge.grpc import GrpcEdge
 
 __all__ = ["Engine"]
@@ -87,6 +89,9 @@ class Engine:
         store: where logs are kept: None = memory (volatile), a path = sqlite (durable), or a Store.
         kinds: kinds of your own that pools take (`engine.pool` adds missing ones as normal, durable).
         probe: telemetry port; default: counters kept in memory.
+        tracer_provider: your own OpenTelemetry provider: spans go there instead of to
+            `config.telemetry.otlp`, and closing it stays yours. What is traced is still decided by
+            `sample_ratio`, `follow_clients` and `traces_per_s`.
 
     One event loop owns it; `post` may be called from any thread.
     """
@@ -98,11 +103,12 @@ class Engine:
         store: Store | str | Path | None = None,
         kinds: Iterable[Kind] = (),
         probe: Probe | None = None,
+        tracer_provider: TracerProvider | None = None,
     ) -> None:
         self.config = config or Config()
         self.kinds = KindTable(kinds)
         self.clock = SystemClock()
-        self.telemetry = Telemetry(self.config.telemetry, self.clock, probe)
+        self.telemetry = Telemetry(self.config.telemetry, self.clock, probe, tracer_provider)
         self.tools = Toolbox(self.config.tools.workers)
         self.nlp = Brain()
         self.tap = Tap(time.time, uuid.uuid4().hex)
@@ -121,17 +127,10 @@ class Engine:
             max_sessions=self.config.limits.sessions,
             observe=self.tap,
             probe=self._probe,
-        )
-        surroundings = Surroundings(
-            outlet=CheckedOutlet(self.directory),
-            clock=self.clock,
-            kinds=self.kinds,
-            ids=lambda: f"call-{uuid.uuid4().hex}",
-            principal=self.directory.principal_of,
-            tools=self.tools.specs,
+            tracer=self.telemetry.tracer,
         )
         core = DispatchCore(self.kinds, self.config.dispatch_policy())
-        self.dispatcher = Dispatcher(core, surroundings, journal=self.directory, probe=self._probe)
+        self.dispatcher = Dispatcher(core, self._surroundings(), journal=self.directory, probe=self._probe)
         self.directory.bind(self.dispatcher)
         self.calls = Calls(self)
         self._pools = BuiltinPools(
@@ -150,6 +149,17 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._recovery: asyncio.Task[int] | None = None
         self._sweeper: asyncio.Task[None] | None = None
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(
+            outlet=CheckedOutlet(self.directory),
+            clock=self.clock,
+            kinds=self.kinds,
+            ids=lambda: f"call-{uuid.uuid4().hex}",
+            principal=self.directory.principal_of,
+            tools=self.tools.specs,
+            tracer=self.telemetry.tracer,
+        )
 
     # -- what an embedder sets up -------------------------------------------------------------
 

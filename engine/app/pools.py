@@ -77,7 +77,7 @@ class BuiltinPools:
         await self._documents.handle(env, context)
 
     async def _on_publish(self, env: Envelope, context: Context) -> None:
-        await self._directory.publish(env[TENANT], env[ENTITY], env[BODY])
+        await self._directory.publish(env[TENANT], env[ENTITY], env[BODY], context.trace)
 
     def sweep(self) -> None:
         """End the subscriptions of sessions that have gone to sleep since the last call. O(sessions awake)."""

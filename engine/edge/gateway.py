@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from laneway.actors.ports import Principal
+from laneway.actors.spans import SpanValue
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import LanewayError
 from laneway.routing.handshake import Hello
@@ -21,7 +22,13 @@ __all__ = ["Attachment", "Gateway"]
 
 
 class Attachment(Protocol):
-    """One client's live link, seen from its wire."""
+    """One client's live link, seen from its wire.
+
+    Attributes:
+        origin: what the spans of its events say about the wire; the edge sets it.
+    """
+
+    origin: Mapping[str, SpanValue]
 
     async def receive(self, header: Mapping[str, object], envelopes: Sequence[Envelope]) -> None:
         """Take one frame in; may wait for room. Raises PeerProtocolError if it breaks the contract."""

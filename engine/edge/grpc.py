@@ -49,6 +49,11 @@ from laneway.routing.errors import (
 __all__ = ["GrpcEdge", "GrpcPolicy"]
 
 _STATUS_DETAILS: Final = "grpc-status-details-bin"
+_ORIGIN: Final = {
+    "laneway.transport": "grpc",
+    "rpc.system.name": "grpc",
+    "rpc.method": f"{SERVICE}/{SESSION}",
+}
 _STOP_S: Final = 1.0
 _BUSY_RETRY_MS: Final = 1000
 _DRAIN_SPREAD_MS: Final = 2000
@@ -292,6 +297,7 @@ class GrpcEdge:
             clock=self._clock,
             policy=self._policy.stream,
             expires_at=self._clock.now() + lifetime_s,
+            origin=_ORIGIN,
         )
         self._enter(stream)
         try:

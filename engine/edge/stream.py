@@ -87,6 +87,7 @@ class SessionStream:
         wire: its bytes.
         principal: who is speaking, checked already.
         expires_at: monotonic seconds at which the principal's credentials end, or infinity.
+        origin: what the spans of its events say about the wire (`laneway.transport`, `rpc.method`).
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class SessionStream:
         clock: Clock,
         policy: StreamPolicy,
         expires_at: float = float("inf"),
+        origin: Mapping[str, str] = {},
     ) -> None:
         self.principal = principal
         self._wire = wire
@@ -107,6 +109,7 @@ class SessionStream:
         self._clock = clock
         self._policy = policy
         self._expires_at = expires_at
+        self._origin = origin
         self._expiry_told = False
         self._hello_by = clock.now() + policy.hello_s
         self._attachment: Attachment | None = None
@@ -181,6 +184,7 @@ class SessionStream:
             raise PeerProtocolError("the first frame must carry `hello`; see docs/protocol.md", reason="NO_HELLO")
         self._hello_by = float("inf")
         attachment = await self._gateway.attach(parse_hello(header["hello"]), self.principal)
+        attachment.origin = self._origin
         if self._over.done():
             await attachment.close()
         else:

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 from laneway.actors.endings import expired
+from laneway.actors.journeys import Journeys
 from laneway.actors.pool import Pool, PoolSpec
 from laneway.actors.pump import Pump
 from laneway.routing.classify import IN, Kind, KindTable
@@ -45,6 +46,7 @@ class Bench:
             clock=self.clock,
             end=self._done,
             taken=lambda: [self._done(env, expired()) for env in self.core.expired()],
+            journeys=Journeys(None, self.clock),
             journal=journal,
             probe=self.probe,
         )

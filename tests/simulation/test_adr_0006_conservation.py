@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from laneway.actors.dispatcher import DispatcherStatistics
+from laneway.actors.accounts import DispatcherStatistics
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Context
 from laneway.routing.envelope import Envelope
