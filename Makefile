@@ -6,6 +6,7 @@ RUNTIME ?= local
 VENV := .venv
 PY := $(VENV)/bin/python
 EXTRAS := mcp,agui,pydantic-ai,sentencex,local-llm
+NPM := tests/e2e/npm
 PROTO := engine/proto/laneway/v1/edge.proto
 
 export PYTHONUNBUFFERED = 1
@@ -15,7 +16,7 @@ export PYTHONUNBUFFERED = 1
 demo: $(VENV)/.demo
 	$(PY) -m examples.demo --model $(MODEL) --runtime $(RUNTIME)
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/.npm
 	$(PY) -m pytest
 
 check: format lint types imports test package examples demo
@@ -54,7 +55,7 @@ proto: $(VENV)/.dev
 		engine/proto/laneway/v1/edge_pb2_grpc.py && rm engine/proto/laneway/v1/edge_pb2_grpc.py.bak
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) $(NPM)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -72,3 +73,10 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml
 $(VENV)/.dev: $(VENV)/.python pyproject.toml
 	$(PY) -m pip install --quiet -e '.[$(EXTRAS)]' --group dev
 	@touch $@ $(VENV)/.demo
+
+# The stock web clients that tests drive. Without npm those tests are skipped, and say so.
+$(VENV)/.npm: $(VENV)/.python $(NPM)/package-lock.json
+	@if command -v npm >/dev/null; then \
+		cd $(NPM) && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && \
+		touch $(abspath $@); \
+	else echo "npm is not installed: tests with stock web clients will be skipped (on Debian: apt-get install npm)" >&2; fi

@@ -172,11 +172,12 @@ class RunOutput:
         asked = self._asked
         names = {"threadId": asked.thread, "runId": asked.run}
         event.update(names)
-        if isinstance(event.get("input"), dict):
-            event["input"] = {**event["input"], **names}
         if asked.outcomes:
+            if isinstance(event.get("input"), dict):
+                event["input"] = {**event["input"], **names}
             return
         event.pop("protocolVersion", None)
+        event.pop("input", None)  # to an older client it must be whole, tools and context too
         outcome = event.get("outcome")
         if isinstance(outcome, Mapping) and outcome.get("type") == "cancelled":
             del event["outcome"]
