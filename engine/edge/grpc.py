@@ -16,8 +16,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,22 +28,18 @@ from grpc_reflection.v1alpha import reflection
 from laneway.actors.ports import Clock, Principal
 from laneway.engine.codec import decode_frame, encode_frame
 from laneway.engine.edge.auth import Authenticate, authenticated, no_auth
+from laneway.engine.edge.exposure import check_exposure
+from laneway.engine.edge.frames import Frame, PackedFrames
 from laneway.engine.edge.gateway import Gateway
 from laneway.engine.edge.status import rich_status, wire_status
 from laneway.engine.edge.stream import SessionStream, StreamPolicy
-from laneway.engine.edge.tls import Tls, is_loopback, verify_tls13
+from laneway.engine.edge.streams import Streams
+from laneway.engine.edge.tls import Tls, verify_tls13
 from laneway.engine.proto.laneway.v1 import edge_pb2 as _schema
 from laneway.engine.proto.message import CALL, SERVICE, SESSION, unwrap, wrap
 from laneway.routing.classify import KindTable
-from laneway.routing.errors import (
-    ConfigError,
-    Draining,
-    HandlerFailed,
-    LanewayError,
-    Overloaded,
-    PeerProtocolError,
-    RateLimited,
-)
+from laneway.routing.envelope import Envelope
+from laneway.routing.errors import ConfigError, HandlerFailed, LanewayError, PeerProtocolError
 
 __all__ = ["GrpcEdge", "GrpcPolicy"]
 
@@ -55,9 +50,6 @@ _ORIGIN: Final = {
     "rpc.method": f"{SERVICE}/{SESSION}",
 }
 _STOP_S: Final = 1.0
-_BUSY_RETRY_MS: Final = 1000
-_DRAIN_SPREAD_MS: Final = 2000
-"""Clients come back over this time after a drain, not all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,23 +103,25 @@ class GrpcPolicy:
 
 
 class _GrpcWire:
-    """The bytes of one gRPC stream."""
+    """The frames of one gRPC stream."""
 
-    __slots__ = ("_context",)
+    __slots__ = ("_context", "_frames")
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: Any, frames: PackedFrames) -> None:
         self._context = context
+        self._frames = frames
 
-    async def read(self) -> bytes | None:
+    async def read(self) -> Frame | None:
         try:
             message = await self._context.read()
         except grpc.aio.BaseError:  # the call is over
             return None
-        return None if message is grpc.aio.EOF else unwrap(message)
+        return None if message is grpc.aio.EOF else self._frames.decode(unwrap(message))
 
-    async def write(self, frame: bytes) -> None:
+    async def write(self, header: Mapping[str, Any], envelopes: Sequence[Envelope]) -> None:
+        frame = wrap(self._frames.encode(header, envelopes))
         try:
-            await self._context.write(wrap(frame))
+            await self._context.write(frame)
         except grpc.aio.BaseError as error:
             raise ConnectionError("the stream is gone") from error
 
@@ -155,19 +149,15 @@ class GrpcEdge:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._gateway = gateway
-        self._kinds = kinds
         self._clock = clock
-        self._policy = policy or GrpcPolicy()
+        self._policy = policy = policy or GrpcPolicy()
+        self._frames = PackedFrames(kinds, clock, policy.stream.limits)
         self._authenticate = authenticate
         self._wall = wall
-        self._jitter = jitter
         self._server: grpc.aio.Server | None = None
         self._health = health.aio.HealthServicer()
-        self._streams: set[SessionStream] = set()
-        self._of_principal: Counter[tuple[str, str]] = Counter()
+        self._streams = Streams(policy.max_streams, policy.max_streams_per_principal, jitter)
         self._reading: set[asyncio.Task[None]] = set()
-        self._empty = asyncio.Event()
-        self._draining = False
         self._port = 0
 
     @property
@@ -187,7 +177,7 @@ class GrpcEdge:
         unusable TLS files, or a grpc that accepts TLS 1.2.
         """
         policy = self._policy
-        self._check_exposure()
+        check_exposure(policy.host, policy.tls, self._authenticate, insecure=policy.insecure)
         server = grpc.aio.server(options=policy.options())
         self._register(server)
         address = f"{policy.host}:{policy.port}"
@@ -213,14 +203,9 @@ class GrpcEdge:
         """Stop taking streams, ask the live ones to leave, and stop when they have or after `grace_s`."""
         if self._server is None:
             return
-        self._draining = True
+        self._streams.draining = True
         await self._health.enter_graceful_shutdown()
-        for stream in self._streams:
-            stream.tell(self._going_away())
-        await self._gone_within(grace_s)
-        for stream in self._streams:
-            stream.end(self._going_away())
-        await self._gone_within(_STOP_S)
+        await self._streams.drain(grace_s)
         await self._stop(_STOP_S)  # not at once: the last streams' statuses are still on their way
 
     async def close(self) -> None:
@@ -238,21 +223,6 @@ class GrpcEdge:
 
     # ---- set-up -----------------------------------------------------------------------------
 
-    def _check_exposure(self) -> None:
-        policy = self._policy
-        if policy.insecure or is_loopback(policy.host):
-            return
-        missing = [
-            name
-            for name, lacks in (("TLS", policy.tls is None), ("authentication", self._authenticate is no_auth))
-            if lacks
-        ]
-        if missing:
-            raise ConfigError(
-                f"refusing to listen on {policy.host} without {' and '.join(missing)}: anybody who reaches it could "
-                "read and steer every session; configure it, listen on 127.0.0.1, or pass insecure (--insecure)"
-            )
-
     def _register(self, server: grpc.aio.Server) -> None:
         handlers = {
             SESSION: grpc.stream_stream_rpc_method_handler(self._session),
@@ -264,48 +234,39 @@ class GrpcEdge:
         service = _schema.DESCRIPTOR.services_by_name["Edge"].full_name
         reflection.enable_server_reflection((service, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
 
-    def _going_away(self) -> Draining:
-        return Draining(
-            "this engine is shutting down; reconnect and resume", retry_after_ms=int(self._jitter() * _DRAIN_SPREAD_MS)
-        )
-
-    async def _gone_within(self, pause_s: float) -> None:
-        self._empty.clear()
-        if not self._streams:
-            return
-        try:
-            async with asyncio.timeout(pause_s):
-                await self._empty.wait()
-        except TimeoutError:
-            return
-
     # ---- calls ------------------------------------------------------------------------------
 
     async def _session(self, _requests: object, context: Any) -> None:
         try:
             principal = await authenticated(self._authenticate, _metadata(context))
-            self._check_room(principal)
+            reason = await self._serve(context, principal)
         except LanewayError as error:
-            _fail(context, error)
-            return
+            reason = error
+        if reason is not None:
+            _fail(context, reason)
+
+    async def _serve(self, context: Any, principal: Principal) -> LanewayError | None:
         lifetime_s = float("inf") if principal.expires_at is None else principal.expires_at - self._wall()
         stream = SessionStream(
-            _GrpcWire(context),
+            _GrpcWire(context, self._frames),
             self._gateway,
             principal,
-            kinds=self._kinds,
             clock=self._clock,
             policy=self._policy.stream,
             expires_at=self._clock.now() + lifetime_s,
             origin=_ORIGIN,
         )
-        self._enter(stream)
-        try:
-            reason = await stream.serve()
-        finally:
-            self._leave(stream)
-        if reason is not None:
-            _fail(context, reason)
+        with self._streams.hold(stream, principal):
+            try:
+                return await stream.serve()
+            finally:
+                self._await_later(stream.reader)
+
+    def _await_later(self, reader: asyncio.Task[None] | None) -> None:
+        """A read ends with its call, after the handler: `close` waits for it."""
+        if reader is not None and not reader.done():
+            self._reading.add(reader)
+            reader.add_done_callback(self._reading.discard)
 
     async def _call(self, request: bytes, context: Any) -> bytes:
         try:
@@ -321,31 +282,6 @@ class GrpcEdge:
             _fail(context, HandlerFailed("the engine failed on this call; see its log"))
             raise
         return b""
-
-    def _check_room(self, principal: Principal) -> None:
-        if self._draining:
-            raise self._going_away()
-        if len(self._streams) >= self._policy.max_streams:
-            raise Overloaded(f"all {self._policy.max_streams} streams are taken", retry_after_ms=_BUSY_RETRY_MS)
-        limit = self._policy.max_streams_per_principal
-        if self._of_principal[principal.tenant, principal.subject] >= limit:
-            raise RateLimited(f"you have {limit} streams open; close one first", retry_after_ms=_BUSY_RETRY_MS)
-
-    def _enter(self, stream: SessionStream) -> None:
-        self._streams.add(stream)
-        self._of_principal[stream.principal.tenant, stream.principal.subject] += 1
-
-    def _leave(self, stream: SessionStream) -> None:
-        self._streams.discard(stream)
-        key = (stream.principal.tenant, stream.principal.subject)
-        self._of_principal[key] -= 1
-        if not self._of_principal[key]:
-            del self._of_principal[key]
-        if stream.reader is not None and not stream.reader.done():
-            self._reading.add(stream.reader)
-            stream.reader.add_done_callback(self._reading.discard)
-        if not self._streams:
-            self._empty.set()
 
 
 def _metadata(context: Any) -> dict[str, str]:

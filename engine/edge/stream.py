@@ -1,4 +1,4 @@
-"""One client's stream, whatever carries it: bytes to frames, frames to bytes, and who watches it.
+"""One client's stream, whatever carries it: frames in, frames out, and who watches it.
 
 Law of this file: three tasks per stream. The reader takes frames in, the writer sends what the
 link says is due, the watchdog ends what takes too long. Reads are never cancelled nor wrapped in
@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from laneway.actors.ports import Clock, Principal
-from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
+from laneway.engine.edge.frames import Frame
 from laneway.engine.edge.gateway import Attachment, Gateway
 from laneway.engine.limits import DEFAULT_LIMITS, Limits
-from laneway.routing.classify import KindTable
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import (
     HandlerFailed,
@@ -40,13 +39,13 @@ _FAREWELL_S: Final = 1.0
 
 
 class Wire(Protocol):
-    """The bytes under one stream."""
+    """What carries the frames of one stream."""
 
-    async def read(self) -> bytes | None:
+    async def read(self) -> Frame | None:
         """Return the next frame, or None when there will be no more. Raises PeerProtocolError."""
         ...
 
-    async def write(self, frame: bytes) -> None:
+    async def write(self, header: Mapping[str, Any], envelopes: Sequence[Envelope]) -> None:
         """Send one frame; waits for the transport. Raises ConnectionError when it is gone."""
         ...
 
@@ -96,7 +95,6 @@ class SessionStream:
         gateway: Gateway,
         principal: Principal,
         *,
-        kinds: KindTable,
         clock: Clock,
         policy: StreamPolicy,
         expires_at: float = float("inf"),
@@ -105,7 +103,6 @@ class SessionStream:
         self.principal = principal
         self._wire = wire
         self._gateway = gateway
-        self._kinds = kinds
         self._clock = clock
         self._policy = policy
         self._expires_at = expires_at
@@ -135,6 +132,12 @@ class SessionStream:
         """Send a notice that is not fatal, past whatever the link has to send."""
         self._telling_task(error, fatal=False)
 
+    async def take(self, header: Mapping[str, Any]) -> None:
+        """Take a header that came beside the wire (a grant by POST). Raises what is wrong with it."""
+        if self._attachment is None or self._over.done():
+            raise LinkClosed("this link is over; open a new one with your cursor")
+        await self._attachment.receive(header, ())
+
     async def serve(self) -> LanewayError | None:
         """Serve until the client leaves (None) or something ends it (the reason). Never raises a LanewayError."""
         self._reader = asyncio.create_task(self._read())
@@ -157,8 +160,8 @@ class SessionStream:
 
     async def _read(self) -> None:
         try:
-            while (data := await self._wire.read()) is not None:
-                header, envelopes = self._decode(data)
+            while (frame := await self._wire.read()) is not None:
+                header, envelopes = frame
                 if self._attachment is None:
                     self._attachment = await self._open(header)
                 await self._attachment.receive(header, envelopes)
@@ -172,11 +175,6 @@ class SessionStream:
             raise
         except Exception:
             self._broken("taking a frame in")
-
-    def _decode(self, data: bytes) -> tuple[dict[str, Any], list[Envelope]]:
-        limits, now = self._policy.limits, self._clock.now()
-        header, items = decode_frame(data, limits)
-        return header, [unpack_envelope(item, now, self._kinds, limits) for item in items]
 
     async def _open(self, header: Mapping[str, Any]) -> Attachment:
         """Attach by the first frame's hello; its other content is for the link, like any frame's."""
@@ -211,12 +209,10 @@ class SessionStream:
         self.end(HandlerFailed(f"the engine failed while {doing}; see its log"))
 
     async def _send(self, header: Mapping[str, Any], envelopes: Sequence[Envelope]) -> None:
-        now = self._clock.now()
-        frame = encode_frame(header, [pack_envelope(env, now, self._kinds) for env in envelopes])
         async with self._write_lock:
             self._writing_since = self._clock.now()
             try:
-                await self._wire.write(frame)
+                await self._wire.write(header, envelopes)
             finally:
                 self._writing_since = float("inf")
         told = header.get("notice")

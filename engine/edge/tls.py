@@ -1,4 +1,4 @@
-"""TLS for the gRPC edge: 1.3 only, proven at start and not believed.
+"""TLS of the edges: 1.3 only, proven at start and not believed.
 
 Law of this file: an edge that speaks TLS tries itself with a TLS 1.2 client before it serves and
 refuses to run if that client gets in.
@@ -13,7 +13,6 @@ so only `laneway serve` does, before its first import of grpc.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import ssl
 import sys
@@ -26,7 +25,7 @@ from laneway.routing.errors import ConfigError
 if TYPE_CHECKING:
     import grpc
 
-__all__ = ["CIPHER_VARIABLE", "Tls", "is_loopback", "require_tls13", "verify_tls13"]
+__all__ = ["CIPHER_VARIABLE", "Tls", "require_tls13", "verify_tls13"]
 
 CIPHER_VARIABLE: Final = "GRPC_SSL_CIPHER_SUITES"
 _NO_TLS12_CIPHER: Final = "ECDHE-PSK-AES128-CBC-SHA"
@@ -59,6 +58,19 @@ class Tls:
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"the TLS files of the edge cannot be used: {error}") from error
         return grpc.ssl_server_credentials([pair], roots, require_client_auth=roots is not None)
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context of an asyncio server. Raises ConfigError if a file cannot be read or does not fit."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        try:
+            context.load_cert_chain(self.cert, self.key)
+            if self.client_ca is not None:
+                context.load_verify_locations(self.client_ca)
+                context.verify_mode = ssl.CERT_REQUIRED
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"the TLS files of the edge cannot be used: {error}") from error
+        return context
 
 
 def require_tls13() -> None:
@@ -97,13 +109,3 @@ async def verify_tls13(host: str, port: int) -> None:
 def _reachable(host: str) -> str:
     """Return an address to connect to for an address to listen on."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(host, host.strip("[]"))
-
-
-def is_loopback(host: str) -> bool:
-    """Return True if only this machine can reach a socket bound to `host`; names other than localhost are not."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -5,39 +5,41 @@ from __future__ import annotations
 import asyncio
 import gc
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from laneway.actors.ports import Principal
-from laneway.engine.codec import decode_frame, encode_frame
+from laneway.engine.edge.frames import Frame
 from laneway.engine.edge.stream import SessionStream, StreamPolicy, notice
+from laneway.routing.envelope import Envelope
 from laneway.routing.errors import Draining, LanewayError, PeerProtocolError, SlowConsumer
-from tests.engine.edge.double import KINDS, Engine
+from tests.engine.edge.double import Engine
 
-HELLO = encode_frame({"hello": {"v": [1], "client": "c1", "session": "s1"}}, [])
+HELLO: Frame = ({"hello": {"v": [1], "client": "c1", "session": "s1"}}, [])
 
 
 class Pipe:
     """A wire in memory; `blocked` writes wait as with a peer that does not read."""
 
     def __init__(self) -> None:
-        self.incoming: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.incoming: asyncio.Queue[Frame | None] = asyncio.Queue()
         self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.broken = False
 
-    async def read(self) -> bytes | None:
+    async def read(self) -> Frame | None:
         return await self.incoming.get()
 
-    async def write(self, frame: bytes) -> None:
+    async def write(self, header: Mapping[str, Any], envelopes: Sequence[Envelope]) -> None:
         await self.flowing.wait()
         if self.broken:
             raise ConnectionError
-        self.sent.put_nowait(decode_frame(frame)[0])
+        self.sent.put_nowait(dict(header))
 
 
 def stream(pipe: Pipe, engine: Engine, **policy: Any) -> SessionStream:
-    return SessionStream(pipe, engine, Principal("ada"), kinds=KINDS, clock=engine.clock, policy=StreamPolicy(**policy))
+    return SessionStream(pipe, engine, Principal("ada"), clock=engine.clock, policy=StreamPolicy(**policy))
 
 
 async def served(pipe: Pipe, served_stream: SessionStream) -> LanewayError | None:
