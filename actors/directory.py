@@ -54,7 +54,7 @@ class SessionDirectory:
         probe: what homes count and measure; see `SessionMeters`.
 
     Attributes:
-        unreadable: (tenant, session) -> why its log could not be read; opening it raises StoreError.
+        unreadable: (tenant, session) -> why its log cannot be read; opening raises StoreError. draining: refuses links.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class SessionDirectory:
         self._lost: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._census = Census(max_sessions)
         self._publications = Publications(self.topics, kinds, clock, self.emit)
-        self._draining = False
+        self.draining = False
 
     def bind(self, dispatcher: DispatchPort) -> None:
         """Name the dispatcher (it needs this directory too, so it comes second)."""
@@ -167,7 +167,7 @@ class SessionDirectory:
 
     async def attach(self, hello: Hello, principal: Principal) -> Attachment:
         """Attach a client to its session, in the principal's tenant."""
-        if self._draining:
+        if self.draining:
             raise Draining("this engine is shutting down; connect to another one", retry_after_ms=1000)
         home = await self.open(principal.tenant, hello.session)
         try:
@@ -277,7 +277,7 @@ class SessionDirectory:
 
     def drain(self, retry_after_ms: int) -> None:
         """Refuse new links and tell the present ones to go elsewhere."""
-        self._draining = True
+        self.draining = True
         for home in self.homes():
             home.links.tell(
                 notice={
@@ -290,7 +290,7 @@ class SessionDirectory:
 
     async def close(self) -> None:
         """Write everything, end all links, forget all homes; idempotent."""
-        self._draining = True
+        self.draining = True
         if opening := list(self._opening.values()):
             for task in (await asyncio.wait(opening, timeout=_OPEN_DEADLINE_S))[1]:
                 task.cancel()

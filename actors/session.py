@@ -235,6 +235,11 @@ class SessionHome:
 
     # -- what attachments ask -----------------------------------------------------------------
 
+    @property
+    def healthy(self) -> bool:
+        """False while its log cannot be written."""
+        return self._committer.healthy
+
     def attach(self, hello: Hello, principal: Principal) -> Attachment:
         """Add a link; see `Links.attach` for what it raises."""
         self._touched = self._clock.now()

@@ -23,7 +23,7 @@ from laneway.actors.ingress import Ingress
 from laneway.actors.intake import Intake
 from laneway.actors.pool import Pool, PoolSpec
 from laneway.actors.ports import Outcome, Principal
-from laneway.engine.app.engine import SystemClock
+from laneway.engine.app.clock import SystemClock
 from laneway.engine.app.handlers import adapt
 from laneway.engine.app.outlet import CheckedOutlet
 from laneway.engine.app.packing import LogPacking

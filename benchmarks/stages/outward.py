@@ -20,7 +20,7 @@ from laneway.actors.committer import Committer
 from laneway.actors.outbound import Outbound
 from laneway.actors.ports import Entry, Principal, Store
 from laneway.actors.transcript import Transcript
-from laneway.engine.app.engine import SystemClock
+from laneway.engine.app.clock import SystemClock
 from laneway.engine.app.packing import LogPacking
 from laneway.engine.stores.memory import MemoryStore
 from laneway.engine.stores.sqlite import SqliteStore

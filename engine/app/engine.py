@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, overload
 
 from laneway.actors.accounts import DispatcherStatistics
 from laneway.actors.census import DirectoryStatistics
@@ -26,11 +26,12 @@ from laneway.actors.ports import Principal, Probe, Store
 from laneway.engine.app.brain import Brain
 from laneway.engine.app.calls import Calls
 from laneway.engine.app.choices import choose_model, choose_store
+from laneway.engine.app.clock import SystemClock
 from laneway.engine.app.embedded import EmbeddedSession
 from laneway.engine.app.handlers import adapt
 from laneway.engine.app.outlet import CheckedOutlet
 from laneway.engine.app.packing import LogPacking
-from laneway.engine.app.pools import BuiltinPools
+from laneway.engine.app.pools import BuiltinPools, PoolOptions
 from laneway.engine.app.tap import Tap
 from laneway.engine.app.telemetry import Telemetry
 from laneway.engine.app.toolbox import Toolbox
@@ -44,7 +45,10 @@ from laneway.routing.lanes import Lane
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
+    from laneway.engine.app.serving import Edge
+    from laneway.engine.edge.asgi import Asgi
     from laneway.engine.edge.grpc import GrpcEdge
+    from laneway.engine.edge.http import HttpEdge
 
 __all__ = ["Engine"]
 
@@ -53,24 +57,6 @@ _log: Final = logging.getLogger(__name__)
 _ADAPTER_CLOSE_S: Final = 15.0
 _SWEEP_S: Final = 5.0
 _DRAIN_S: Final = 1.0
-
-
-class PoolOptions(TypedDict, total=False):
-    """Options of `Engine.pool`; see `PoolSpec` for what they mean."""
-
-    cells: int
-    concurrency: int
-    keyed: str
-    batch: bool
-    streams_input: bool
-
-
-class SystemClock:
-    """The Clock port over the machine's monotonic clock."""
-
-    def now(self) -> float:
-        """Monotonic seconds."""
-        return time.monotonic()
 
 
 class Engine:
@@ -144,7 +130,7 @@ class Engine:
             probe=self._probe,
         )
         self._pools.add_to(self.dispatcher)
-        self._edges: list[GrpcEdge] = []
+        self._edges: list[Edge] = []
         self._begun = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._recovery: asyncio.Task[int] | None = None
@@ -356,6 +342,44 @@ class Engine:
         edge = await open_grpc(self, options)
         self._edges.append(edge)
         return edge
+
+    async def serve_http(self, **options: Any) -> HttpEdge:
+        """Open an HTTP edge in front of this engine; returns it, with its `port`. Closed with the engine.
+
+        Args:
+            options: host, port, tls, insecure, and those of `asgi`; default: loopback, any free port.
+
+        Raises ConfigError as `serve_grpc`.
+        """
+        from laneway.engine.app.serving import open_http
+
+        edge = await open_http(self, **options)
+        self._edges.append(edge)
+        return edge
+
+    def asgi(self, **options: Any) -> Asgi:
+        """Return the HTTP edge as an ASGI application, to mount below any path of yours.
+
+        Args:
+            options: authenticate (default: nobody is asked, and only this machine is served), origins,
+                max_streams, max_streams_per_principal: see `app.serving.make_asgi`.
+
+        Call it on the engine's own event loop. `close` drains its streams.
+        """
+        from laneway.engine.app.serving import make_asgi
+
+        app = make_asgi(self, **options)
+        self._edges.append(app)
+        return app
+
+    @property
+    def state(self) -> str:
+        """One of: stopped, recovering (what a former process left is being taken up), running, draining."""
+        if self._loop is None:
+            return "stopped"
+        if self.directory.draining:
+            return "draining"
+        return "running" if self._recovery is not None and self._recovery.done() else "recovering"
 
     @property
     def store(self) -> Store:

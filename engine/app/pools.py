@@ -7,7 +7,7 @@ an event (ledger, documents) is owned and closed here.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from laneway.actors.directory import SessionDirectory
 from laneway.actors.dispatcher import Dispatcher
@@ -24,7 +24,17 @@ from laneway.routing.envelope import BODY, ENTITY, TENANT, Envelope
 if TYPE_CHECKING:
     from laneway.actors.sync.documents import Documents
 
-__all__ = ["BuiltinPools"]
+__all__ = ["BuiltinPools", "PoolOptions"]
+
+
+class PoolOptions(TypedDict, total=False):
+    """Options of `Engine.pool`; see `PoolSpec` for what they mean."""
+
+    cells: int
+    concurrency: int
+    keyed: str
+    batch: bool
+    streams_input: bool
 
 
 class BuiltinPools:

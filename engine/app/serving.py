@@ -1,30 +1,47 @@
 """Opening edges in front of an engine.
 
-Law of this file: the only place that knows both an edge and the engine; importing it loads gRPC.
+Law of this file: the only place that knows both an edge and the engine. gRPC is loaded by opening
+a gRPC edge, the web server by opening an HTTP one, neither by importing this.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from laneway.actors.attachment import Attachment
 from laneway.actors.ports import Principal
 from laneway.engine.config import AuthConfig, Config
+from laneway.engine.edge.asgi import Asgi, Endpoint
 from laneway.engine.edge.auth import Authenticate, JwtAuthenticator, JwtPolicy, no_auth
-from laneway.engine.edge.grpc import GrpcEdge, GrpcPolicy
+from laneway.engine.edge.exposure import check_exposure, is_loopback
+from laneway.engine.edge.origins import Origins
+from laneway.engine.edge.probes import Alive, Ready
 from laneway.engine.edge.stream import StreamPolicy
+from laneway.engine.edge.streams import Streams
+from laneway.engine.edge.tickets import Tickets
 from laneway.engine.edge.tls import Tls
-from laneway.routing.errors import ConfigError
+from laneway.routing.errors import ConfigError, Draining, LanewayError, RuntimeUnavailable, StoreUnavailable
 from laneway.routing.handshake import Hello
 
 if TYPE_CHECKING:
     from laneway.engine.app.engine import Engine
+    from laneway.engine.edge.grpc import GrpcEdge
+    from laneway.engine.edge.http import HttpEdge
 
-__all__ = ["EngineGateway", "grpc_options", "open_grpc"]
+__all__ = ["Edge", "EngineGateway", "grpc_options", "http_options", "make_asgi", "open_grpc", "open_http"]
 
 
+_SOON_MS: Final = 1000
 _SIGNATURES: Final = ("EdDSA", "ES256", "RS256")
+
+
+class Edge(Protocol):
+    """What an engine asks of an edge when it closes."""
+
+    async def drain(self, grace_s: float) -> None:
+        """Let streams leave, end them after `grace_s`, stop."""
+        ...
 
 
 class EngineGateway:
@@ -49,18 +66,31 @@ def grpc_options(config: Config) -> dict[str, Any]:
 
     Raises ConfigError for keys that cannot be read or used.
     """
+    edge = config.edge
+    return {
+        "host": f"[{edge.grpc.host}]" if ":" in edge.grpc.host else edge.grpc.host,
+        "port": edge.grpc.port,
+        "max_connection_age_s": edge.max_connection_age_s,
+        **_common(config),
+    }
+
+
+def http_options(config: Config) -> dict[str, Any]:
+    """Return the options of `Engine.serve_http` that the configuration asks for; as `grpc_options`."""
+    edge = config.edge
+    return {"host": edge.http.host, "port": edge.http.port, "origins": edge.origins, **_common(config)}
+
+
+def _common(config: Config) -> dict[str, Any]:
     edge, limits = config.edge, config.limits
     tls = None
     if edge.tls_cert is not None and edge.tls_key is not None:
         tls = Tls(edge.tls_cert, edge.tls_key, edge.tls_client_ca)
     return {
-        "host": f"[{edge.grpc.host}]" if ":" in edge.grpc.host else edge.grpc.host,
-        "port": edge.grpc.port,
         "tls": tls,
         "insecure": edge.insecure,
         "max_streams": edge.max_streams,
         "max_streams_per_principal": edge.max_streams_per_principal,
-        "max_connection_age_s": edge.max_connection_age_s,
         "stream": StreamPolicy(hello_s=edge.hello_s, stall_s=edge.stall_s, limits=limits.codec()),
         "authenticate": _authenticate(config.auth),
     }
@@ -92,6 +122,8 @@ def _authenticate(auth: AuthConfig) -> Authenticate:
 
 async def open_grpc(engine: Engine, options: Mapping[str, Any]) -> GrpcEdge:
     """Start a gRPC edge; `options` are fields of GrpcPolicy and `authenticate`."""
+    from laneway.engine.edge.grpc import GrpcEdge, GrpcPolicy
+
     fields = dict(options)
     authenticate = fields.pop("authenticate", no_auth)
     edge = GrpcEdge(
@@ -103,3 +135,68 @@ async def open_grpc(engine: Engine, options: Mapping[str, Any]) -> GrpcEdge:
     )
     await edge.start()
     return edge
+
+
+async def open_http(
+    engine: Engine,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: Tls | None = None,
+    insecure: bool = False,
+    authenticate: Authenticate = no_auth,
+    **options: Any,
+) -> HttpEdge:
+    """Start an HTTP edge; `options` are those of `make_asgi`. Raises ConfigError."""
+    check_exposure(host, tls, authenticate, insecure=insecure)
+    from laneway.engine.edge.http import HttpEdge, HttpPolicy
+
+    app = make_asgi(engine, authenticate=authenticate, local=is_loopback(host), **options)
+    edge = HttpEdge(app, HttpPolicy(host, port, tls))
+    await edge.start()
+    return edge
+
+
+def make_asgi(
+    engine: Engine,
+    *,
+    authenticate: Authenticate = no_auth,
+    local: bool | None = None,
+    origins: Sequence[str] = (),
+    max_streams: int = 20_000,
+    max_streams_per_principal: int = 20_000,
+    stream: StreamPolicy | None = None,
+) -> Asgi:
+    """Return the ASGI application of an engine.
+
+    Args:
+        local: serve this machine only, and its names; default: if nobody is authenticated.
+        origins: of web pages that may use it, beside its own.
+        max_streams, max_streams_per_principal, stream: as for gRPC.
+    """
+    policy = stream or StreamPolicy()
+    streams = Streams(max_streams, max_streams_per_principal)
+    tickets = Tickets(engine.clock)
+    return Asgi(
+        [
+            Endpoint("GET", "/healthz", Alive(), public=True),
+            Endpoint("GET", "/readyz", Ready(streams, lambda: _trouble(engine)), public=True),
+        ],
+        tickets=tickets,
+        origins=Origins(origins, local=authenticate is no_auth if local is None else local),
+        streams=streams,
+        authenticate=authenticate,
+        limits=policy.limits,
+    )
+
+
+def _trouble(engine: Engine) -> LanewayError | None:
+    """Return why a client sent here now would not be served, or None. O(sessions awake)."""
+    state = engine.state
+    if state == "recovering":
+        return RuntimeUnavailable("what a former process left is being taken up", retry_after_ms=_SOON_MS)
+    if state != "running":
+        return Draining(f"this engine is {state}", retry_after_ms=_SOON_MS)
+    if not all(home.healthy for home in engine.directory.homes()):
+        return StoreUnavailable("the log cannot be written", retry_after_ms=_SOON_MS)
+    return None

@@ -32,6 +32,7 @@ _log: Final = logging.getLogger(__name__)
 def serve(
     config: Annotated[Path | None, typer.Option(help="TOML file; LANEWAY_SECTION__FIELD variables win.")] = None,
     grpc: Annotated[str | None, typer.Option(help="HOST:PORT [127.0.0.1:7700]; port 0 = any free one.")] = None,
+    http: Annotated[str | None, typer.Option(help="HOST:PORT [127.0.0.1:7701]; port 0 = any free one.")] = None,
     runtime: Annotated[str, typer.Option(help="Where the actors run: local.")] = "local",
     store: Annotated[str | None, typer.Option(help="Path of a sqlite file [laneway.db], or memory.")] = None,
     model: Annotated[str | None, typer.Option(help="synthetic, scripted, local-llm, or openai:URL[#MODEL].")] = None,
@@ -45,7 +46,7 @@ def serve(
     log_format: Annotated[str | None, typer.Option(help="json, text, or auto: text on a terminal [auto].")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [info].")] = None,
 ) -> None:
-    """Serve sessions over gRPC. Loopback only, unless TLS and authentication are set."""
+    """Serve sessions over gRPC and HTTP. Loopback only, unless TLS and authentication are set."""
     from laneway.routing.errors import ConfigError
 
     if runtime != "local":
@@ -55,6 +56,7 @@ def serve(
         {
             "edge": {
                 "grpc": grpc,
+                "http": http,
                 "tls_cert": tls_cert,
                 "tls_key": tls_key,
                 "tls_client_ca": tls_client_ca,
@@ -97,7 +99,7 @@ async def _serve(config: Config, setup: str) -> None:
     import signal
 
     from laneway.engine.app.engine import Engine
-    from laneway.engine.app.serving import grpc_options
+    from laneway.engine.app.serving import grpc_options, http_options
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -107,10 +109,12 @@ async def _serve(config: Config, setup: str) -> None:
     try:
         if not await _unless(stop, _prepare(engine, setup)):
             return
-        edge = await engine.serve_grpc(**grpc_options(config))
+        grpc = await engine.serve_grpc(**grpc_options(config))
+        http = await engine.serve_http(**http_options(config))
         gc.collect()
         gc.freeze()  # what is loaded stays: without this a full collection held the critical lane up for 20-47 ms
-        typer.echo(f"laneway ready grpc={config.edge.grpc._replace(port=edge.port)}")
+        where = (config.edge.grpc._replace(port=grpc.port), config.edge.http._replace(port=http.port))
+        typer.echo("laneway ready grpc={} http={}".format(*where))
         await stop.wait()
         _log.info("laneway drains; runs have %g s, a second signal ends it now", config.limits.drain_s)
     finally:

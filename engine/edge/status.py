@@ -85,14 +85,27 @@ _BY_CODE: Final = {
     "RUNTIME_UNAVAILABLE": WireStatus("UNAVAILABLE", 503, 1013),
 }
 
-_TOO_LARGE: Final = WireStatus("RESOURCE_EXHAUSTED", 413, 1009)
+_BY_REASON: Final = {
+    "TOO_LARGE": WireStatus("RESOURCE_EXHAUSTED", 413, 1009),
+    "BAD_HOST": WireStatus("PERMISSION_DENIED", 421, 4403),
+    "BAD_ORIGIN": WireStatus("PERMISSION_DENIED", 403, 4403),
+    "ENCODED": WireStatus("INVALID_ARGUMENT", 415, 1003),
+    "HEADERS_TOO_LARGE": WireStatus("RESOURCE_EXHAUSTED", 431, 1009),
+    "METHOD": WireStatus("UNIMPLEMENTED", 405, 1002),
+    "NOT_ACCEPTABLE": WireStatus("INVALID_ARGUMENT", 406, 1002),
+    "NO_ROUTE": WireStatus("UNIMPLEMENTED", 404, 4404),
+    "SLOW_BODY": WireStatus("DEADLINE_EXCEEDED", 408, 4408),
+    "SLOW_HEADERS": WireStatus("DEADLINE_EXCEEDED", 408, 4408),
+    "TEXT_MESSAGE": WireStatus("INVALID_ARGUMENT", 400, 1003),
+    "UNSUPPORTED_MEDIA": WireStatus("INVALID_ARGUMENT", 415, 1003),
+    "URL_TOO_LONG": WireStatus("RESOURCE_EXHAUSTED", 414, 1009),
+}
+"""Reasons that HTTP or WebSocket have a number of their own for (RFC 9110 section 15, RFC 6585)."""
 
 
 def wire_status(error: LanewayError) -> WireStatus:
-    """Return the row of an error; codes this version does not know are INTERNAL."""
-    if error.reason == "TOO_LARGE":
-        return _TOO_LARGE
-    return _BY_CODE.get(error.code, _INTERNAL)
+    """Return the row of an error's reason, else of its code; codes this version does not know are INTERNAL."""
+    return _BY_REASON.get(error.reason) or _BY_CODE.get(error.code, _INTERNAL)
 
 
 def retry_after_s(error: LanewayError) -> int | None:

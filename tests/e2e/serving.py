@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import time
@@ -18,6 +19,8 @@ from laneway.routing.classify import KindTable
 from laneway.routing.envelope import Envelope
 
 COMMAND = (sys.executable, "-c", "from laneway.engine.cli import main; main()")
+ANY_PORTS = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+_READY = re.compile(r"laneway ready grpc=(\S+) http=(\S+)\n\Z")
 _READY_S = 30.0
 _EXIT_S = 30.0
 
@@ -27,19 +30,25 @@ def clean_environment(**more: str) -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("LANEWAY_")} | more
 
 
+def listening(line: str) -> tuple[str, str]:
+    """Return where gRPC and HTTP listen, from the ready line; empty texts if it is none."""
+    match = _READY.match(line)
+    return ("", "") if match is None else (match[1], match[2])
+
+
 class Server:
     """A running server.
 
     Attributes:
-        target: where its gRPC edge listens.
+        target: where its gRPC edge listens. http: where its HTTP edge listens, as HOST:PORT.
         errors: what it said on stderr, once it has ended.
     """
 
     def __init__(self, store: str | Path, *options: str, model: str = "synthetic", cwd: Path | None = None) -> None:
-        self._arguments = ("serve", "--grpc", "127.0.0.1:0", "--store", str(store), "--model", model, *options)
+        self._arguments = ("serve", *ANY_PORTS, "--store", str(store), "--model", model, *options)
         self._cwd = cwd
         self._process: asyncio.subprocess.Process | None = None
-        self.target = ""
+        self.target = self.http = ""
         self.errors = ""
 
     async def __aenter__(self) -> Server:
@@ -55,11 +64,11 @@ class Server:
         try:
             async with asyncio.timeout(_READY_S):
                 line = (await self._process.stdout.readline()).decode()
-            assert line.startswith("laneway ready grpc="), await self._rest()
+            self.target, self.http = listening(line)
+            assert self.target, await self._rest()
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
-        self.target = line.strip().removeprefix("laneway ready grpc=")
         return self
 
     async def __aexit__(

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from laneway.engine.cli.root import app
 from laneway.engine.client import Client, Trust
-from tests.e2e.serving import COMMAND, Server, clean_environment
+from tests.e2e.serving import COMMAND, Server, clean_environment, listening
 from tests.engine.edge.certificates import Authority
 
 
@@ -19,6 +19,7 @@ from tests.engine.edge.certificates import Authority
     ("options", "says"),
     [
         (["--grpc", "0.0.0.0:0"], "edge.insecure"),
+        (["--http", "0.0.0.0:0"], "edge.insecure"),
         (["--grpc", "nonsense"], "HOST:PORT"),
         (["--auth", "jwt"], "issuer"),
         (["--auth", "password"], "auth.mode"),
@@ -51,7 +52,9 @@ def test_a_bad_setting_is_named(options: list[str], says: str, tmp_path: Path) -
 
 def test_settings_come_from_file_environment_and_options(tmp_path: Path) -> None:
     """In this order of strength; the store is durable if nobody chose one."""
-    (tmp_path / "laneway.toml").write_text('[edge]\ngrpc = "127.0.0.1:0"\n[nlp]\nmodel = "scripted"\n')
+    (tmp_path / "laneway.toml").write_text(
+        '[edge]\ngrpc = "127.0.0.1:0"\nhttp = "127.0.0.1:0"\n[nlp]\nmodel = "scripted"\n'
+    )
 
     async def main() -> None:
         process = await asyncio.create_subprocess_exec(
@@ -64,7 +67,7 @@ def test_settings_come_from_file_environment_and_options(tmp_path: Path) -> None
         assert process.stdout is not None
         try:
             async with asyncio.timeout(30):
-                target = (await process.stdout.readline()).decode().strip().removeprefix("laneway ready grpc=")
+                target, _ = listening((await process.stdout.readline()).decode())
                 async with Client(target, session="s1") as client:
                     assert (await client.send("hello")).status == "durable"
                     async for event in client:
