@@ -11,7 +11,7 @@ PROTO := engine/proto/laneway/v1/edge.proto
 
 export PYTHONUNBUFFERED = 1
 
-.PHONY: demo test check bench serve proto format lint types imports package examples simulate clean
+.PHONY: demo test check bench serve proto format lint types imports package examples simulate trace clean
 
 demo: $(VENV)/.demo
 	$(PY) -m examples.demo --model $(MODEL) --runtime $(RUNTIME)
@@ -38,6 +38,9 @@ package: $(VENV)/.dev
 
 examples: $(VENV)/.dev
 	$(PY) -m pytest tests/examples
+
+trace: $(VENV)/.demo
+	$(PY) -m examples.trace
 
 bench: $(VENV)/.dev
 	$(PY) -m benchmarks

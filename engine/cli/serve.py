@@ -43,6 +43,7 @@ def serve(
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow a public address without TLS and auth.")] = False,
     drain_s: Annotated[float | None, typer.Option(help="Seconds that runs may still take at shutdown [30].")] = None,
     setup: Annotated[str, typer.Option(help="MODULE:FUNCTION that is given the Engine: adds tools, pools.")] = "",
+    otlp: Annotated[str | None, typer.Option(help="URL of an OTLP/gRPC receiver, such as http://HOST:4317.")] = None,
     log_format: Annotated[str | None, typer.Option(help="json, text, or auto: text on a terminal [auto].")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [info].")] = None,
 ) -> None:
@@ -66,7 +67,7 @@ def serve(
             "nlp": {"model": model},
             "auth": {"mode": auth},
             "limits": {"drain_s": drain_s},
-            "telemetry": {"log_format": log_format, "log_level": log_level},
+            "telemetry": {"otlp": otlp, "log_format": log_format, "log_level": log_level},
         },
     )
     with told(settings.telemetry):

@@ -71,8 +71,9 @@ class SpanRecord:
 
     @property
     def process(self) -> tuple[str, Value]:
-        """Service name and process id."""
-        return str(self.resource.get("service.name", "?")), self.resource.get("process.pid")
+        """Service name, and the id of the process it tells of: its own word, or the exporter's."""
+        pid = self.attributes.get("process.pid", self.resource.get("process.pid"))
+        return str(self.resource.get("service.name", "?")), pid
 
 
 @dataclass(frozen=True, slots=True)

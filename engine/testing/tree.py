@@ -16,7 +16,12 @@ __all__ = ["RULES", "Row", "Rule", "faults", "render", "rows", "told"]
 
 _TOLERANCE_MS: Final = 5.0
 """Clocks of processes on one machine, and one process's monotonic and wall clock, differ by less."""
-_SHOWN: Final = ("laneway.", "gen_ai.", "rpc.method", "error.")
+_SHOWN: Final = (
+    *("laneway.kind", "laneway.transport", "laneway.grade", "laneway.direction", "laneway.cell"),
+    *("laneway.events", "laneway.bytes", "laneway.parts", "laneway.after", "laneway.demoted"),
+    *("gen_ai.request.model", "gen_ai.usage.", "gen_ai.response.time_to_first_chunk", "gen_ai.tool.name"),
+    *("messaging.batch.message_count", "error.type"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def told(span: SpanRecord) -> list[str]:
-    """Return what is worth a person's eye: own attributes, the error, how many links; in name order."""
+    """Return what is worth a person's eye: what is not in its name already, the error, how many links."""
     shown = [f"{name}={value!s}" for name, value in sorted(span.attributes.items()) if name.startswith(_SHOWN)]
     if span.status == "error":
         shown.append(f"error={span.message or '?'}")

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from laneway.engine.app.choices import choose_model, choose_store
@@ -21,6 +22,8 @@ from laneway.routing.errors import ConfigError
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SETTINGS = DEPLOY / "laneway.toml"
 UNIT = DEPLOY / "laneway.service"
+JAEGER = DEPLOY / "jaeger.yaml"
+OPERATIONS = DEPLOY.parent / "docs" / "operations.md"
 
 
 def _unit() -> dict[str, list[tuple[str, str]]]:
@@ -103,3 +106,45 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     )
     said = [line for line in (result.stdout + result.stderr).splitlines() if "laneway.service" in line]
     assert said == []
+
+
+def test_jaeger_can_be_reached_from_this_machine_only() -> None:
+    """Version 2, pinned; the receiver's ports and the page on loopback; it says that CI does not run it."""
+    text = JAEGER.read_text(encoding="utf-8")
+    (service,) = yaml.safe_load(text)["services"].values()
+    assert re.fullmatch(r"jaegertracing/jaeger:2\.\d+\.\d+", service["image"])
+    published = [port.split(":") for port in service["ports"]]
+    assert {(host, outer, inner) for host, outer, inner in published} == {
+        ("127.0.0.1", port, port) for port in ("4317", "4318", "16686")
+    }
+    assert "Not run in CI: no container engine there" in text
+
+
+def test_the_operations_page_says_what_the_files_say() -> None:
+    """The same command, the same addresses, and options that exist."""
+    text, page = JAEGER.read_text(encoding="utf-8"), OPERATIONS.read_text(encoding="utf-8")
+    ports = {port.split(":")[1] for port in yaml.safe_load(text)["services"]["jaeger"]["ports"]}
+    for said in (text, page):
+        assert "docker compose -f deploy/jaeger.yaml up" in said
+        addresses = re.findall(r"http://127\.0\.0\.1:(\d+)", said)
+        assert addresses
+        assert set(addresses) <= ports
+    commands = re.findall(r"^laneway ([a-z]+)(.*?)(?:  +#.*)?$", page, re.MULTILINE)
+    assert {name for name, _ in commands} >= {"serve", "tail", "doctor"}
+    for name, rest in commands:
+        help_text = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", help_text)
+        assert all(option in plain for option in re.findall(r"--[a-z-]+", rest)), (name, rest)
+
+
+def test_the_operations_page_names_settings_with_their_defaults() -> None:
+    """Its table of [telemetry] is the code's."""
+    page = OPERATIONS.read_text(encoding="utf-8")
+    telemetry = Config().telemetry
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\S+) \|", page.split("setting (`[telemetry]`)")[1].split("\n\n")[0], re.MULTILINE
+    )
+    assert {"otlp", "sample_ratio", "follow_clients", "traces_per_s", "service"} <= {name for name, _ in rows}
+    for name, default in rows:
+        value = getattr(telemetry, name)
+        assert default == (str(value).lower() if isinstance(value, bool) else str(value or "none"))

@@ -29,7 +29,10 @@ def _trace(client: Tracer, server: Tracer) -> None:
     send = client.start_span("send", kind=SpanKind.PRODUCER, start_time=base, attributes={"laneway.kind": "M"})
     receive = server.start_span("receive", set_span_in_context(send), SpanKind.SERVER, start_time=base + 1_000_000)
     queue = server.start_span(
-        "queue high", set_span_in_context(receive), attributes={"laneway.lane": "high"}, start_time=base + 2_000_000
+        "queue high",
+        set_span_in_context(receive),
+        attributes={"laneway.lane": "high", "laneway.parts": 2},
+        start_time=base + 2_000_000,
     )
     queue.end(base + 2_500_000)
     receive.end(base + 3_000_000)
@@ -99,7 +102,7 @@ def test_the_tree_is_indented_and_always_the_same(spans: list[SpanRecord]) -> No
     assert text.splitlines() == [
         "send            producer  +0.0 ms  12.0 ms  client [1]   laneway.kind=M",
         "  receive       server    +1.0 ms   2.0 ms  laneway [2]",
-        "    queue high  internal  +2.0 ms   0.5 ms  laneway [2]  laneway.lane=high",
+        "    queue high  internal  +2.0 ms   0.5 ms  laneway [2]  laneway.parts=2",
     ]
 
 
@@ -112,5 +115,5 @@ def test_orphans_errors_and_links_are_shown(spans: list[SpanRecord]) -> None:
     ]
     last = render([spans[0], failed]).splitlines()[-1]
     assert last.startswith("queue high (orphan)")
-    assert last.endswith("laneway.lane=high error=it broke links=1")
+    assert last.endswith("laneway.parts=2 error=it broke links=1")
     assert render([]) == ""
