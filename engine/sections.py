@@ -90,6 +90,8 @@ class EdgeConfig(Section):
     Attributes:
         grpc, http: HOST:PORT.
         origins: web origins besides our own whose pages may use the HTTP edge (``https://app.example``).
+        agents: names that ``/agui/{agent}`` takes; empty = any.
+        on_disconnect: what becomes of an AG-UI run whose client leaves: "continue" or "cancel".
         tls_cert, tls_key: PEM files of the edge's identity; tls_client_ca: roots for mTLS.
         insecure: allow a public address without TLS or authentication.
         max_streams: streams at once; max_streams_per_principal: likewise, of one (tenant, subject).
@@ -101,6 +103,8 @@ class EdgeConfig(Section):
     grpc: _AddressField = Address("127.0.0.1", 7700)
     http: _AddressField = Address("127.0.0.1", 7701)
     origins: _Names = ()
+    agents: _Names = ()
+    on_disconnect: Literal["continue", "cancel"] = "continue"
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None

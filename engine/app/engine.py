@@ -362,7 +362,7 @@ class Engine:
 
         Args:
             options: authenticate (default: nobody is asked, and only this machine is served), origins,
-                max_streams, max_streams_per_principal: see `app.serving.make_asgi`.
+                max_streams, max_streams_per_principal, agui: see `app.serving.make_asgi`.
 
         Call it on the engine's own event loop. `close` drains its streams.
         """

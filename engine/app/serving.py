@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from laneway.actors.attachment import Attachment
 from laneway.actors.ports import Principal
 from laneway.engine.config import AuthConfig, Config
+from laneway.engine.edge.agui import AguiPolicy, agui_endpoints
 from laneway.engine.edge.asgi import Asgi, Endpoint
 from laneway.engine.edge.auth import Authenticate, JwtAuthenticator, JwtPolicy, no_auth
 from laneway.engine.edge.exposure import check_exposure, is_loopback
@@ -78,7 +79,14 @@ def grpc_options(config: Config) -> dict[str, Any]:
 def http_options(config: Config) -> dict[str, Any]:
     """Return the options of `Engine.serve_http` that the configuration asks for; as `grpc_options`."""
     edge = config.edge
-    return {"host": edge.http.host, "port": edge.http.port, "origins": edge.origins, **_common(config)}
+    agui = AguiPolicy(edge.agents, edge.on_disconnect, stall_s=edge.stall_s, limits=config.limits.codec())
+    return {
+        "host": edge.http.host,
+        "port": edge.http.port,
+        "origins": edge.origins,
+        "agui": agui,
+        **_common(config),
+    }
 
 
 def _common(config: Config) -> dict[str, Any]:
@@ -166,6 +174,7 @@ def make_asgi(
     max_streams: int = 20_000,
     max_streams_per_principal: int = 20_000,
     stream: StreamPolicy | None = None,
+    agui: AguiPolicy | None = None,
 ) -> Asgi:
     """Return the ASGI application of an engine.
 
@@ -173,6 +182,7 @@ def make_asgi(
         local: serve this machine only, and its names; default: if nobody is authenticated.
         origins: of web pages that may use it, beside its own.
         max_streams, max_streams_per_principal, stream: as for gRPC.
+        agui: how AG-UI runs are served.
     """
     policy = stream or StreamPolicy()
     streams = Streams(max_streams, max_streams_per_principal)
@@ -181,6 +191,7 @@ def make_asgi(
         [
             Endpoint("GET", "/healthz", Alive(), public=True),
             Endpoint("GET", "/readyz", Ready(streams, lambda: _trouble(engine)), public=True),
+            *agui_endpoints(EngineGateway(engine), streams, agui or AguiPolicy()),
         ],
         tickets=tickets,
         origins=Origins(origins, local=authenticate is no_auth if local is None else local),

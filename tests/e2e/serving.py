@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -44,9 +45,17 @@ class Server:
         errors: what it said on stderr, once it has ended.
     """
 
-    def __init__(self, store: str | Path, *options: str, model: str = "synthetic", cwd: Path | None = None) -> None:
+    def __init__(
+        self,
+        store: str | Path,
+        *options: str,
+        model: str = "synthetic",
+        cwd: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self._arguments = ("serve", *ANY_PORTS, "--store", str(store), "--model", model, *options)
         self._cwd = cwd
+        self._settings = settings or {}
         self._process: asyncio.subprocess.Process | None = None
         self.target = self.http = ""
         self.errors = ""
@@ -57,7 +66,7 @@ class Server:
             *self._arguments,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=clean_environment(),
+            env=clean_environment(**self._settings),
             cwd=self._cwd,
         )
         assert self._process.stdout is not None
