@@ -16,6 +16,7 @@ event alone. Cancelling one event of a batch answers it at once and silences its
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Protocol, TypeAlias, cast, overload
@@ -23,8 +24,8 @@ from typing import Any, Final, Protocol, TypeAlias, cast, overload
 from laneway.actors.endings import failed
 from laneway.actors.ports import Context, Out, Outcome
 from laneway.actors.spans import SILENT, Span
-from laneway.routing.envelope import DEADLINE, NO_DEADLINE, TRACE, Envelope, with_trace
-from laneway.routing.errors import HandlerFailed
+from laneway.routing.envelope import DEADLINE, KIND, NO_DEADLINE, RUN, SESSION, TRACE, Envelope, with_trace
+from laneway.routing.errors import HandlerFailed, LanewayError
 from laneway.routing.traceparent import trace_id
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
 Answer: TypeAlias = Callable[[Envelope, Outcome], None]
 """Told exactly once how an event ended; must not raise."""
 
+_log: Final = logging.getLogger(__name__)
 _HANDLED: Final = Outcome("handled")
 _BROKEN_OFF: Final = Outcome("cancelled", code="CANCELLED", message="the handler's task was cancelled from outside")
 
@@ -151,7 +153,7 @@ class SingleTurn:
             self._context = context = self._make_context(seen)
             outcome = await _outcome(self._handler(self._env, context), context)
         except Exception as error:
-            outcome = failed(error)
+            outcome = _failed(error, self._env)
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -288,7 +290,7 @@ class BatchTurn:
             results = await self._handler(list(self._envs), self._contexts)
             await self._answer_each(_per_event(results, len(self._envs)))
         except Exception as error:
-            failure = failed(error)
+            failure = _failed(error, self._envs[0])
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -307,7 +309,7 @@ class BatchTurn:
                 try:
                     outcome = await _outcome(result, self._contexts[index])
                 except Exception as error:
-                    outcome = failed(error)
+                    outcome = _failed(error, self._envs[index])
             self._end(index, outcome)
 
     def _end(self, index: int, outcome: Outcome) -> None:
@@ -321,6 +323,17 @@ class BatchTurn:
         _end_span(self._span, outcome if self._open else _HANDLED)
         for index in list(self._open):
             self._end(index, outcome)
+
+
+def _failed(error: BaseException, env: Envelope) -> Outcome:
+    """Return the outcome; a bug is logged as well, since an outcome has no traceback."""
+    if isinstance(error, HandlerFailed) or not isinstance(error, LanewayError):
+        _log.error(
+            *("a handler failed on %s of session %s, run %s", env[KIND], env[SESSION], env[RUN] or "none"),
+            exc_info=error,
+            extra={"trace": env[TRACE]},
+        )
+    return failed(error)
 
 
 def _end_span(span: Span, outcome: Outcome) -> None:

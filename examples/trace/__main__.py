@@ -48,7 +48,16 @@ async def serving(otlp: str, directory: str) -> AsyncIterator[str]:
     """Run a server in a process of its own; gives its target, and drains it at the end."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from laneway.engine.cli import main; main()", "serve"),
-        *("--grpc", "127.0.0.1:0", "--store", f"{directory}/laneway.db", "--model", "scripted"),
+        *(
+            "--grpc",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--store",
+            f"{directory}/laneway.db",
+            "--model",
+            "scripted",
+        ),
         *("--otlp", otlp, "--setup", "examples.trace.tools:setup", "--log-level", "error"),
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,

@@ -100,6 +100,23 @@ def test_an_exception_becomes_a_failure_with_its_code(rig, error, code):
     assert str(error.args[0]) in outcome.message
 
 
+def test_a_bug_in_a_handler_is_logged_with_its_traceback_a_refusal_is_not(rig, caplog):
+    """The outcome says what, the log says where; what a handler raises on purpose is no news."""
+
+    async def broken(event, context):
+        raise ZeroDivisionError("a bug")
+
+    async def denied(event, context):
+        raise ToolDenied("on purpose")
+
+    _run_single(rig, broken)
+    _run_single(rig, denied)
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert record.exc_info[0] is ZeroDivisionError
+    assert "a handler failed on" in record.getMessage()
+
+
 def test_a_result_of_another_type_is_a_failure(rig):
     """The message names what is allowed and what came."""
 
