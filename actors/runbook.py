@@ -73,7 +73,7 @@ class RunBook:
         """Forget a run; returns whether its end must still be told to the session."""
         run = self._runs.pop(env[RUN], None)
         self._awaited.pop(env[RUN], None)
-        self._meters.count("run.ended", result=_RESULTS[outcome.status])
+        self._meters.count("run.ended", outcome=_RESULTS[outcome.status])
         if run is not None and outcome.status != "dead":
             self._meters.response(self._clock.now() - run.accepted)
         return outcome.status != "handled" and (run is None or not run.told)

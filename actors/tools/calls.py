@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, runtime_checkable
 
 import msgpack
@@ -40,7 +41,7 @@ from laneway.routing.errors import (
     ToolUnavailable,
 )
 
-__all__ = ["MAX_RESULT_BYTES", "ChecksArguments", "ToolCalls"]
+__all__ = ["MAX_RESULT_BYTES", "ChecksArguments", "ToolCalls", "ToolStatistics"]
 
 MAX_RESULT_BYTES: Final = 1_048_576
 """Largest result that is passed on; a model cannot read more, and a session cannot carry it."""
@@ -83,13 +84,33 @@ class _Desk:
         self.queue = tool if isinstance(tool, HasQueue) else None
         self.repeatable = tool.spec.idempotent or not tool.spec.effects
 
+    def statistics(self) -> ToolStatistics:
+        """Return the gauges of this moment."""
+        limiter = self.limiter
+        return ToolStatistics(limiter.limit, limiter.in_flight, limiter.waiting, self.breaker.state)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStatistics:
+    """One tool at one moment.
+
+    Attributes:
+        limit: calls that may run at once. in_flight: calls that run. waiting: calls in front of them.
+        breaker: "closed", "half_open" or "open".
+    """
+
+    limit: int
+    in_flight: int = 0
+    waiting: int = 0
+    breaker: str = "closed"
+
 
 class ToolCalls:
     """The tools pool's handler; one instance serves every cell of the pool.
 
     Args:
         catalogue: the tools.
-        ledger: at-most-once memory. clock: monotonic time. probe: counters `tool.calls`, `tool.seconds`.
+        ledger: at-most-once memory. clock: monotonic time. probe: `tool.calls`, `tool.errors`, `tool.seconds`.
         random: uniform in [0, 1), for the jitter of retries.
         limits: bounds of each tool's concurrency.
     """
@@ -123,7 +144,9 @@ class ToolCalls:
             await _tell_start(request, tell)
         started = self._clock.now()
         settled = await self._settle(request, context)
-        self._probe.count("tool.calls", tool=self._label(request.name), code=settled.code or "OK")
+        self._probe.count("tool.calls", tool=self._label(request.name), result=settled.code or "OK")
+        if settled.code:
+            self._probe.count("tool.errors", tool=self._label(request.name))
         self._probe.observe("tool.seconds", self._clock.now() - started, tool=self._label(request.name))
         return await self._answer(settled, request.call_id, tell)
 
@@ -131,17 +154,13 @@ class ToolCalls:
         """Wait for records that are still being written."""
         await self._ledger.close()
 
-    def statistics(self) -> dict[str, dict[str, object]]:
-        """Per tool called so far: limit, in_flight, waiting, breaker."""
-        return {
-            name: {
-                "limit": desk.limiter.limit,
-                "in_flight": desk.limiter.in_flight,
-                "waiting": desk.limiter.waiting,
-                "breaker": desk.breaker.state,
-            }
-            for name, desk in self._desks.items()
-        }
+    def statistics(self) -> dict[str, ToolStatistics]:
+        """Return the gauges of every tool of the catalogue, called or not. O(tools)."""
+        rows = {}
+        for tool in self._catalogue:
+            desk = self._desks.get(tool.spec.name)
+            rows[tool.spec.name] = ToolStatistics(self._limits.initial) if desk is None else desk.statistics()
+        return rows
 
     def _label(self, name: str) -> str:
         return name if name in self._catalogue else "?"  # a client must not invent metric labels

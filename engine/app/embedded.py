@@ -7,6 +7,7 @@ order. What is not read is not granted, so a consumer that stops reading pauses 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from laneway.engine.client_errors import OnFailure, error_of_code, error_of_noti
 from laneway.engine.client_outbox import Receipt
 from laneway.engine.codec import valid_id
 from laneway.engine.delivery import Event
+from laneway.engine.edge.traffic import Traffic
 from laneway.engine.limits import DEFAULT_LIMITS
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import NO_DEADLINE, envelope
@@ -50,6 +52,7 @@ class EmbeddedSession:
         principal: Principal,
         topics: Iterable[str] = (),
         on_failure: OnFailure = log_failure,
+        traffic: Traffic | None = None,
     ) -> None:
         if not valid_id(name) or not valid_id(principal.tenant):
             raise LocalProtocolError(
@@ -62,6 +65,8 @@ class EmbeddedSession:
         self._topics = parse_topics(list(topics))
         self._on_failure = on_failure
         self._directory = directory
+        self._traffic = traffic or Traffic("embedded", clock)
+        self._entered = contextlib.ExitStack()
         self._kinds = kinds
         self._clock = clock
         self._counter = 0
@@ -71,7 +76,11 @@ class EmbeddedSession:
         self._unread: deque[Event] = deque()
 
     async def __aenter__(self) -> EmbeddedSession:
-        await self._attach()
+        with contextlib.ExitStack() as entering:
+            connection = entering.enter_context(self._traffic.connection())
+            await self._attach()
+            connection.over(None, established=True, goodbye=True)
+            self._entered = entering.pop_all()
         return self
 
     async def _attach(self) -> None:
@@ -94,6 +103,7 @@ class EmbeddedSession:
             if attachment.live:
                 await attachment.receive({"ack": list(self._inbox.cursor[:3])}, ())
             await attachment.close(LinkClosed("the application left the session"))
+        self._entered.close()
 
     # -- in -----------------------------------------------------------------------------------
 

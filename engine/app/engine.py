@@ -13,6 +13,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, overload
 
@@ -32,11 +33,13 @@ from laneway.engine.app.handlers import adapt
 from laneway.engine.app.outlet import CheckedOutlet
 from laneway.engine.app.packing import LogPacking
 from laneway.engine.app.pools import BuiltinPools, PoolOptions
+from laneway.engine.app.readings import measured
 from laneway.engine.app.tap import Tap
 from laneway.engine.app.telemetry import Telemetry
 from laneway.engine.app.toolbox import Toolbox
 from laneway.engine.client_errors import OnFailure, log_failure
 from laneway.engine.config import Config
+from laneway.engine.telemetry.exposition import exposition
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.dispatch import DispatchCore
 from laneway.routing.errors import LanewayError, LocalProtocolError, RuntimeUnavailable
@@ -74,7 +77,7 @@ class Engine:
         config: settings; default: `Config()`, all safe defaults.
         store: where logs are kept: None = memory (volatile), a path = sqlite (durable), or a Store.
         kinds: kinds of your own that pools take (`engine.pool` adds missing ones as normal, durable).
-        probe: telemetry port; default: counters kept in memory.
+        probe: a metrics port of your own, told what the engine counts and measures; see `metrics`.
         tracer_provider: your own OpenTelemetry provider: spans go there instead of to
             `config.telemetry.otlp`, and closing it stays yours. What is traced is still decided by
             `sample_ratio`, `follow_clients` and `traces_per_s`.
@@ -94,7 +97,7 @@ class Engine:
         self.config = config or Config()
         self.kinds = KindTable(kinds)
         self.clock = SystemClock()
-        self.telemetry = Telemetry(self.config.telemetry, self.clock, probe, tracer_provider)
+        self.telemetry = Telemetry(self.config.telemetry, self.clock, partial(measured, self), probe, tracer_provider)
         self.tools = Toolbox(self.config.tools.workers)
         self.nlp = Brain()
         self.tap = Tap(time.time, uuid.uuid4().hex)
@@ -119,7 +122,7 @@ class Engine:
         self.dispatcher = Dispatcher(core, self._surroundings(), journal=self.directory, probe=self._probe)
         self.directory.bind(self.dispatcher)
         self.calls = Calls(self)
-        self._pools = BuiltinPools(
+        self.builtins = BuiltinPools(
             self.config,
             model=self.nlp,
             catalogue=self.tools.catalogue,
@@ -129,7 +132,7 @@ class Engine:
             clock=self.clock,
             probe=self._probe,
         )
-        self._pools.add_to(self.dispatcher)
+        self.builtins.add_to(self.dispatcher)
         self._edges: list[Edge] = []
         self._begun = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -255,7 +258,7 @@ class Engine:
         self.directory.drain(retry_after_ms=int(drain_s * 500))
         leaving = [asyncio.create_task(edge.drain(drain_s)) for edge in edges]
         await self.dispatcher.drain(drain_s)
-        await self._pools.close()
+        await self.builtins.close()
         own = [task for task in (self._recovery, self._sweeper) if task is not None]
         for task in own:
             task.cancel()
@@ -284,7 +287,7 @@ class Engine:
             except Exception as error:  # whatever it is, the next sweep must come
                 _log.warning("sweeping sessions failed: %s", error, exc_info=not isinstance(error, LanewayError))
                 self._probe.count("engine.sweep_failed", code=getattr(error, "code", type(error).__name__))
-            self._pools.sweep()
+            self.builtins.sweep()
 
     # -- use ----------------------------------------------------------------------------------
 
@@ -307,7 +310,8 @@ class Engine:
                 accepted and failed outside of a run. Default: a warning in the log.
         """
         principal = Principal(user, tenant, frozenset(scopes))
-        return EmbeddedSession(self.directory, self.kinds, self.clock, name, principal, topics, on_failure)
+        traffic = self.telemetry.traffic["embedded"]
+        return EmbeddedSession(self.directory, self.kinds, self.clock, name, principal, topics, on_failure, traffic)
 
     def post(
         self, session: str, text: str, *, user: str = "local", tenant: str = "default"
@@ -385,6 +389,10 @@ class Engine:
     def store(self) -> Store:
         """Where logs are kept."""
         return self._store
+
+    def metrics(self) -> str:
+        """Return every metric as text for Prometheus (format 0.0.4); docs/metrics.md lists them. About 2 ms."""
+        return exposition(self.telemetry.read())
 
     def statistics(self) -> tuple[DispatcherStatistics, DirectoryStatistics]:
         """Return the counters and gauges of dispatcher and sessions."""

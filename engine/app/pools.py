@@ -14,7 +14,7 @@ from laneway.actors.dispatcher import Dispatcher
 from laneway.actors.nlp.runs import RunDriver
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Clock, Context, Model, Probe, Store
-from laneway.actors.tools.calls import ToolCalls
+from laneway.actors.tools.calls import ToolCalls, ToolStatistics
 from laneway.actors.tools.catalogue import Catalogue
 from laneway.actors.tools.ledger import Ledger
 from laneway.engine.config import Config
@@ -88,6 +88,10 @@ class BuiltinPools:
 
     async def _on_publish(self, env: Envelope, context: Context) -> None:
         await self._directory.publish(env[TENANT], env[ENTITY], env[BODY], context.trace)
+
+    def tools(self) -> dict[str, ToolStatistics]:
+        """Return the gauges of every tool."""
+        return self._tools.statistics()
 
     def sweep(self) -> None:
         """End the subscriptions of sessions that have gone to sleep since the last call. O(sessions awake)."""

@@ -1,4 +1,4 @@
-"""What an engine measures about itself: counters, traces, and where they are sent.
+"""What an engine measures about itself: metrics, traces, and where they are sent.
 
 Law of this file: made with the engine, started and closed with it; without a receiver nothing of
 OpenTelemetry is imported, and whatever the receiver does, events go on.
@@ -6,36 +6,48 @@ OpenTelemetry is imported, and whatever the receiver does, events go on.
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from laneway.actors.ports import Clock, Probe
 from laneway.actors.spans import Tracer
+from laneway.engine.edge.traffic import Traffic
 from laneway.engine.sections import TelemetryConfig
 from laneway.engine.telemetry.counters import Counters
+from laneway.engine.telemetry.families import Family
+from laneway.engine.telemetry.lag import LagTicker
+from laneway.engine.telemetry.tee import Tee
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from laneway.engine.telemetry.otlp import OtlpSpans
+    from laneway.engine.telemetry.push import MetricsPush
     from laneway.engine.telemetry.tracing import OtelTracer
 
-__all__ = ["Telemetry"]
+__all__ = ["TRANSPORTS", "Telemetry"]
+
+TRANSPORTS: Final = ("embedded", "grpc", "http", "websocket")
+"""What carries connections: this process itself, or an edge."""
 
 
 class Telemetry:
-    """Counters and tracer of one engine.
+    """Metrics and tracer of one engine.
 
     Args:
         config: what to send where.
         clock: the engine's.
-        probe: the embedder's own metrics port instead of `counters`.
+        read: gives every metric of this moment.
+        probe: the embedder's own metrics port, told beside `counters`.
         provider: the embedder's own OpenTelemetry tracer provider; it stays the embedder's to close.
 
     Attributes:
-        counters: what `/metrics` and the status call show.
-        probe: where the engine counts.
+        counters: what actors counted and measured. probe: where they do.
+        traffic: connections and bytes by transport.
+        read: as given.
         tracer: spans of sampled events, or None: nothing is traced.
         provider: as given.
     """
@@ -44,17 +56,22 @@ class Telemetry:
         self,
         config: TelemetryConfig,
         clock: Clock,
+        read: Callable[[], list[Family]],
         probe: Probe | None = None,
         provider: TracerProvider | None = None,
     ) -> None:
         self.counters = Counters()
-        self.probe: Probe = probe or self.counters
+        self.probe: Probe = Tee(self.counters, probe) if probe is not None else self.counters
+        self.traffic = {name: Traffic(name, clock, self.probe) for name in TRANSPORTS}
+        self.read = read
         self.provider = provider
         self._config = config
         self._clock = clock
         self._spans = self._make_tracer() if provider is not None or config.otlp else None
         self.tracer: Tracer | None = self._spans
         self._otlp: OtlpSpans | None = None
+        self._push: MetricsPush | None = None
+        self._lag = LagTicker(clock, self.probe)
 
     def _make_tracer(self) -> OtelTracer:
         from laneway.engine.telemetry.sampling import Sampler
@@ -69,25 +86,39 @@ class Telemetry:
         )
         return OtelTracer(self._clock, sampler)
 
-    async def start(self) -> None:
-        """Begin to export."""
-        if self._spans is None:
-            return
-        if self.provider is not None:
-            self._spans.use(self.provider, _version())
-            return
-        from laneway.engine.telemetry.otlp import OtlpSpans, resource
+    @property
+    def spans_lost(self) -> int:
+        """Finished spans that could not be exported."""
+        return self._otlp.lost if self._otlp is not None else 0
 
-        self._otlp = OtlpSpans(self._config.otlp, resource(self._config.service, _version()))
-        self._spans.use(self._otlp.provider, _version())
+    async def start(self) -> None:
+        """Begin to measure and to export."""
+        self._lag.start()
+        if self._spans is not None and self.provider is not None:
+            self._spans.use(self.provider, _version())
+        if self._config.otlp:
+            self._start_export()
+
+    def _start_export(self) -> None:
+        from laneway.engine.telemetry.otlp import OtlpSpans, resource
+        from laneway.engine.telemetry.push import MetricsPush
+
+        config = self._config
+        source = resource(config.service, _version())
+        self._push = MetricsPush(config.otlp, source, self.read, every_s=config.export_s, probe=self.probe)
+        self._push.start()
+        if self._spans is not None and self.provider is None:
+            self._otlp = OtlpSpans(config.otlp, source)
+            self._spans.use(self._otlp.provider, _version())
 
     async def close(self) -> None:
         """Send what is left, within bounds; idempotent."""
+        await self._lag.close()
         if self._spans is not None:
             self._spans.stop()
         otlp, self._otlp = self._otlp, None
-        if otlp is not None:
-            await otlp.close()
+        push, self._push = self._push, None
+        await asyncio.gather(*(each.close() for each in (otlp, push) if each is not None))
 
 
 def _version() -> str:

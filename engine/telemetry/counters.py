@@ -1,31 +1,80 @@
 """The default Probe: plain counters and own histograms in this process, cheap enough to leave on.
 
-Law of this file: recording is a dict update and a bisect (0.12 us measured, against 5.9 us for an
-OpenTelemetry histogram); whoever exports reads a snapshot.
+Law of this file: recording is a dict update or a bisect (0.13 us measured, against 5.9 us for an
+OpenTelemetry histogram); whoever exports reads what is recorded, and pays for it.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-__all__ = ["BUCKETS_S", "Counters"]
+from laneway.engine.telemetry.catalogue import BUCKETS_S, BY_SOURCE
 
-BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Upper bounds in seconds; the last bucket is open."""
+__all__ = ["Counters", "Distribution"]
 
-_Key = tuple[str, tuple[tuple[str, str], ...]]
+_Key: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """What a histogram has recorded.
+
+    Attributes:
+        bounds: upper bounds; a value belongs to the first bucket whose bound it does not exceed.
+        buckets: values in each, one more than bounds: the last is open. total: their sum.
+    """
+
+    bounds: tuple[float, ...]
+    buckets: tuple[int, ...]
+    total: float
+
+    @property
+    def count(self) -> int:
+        """How many values."""
+        return sum(self.buckets)
+
+    def __add__(self, other: Distribution) -> Distribution:
+        """Both together; the bounds are the same."""
+        buckets = tuple(a + b for a, b in zip(self.buckets, other.buckets, strict=True))
+        return Distribution(self.bounds, buckets, self.total + other.total)
+
+
+class _Recorder:
+    """One histogram."""
+
+    __slots__ = ("bounds", "buckets", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.buckets = [0] * (len(bounds) + 1)
+        self.total = [0.0]
+
+    def read(self) -> Distribution:
+        return Distribution(self.bounds, tuple(self.buckets), self.total[0])
+
+    def bind(self) -> Callable[[float], None]:
+        bounds, buckets, total = self.bounds, self.buckets, self.total
+
+        def observe(value: float) -> None:
+            buckets[bisect_left(bounds, value)] += 1
+            total[0] += value
+
+        return observe
 
 
 class Counters:
-    """Counters and histograms by name and labels; one event loop or a reader that tolerates races."""
+    """Counters and histograms by name and labels; one event loop or a reader that tolerates races.
+
+    Bounds of a histogram are those of the catalogue's row, or `BUCKETS_S` for a name it has not.
+    """
 
     def __init__(self) -> None:
         self._counts: dict[_Key, int] = defaultdict(int)
-        self._histograms: dict[_Key, list[int]] = {}
-        self._sums: dict[_Key, float] = defaultdict(float)
+        self._histograms: dict[_Key, _Recorder] = {}
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
         """Add to a counter. O(labels)."""
@@ -38,23 +87,34 @@ class Counters:
     def histogram(self, name: str, **labels: str) -> Callable[[float], None]:
         """Return `observe` bound to one name and its labels. O(labels); the bound call O(log buckets)."""
         key = (name, tuple(sorted(labels.items())))
-        buckets = self._histograms.setdefault(key, [0] * (len(BUCKETS_S) + 1))
-        sums = self._sums
+        recorder = self._histograms.get(key)
+        if recorder is None:
+            recorder = self._histograms[key] = _Recorder(_bounds(name))
+        return recorder.bind()
 
-        def observe(value: float) -> None:
-            buckets[bisect_left(BUCKETS_S, value)] += 1
-            sums[key] += value
-
-        return observe
+    def recorded(self) -> Iterator[tuple[str, Mapping[str, str], int | Distribution]]:
+        """Give everything recorded: name, labels, value."""
+        for (name, labels), value in list(self._counts.items()):
+            yield name, dict(labels), value
+        for (name, labels), recorder in list(self._histograms.items()):
+            yield name, dict(labels), recorder.read()
 
     def snapshot(self) -> dict[str, Any]:
         """Return everything recorded: ``name{label=value}`` -> count, or {count, sum, buckets}."""
-        rows: dict[str, Any] = {_name(key): value for key, value in self._counts.items()}
-        for key, buckets in self._histograms.items():
-            rows[_name(key)] = {"count": sum(buckets), "sum": self._sums[key], "buckets": list(buckets)}
+        rows: dict[str, Any] = {}
+        for name, labels, value in self.recorded():
+            if isinstance(value, Distribution):
+                told: Any = {"count": value.count, "sum": value.total, "buckets": list(value.buckets)}
+            else:
+                told = value
+            rows[_name(name, labels)] = told
         return rows
 
 
-def _name(key: _Key) -> str:
-    name, labels = key
-    return name if not labels else f"{name}{{{','.join(f'{k}={v}' for k, v in labels)}}}"
+def _bounds(name: str) -> tuple[float, ...]:
+    rows = BY_SOURCE.get(name, ())
+    return rows[0].bounds if rows and rows[0].bounds else BUCKETS_S
+
+
+def _name(name: str, labels: Mapping[str, str]) -> str:
+    return name if not labels else f"{name}{{{','.join(f'{k}={v}' for k, v in labels.items())}}}"

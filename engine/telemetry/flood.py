@@ -47,6 +47,9 @@ class Flood:
 
     Args:
         now: monotonic seconds.
+
+    Attributes:
+        left_out: records that were not written, since the start.
     """
 
     def __init__(self, now: Callable[[], float], policy: FloodPolicy | None = None) -> None:
@@ -54,6 +57,7 @@ class Flood:
         self._policy = policy or FloodPolicy()
         self._windows: dict[tuple[str, str], _Window] = {}
         self._all = _Window(now(), logging.NOTSET)
+        self.left_out = 0
 
     def admit(self, record: logging.LogRecord) -> list[logging.LogRecord]:
         """Return what to write now: summaries of floods that are over, and the record if it may pass.
@@ -70,6 +74,7 @@ class Flood:
         else:
             window.level = max(window.level, record.levelno)
             window.suppressed += 1
+            self.left_out += 1
         return written
 
     def rest(self) -> list[logging.LogRecord]:

@@ -74,6 +74,11 @@ class LogHandler(logging.StreamHandler[IO[str]]):
         self.lost = 0
         self._flood = flood
 
+    @property
+    def dropped(self) -> int:
+        """Lines that could not be written, or that a flood left out."""
+        return self.lost + self._flood.left_out
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record, unless it is one of a flood."""
         for each in self._flood.admit(record):

@@ -73,6 +73,11 @@ class OtlpSpans:
         self.provider = TracerProvider(ALWAYS_ON, source, shutdown_on_exit=False, span_limits=limits)
         self.provider.add_span_processor(self._processor)
 
+    @property
+    def lost(self) -> int:
+        """Spans that no receiver took."""
+        return self._exporter.lost
+
     async def close(self, flush_s: float = _FLUSH_S) -> None:
         """Send what waits, for at most `flush_s` seconds, and stop; the event loop goes on meanwhile."""
         loop = asyncio.get_running_loop()
@@ -105,6 +110,7 @@ class _Steady(SpanExporter):
     def __init__(self, url: str) -> None:
         self._url = url
         self._exporter = OTLPSpanExporter(endpoint=url, insecure=url.startswith("http://"), timeout=_EXPORT_S)
+        self.lost = 0
         self._away = self._over = False
         self._exporting_thread = 0
         _EXPORTER_LOG.addFilter(self._not_ours)
@@ -117,6 +123,7 @@ class _Steady(SpanExporter):
             self._exporting_thread = 0
             self._let_others_speak()
         failed = result is not SpanExportResult.SUCCESS
+        self.lost += len(spans) * failed
         if failed and not self._away:
             _log.warning("spans cannot be sent to %s; events go on, spans are lost until it answers", self._url)
         elif self._away and not failed:

@@ -37,7 +37,7 @@ def test_a_run_is_counted_and_timed_from_its_acceptance(rig, status, result):
     assert book.principal("r1") == ALICE
     clock.at = 102.5
     assert book.over(env, Outcome(status)) is (status != "handled")
-    assert probe.labels == [("run.started", {}), ("run.ended", {"result": result})]
+    assert probe.labels == [("run.started", {}), ("run.ended", {"outcome": result})]
     assert probe.measured == [("run.response", {}, 2.5)]
     assert not awaited
     assert book.principal("r1") is None
@@ -63,5 +63,5 @@ def test_a_lost_run_has_no_response_time(rig):
     env = rig.event(1, kind="USER_MESSAGE", run="r1")
     book.inherit(env, ALICE, told=False)
     assert book.over(env, Outcome("dead"))
-    assert probe.labels == [("run.ended", {"result": "lost"})]
+    assert probe.labels == [("run.ended", {"outcome": "lost"})]
     assert probe.measured == []

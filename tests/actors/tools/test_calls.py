@@ -128,8 +128,8 @@ def test_a_call_is_answered_and_counted() -> None:
     async def main() -> None:
         bench = Bench(Tool(fine))
         assert await bench.send() == {"content": '"fine"', "code": "", "retryable": False}
-        assert ("tool.calls", {"tool": "act", "code": "OK"}) in bench.probe.seen
-        assert bench.calls.statistics()["act"]["in_flight"] == 0
+        assert ("tool.calls", {"tool": "act", "result": "OK"}) in bench.probe.seen
+        assert bench.calls.statistics()["act"].in_flight == 0
 
     asyncio.run(main())
 
@@ -285,7 +285,7 @@ def test_callers_mistakes_do_not_open_the_breaker() -> None:
         bench = Bench(Tool(act))
         for n in range(20):
             await bench.send(f"c{n}", arguments={"x": 1} if n % 2 else {})
-        assert bench.calls.statistics()["act"]["breaker"] == "closed"
+        assert bench.calls.statistics()["act"].breaker == "closed"
 
     asyncio.run(main())
 

@@ -46,7 +46,7 @@ def test_a_session_that_sleeps_leaves_its_documents() -> None:
 
     async def main() -> None:
         async with asyncio.timeout(WITHIN_S), Engine() as engine:
-            pools = engine._pools
+            pools = engine.builtins
             assert isinstance(pools, BuiltinPools)
             pools.sweep()  # nothing yet
             async with engine.session("stays") as stays:

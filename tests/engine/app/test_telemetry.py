@@ -18,12 +18,31 @@ from laneway.engine.telemetry.counters import Counters
 from laneway.engine.testing.sink import Sink
 
 
-def test_engine_counts_for_itself_unless_it_is_given_a_probe() -> None:
-    """The embedder's port replaces the counters as the place where the engine counts."""
+def test_an_embedders_probe_is_told_beside_the_engines_own_counters() -> None:
+    """So that `metrics()` is whole with one, too."""
     own = Engine()
     assert own.telemetry.probe is own.telemetry.counters
     probe = Counters()
-    assert Engine(probe=probe).telemetry.probe is probe
+    engine = Engine(probe=probe)
+    engine.telemetry.probe.count("run.started")
+    assert probe.snapshot()["run.started"] == engine.telemetry.counters.snapshot()["run.started"] == 1
+    assert "laneway_runs_started_total 1" in engine.metrics()
+
+
+def test_metrics_reach_the_receiver_at_the_latest_when_the_engine_closes() -> None:
+    """The last numbers are of an engine that has ended everything."""
+
+    async def main() -> None:
+        async with Sink() as sink:
+            async with Engine(_traced(sink.url)) as engine:
+                await _ask(engine)
+            points = await sink.metrics(lambda points: any(p.name == "laneway_runs_ended_total" for p in points))
+            ended = {p.attributes["outcome"]: p.value for p in points if p.name == "laneway_runs_ended_total"}
+            assert ended["finished"] == 1
+            assert [p.value for p in points if p.name == "laneway_conservation_difference"] == [0]
+            assert {p.value for p in points if p.name == "laneway_connections_active"} == {0}
+
+    asyncio.run(main())
 
 
 def test_engine_without_a_receiver_loads_no_opentelemetry() -> None:

@@ -1,0 +1,43 @@
+"""How late the event loop is: one timer that asks to be woken and looks at the clock.
+
+Law of this file: one bounded task; it measures what every other timer and socket of this process
+feels while something holds the loop, and costs four wake-ups a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from laneway.actors.ports import Clock, Probe
+
+__all__ = ["LagTicker"]
+
+_TICK_S: Final = 0.25
+
+
+class LagTicker:
+    """Measures `loop.lag` while it runs; `close` awaits its task."""
+
+    def __init__(self, clock: Clock, probe: Probe) -> None:
+        self._clock = clock
+        self._observe = probe.histogram("loop.lag")
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin; on the loop that is to be measured. Idempotent."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._tick(), name="laneway loop lag")
+
+    async def close(self) -> None:
+        """Stop; idempotent."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _tick(self) -> None:
+        while True:
+            due = self._clock.now() + _TICK_S
+            await asyncio.sleep(_TICK_S)
+            self._observe(max(0.0, self._clock.now() - due))
