@@ -194,6 +194,12 @@ class RunContext:
         finally:
             self._trace = outer
 
+    def record(self, name: str, start: float, end: float, **attributes: SpanValue) -> None:
+        """Tell of a step that was timed elsewhere."""
+        tracer = self._maker.surroundings.tracer
+        if tracer is not None and self._trace:
+            tracer.record(name, self._trace, start, end, attributes=attributes)
+
     def tools(self) -> Sequence[ToolSpec]:
         """The catalogue rows this principal may call."""
         return self._maker.tools(self.principal)

@@ -185,6 +185,10 @@ class Context(Protocol):
         """
         ...
 
+    def record(self, name: str, start: float, end: float, **attributes: SpanValue) -> None:
+        """Tell of a step that was timed elsewhere, in clock seconds, as a span below `trace`; else like `span`."""
+        ...
+
 
 Handler: TypeAlias = Callable[[Envelope, Context], Awaitable[object] | AsyncIterator[Out]]
 """A pool's handler: a coroutine function returning None, bytes (the asker's value), an Out or a list
@@ -192,7 +196,10 @@ of Out; or an async generator function yielding Out."""
 
 
 class Model(Protocol):
-    """A language model: one run in, AG-UI events out."""
+    """A language model: one run in, AG-UI events out.
+
+    It may also have `provider` and `name` (str), by which spans call it.
+    """
 
     def stream(self, run: Mapping[str, Any], context: Context) -> AsyncIterator[Out]:
         """Yield events of one run given an AG-UI RunAgentInput as a dict (camelCase).

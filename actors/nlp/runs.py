@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, Final
 
 from laneway.actors.nlp.chunks import ChunkExpander
+from laneway.actors.nlp.described import described, usage_of
 from laneway.actors.nlp.history import History, Turn
 from laneway.actors.nlp.sequence import RunSequence
 from laneway.actors.nlp.vocabulary import PROTOCOL_VERSION, bare, fields_of, run_error, run_finished, run_started
@@ -84,7 +85,7 @@ class RunDriver:
         """
         play: _Play | None = None
         try:
-            play = _Play(self._input(env, context), context, self._turn(env), raw=self._raw)
+            play = _Play(self._input(env, context), context, self._turn(env), self._clock, raw=self._raw)
             async with asyncio.timeout(self._remaining(context)):
                 await play.through(self._model)
         except asyncio.CancelledError:
@@ -153,10 +154,11 @@ class RunDriver:
 class _Play:
     """One run on its way: its input, its sequence, and the model's own marks."""
 
-    def __init__(self, run: dict[str, Any], context: Context, turn: Turn, *, raw: bool) -> None:
+    def __init__(self, run: dict[str, Any], context: Context, turn: Turn, clock: Clock, *, raw: bool) -> None:
         self.run = run
         self.turn = turn
         self._context = context
+        self._clock = clock
         self._raw = raw
         self._sequence = RunSequence()
         self._chunks = ChunkExpander()
@@ -167,8 +169,21 @@ class _Play:
         """Start, stream and finish. Raises what the model raises, and ModelFailed for a broken sequence."""
         thread, run = self.run["threadId"], self.run["runId"]
         await self._start()
+        name, about = described(model)
+        with self._context.span(f"model {name}", "client", **about) as span:
+            await self._listen(model, span)
+            span.note(**usage_of(self._ending.get("usage")))
+        await self._close()
+        await self._context.emit(run_finished(thread, run, **self._ending))
+
+    async def _listen(self, model: Model, span: Span) -> None:
+        """Pass on what the model says, up to its end."""
+        asked, heard = self._clock.now(), False
         async with _closing(model.stream(self.run, _Recorded(self._context, self.turn))) as outs:
             async for out in outs:
+                if not heard:
+                    heard = True
+                    span.note(gen_ai__response__time_to_first_chunk=self._clock.now() - asked)
                 if self._context.cancelled:
                     raise asyncio.CancelledError
                 if out.kind in _RUN_MARKS:
@@ -176,8 +191,6 @@ class _Play:
                         break
                 else:
                     await self._give(out)
-        await self._close()
-        await self._context.emit(run_finished(thread, run, **self._ending))
 
     async def cancelled(self) -> None:
         """Close what is open and say that the run was cancelled."""
@@ -283,6 +296,10 @@ class _Recorded:
     def span(self, name: str, kind: str = "internal", **attributes: SpanValue) -> AbstractContextManager[Span]:
         """As the run's."""
         return self._context.span(name, kind, **attributes)
+
+    def record(self, name: str, start: float, end: float, **attributes: SpanValue) -> None:
+        """As the run's."""
+        self._context.record(name, start, end, **attributes)
 
 
 @asynccontextmanager

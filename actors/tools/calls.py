@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 import msgpack
 
 from laneway.actors.ports import Clock, Context, Out, Probe, ToolInvoker
+from laneway.actors.spans import Span
 from laneway.actors.tools.breaker import Breaker
 from laneway.actors.tools.catalogue import Catalogue
 from laneway.actors.tools.ledger import Ledger, Settled, Ticket, digest
@@ -143,7 +144,7 @@ class ToolCalls:
         if tell is not None:
             await _tell_start(request, tell)
         started = self._clock.now()
-        settled = await self._settle(request, context)
+        settled = await self._traced(request, context)
         self._probe.count("tool.calls", tool=self._label(request.name), result=settled.code or "OK")
         if settled.code:
             self._probe.count("tool.errors", tool=self._label(request.name))
@@ -171,7 +172,21 @@ class ToolCalls:
             await tell.emit(Out("TOOL_CALL_RESULT", msgpack.packb(body), call_id))
         return pack_answer(settled)
 
-    async def _settle(self, request: CallRequest, context: Context) -> Settled:
+    async def _traced(self, request: CallRequest, context: Context) -> Settled:
+        """Settle the call; as a span it ends with the code of its answer."""
+        about = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": request.name,
+            "gen_ai.tool.call.id": request.call_id,
+            "gen_ai.tool.type": "function",
+        }
+        with context.span(f"tool {self._label(request.name)}", **about) as span:
+            settled = await self._settle(request, context, span)
+            if settled.code:
+                span.end(settled.code)
+        return settled
+
+    async def _settle(self, request: CallRequest, context: Context, span: Span) -> Settled:
         try:
             desk = self._desk(self._catalogue.find(request.name, context.principal))
             if desk.check is not None:
@@ -182,7 +197,7 @@ class ToolCalls:
             return failure(error)
         if isinstance(claimed, Settled):
             return claimed
-        return await _Call(desk, claimed, request, context, self._clock, self._random).run()
+        return await _Call(desk, claimed, request, context, span, self._clock, self._random).run()
 
     def _desk(self, tool: ToolInvoker) -> _Desk:
         name = tool.spec.name
@@ -206,6 +221,7 @@ class _Call:
         "_random",
         "_repeatable",
         "_request",
+        "_span",
         "_ticket",
         "_tool",
     )
@@ -216,9 +232,11 @@ class _Call:
         ticket: Ticket,
         request: CallRequest,
         context: Context,
+        span: Span,
         clock: Clock,
         random: Callable[[], float],
     ) -> None:
+        self._span = span
         self._tool = desk.tool
         self._repeatable = desk.repeatable
         self._desk = desk
@@ -267,6 +285,7 @@ class _Call:
                 attempt += 1
                 if not self._again(error, attempt, pause_s):
                     raise
+                self._span.event("retry", laneway__attempt=attempt, error__type=error.code)
             if self._life.state is State.RUNNING:
                 self._life.step(Step.RETRY)
             await asyncio.sleep(pause_s)
@@ -316,6 +335,7 @@ class _Call:
         try:
             await self._ticket.start()
             self._life.step(Step.START)
+            self._span.event("start")
             healthy = False  # unless it says otherwise: a timeout arrives as a cancel
             content = await self._tool.invoke(self._request.arguments, self._context)
             healthy = True

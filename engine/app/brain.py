@@ -27,6 +27,16 @@ class Brain:
         """What answers now."""
         return self._model
 
+    @property
+    def provider(self) -> str:
+        """Who provides the present model, for spans."""
+        return str(getattr(self._model, "provider", ""))
+
+    @property
+    def name(self) -> str:
+        """What the present model is called, for spans."""
+        return str(getattr(self._model, "name", "") or type(self._model).__name__)
+
     def use(self, model: object) -> Model:
         """Set the model.
 

@@ -29,6 +29,7 @@ class AgUiModel:
     """
 
     def __init__(self, source: EventSource) -> None:
+        self.provider, self.name = "custom", str(getattr(source, "__name__", type(source).__name__))
         self._source = source
 
     async def stream(self, run: Mapping[str, Any], context: Context) -> AsyncIterator[Out]:

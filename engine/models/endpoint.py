@@ -84,8 +84,12 @@ class Endpoint:
         return f"{'https' if self._secure else 'http'}://{host}:{self._port}{self._prefix}"
 
     @asynccontextmanager
-    async def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> AsyncIterator[Reply]:
+    async def request(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, trace: str = ""
+    ) -> AsyncIterator[Reply]:
         """Send one request and give its reply once the head is here; leaving closes the connection.
+
+        `trace` is a valid W3C traceparent to send along, or empty.
 
         Raises ModelFailed with reason CONNECT, TIMEOUT, BROKEN, MALFORMED or TOO_LARGE; a bad
         status is not an error here (see `Reply.check`).
@@ -95,7 +99,7 @@ class Endpoint:
             reply = Reply(reader, self._limits, self.url)
             try:
                 async with asyncio.timeout(self._limits.first_byte_s):
-                    writer.write(self._request(method, path, body))
+                    writer.write(self._request(method, path, body, trace))
                     await writer.drain()
                     await reply.read_head()
             except TimeoutError as error:
@@ -122,15 +126,16 @@ class Endpoint:
         except (OSError, ssl.CertificateError) as error:
             raise self._failed(f"could not be reached ({error})", "CONNECT") from error
 
-    def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
+    def _request(self, method: str, path: str, body: Mapping[str, Any] | None, trace: str) -> bytes:
         payload = (
             b"" if body is None else json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
         )
         host = f"[{self._host}]" if ":" in self._host else self._host
+        traced = f"traceparent: {trace}\r\n" if trace else ""
         head = (
             f"{method} {self._prefix}{path} HTTP/1.1\r\nHost: {host}:{self._port}\r\nConnection: close\r\n"
             f"Accept: text/event-stream, application/json\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(payload)}\r\n{self._headers}\r\n"
+            f"Content-Length: {len(payload)}\r\n{traced}{self._headers}\r\n"
         )
         return head.encode("latin-1") + payload
 

@@ -71,6 +71,8 @@ class LocalLlm:
         weights: a .gguf file to use instead of the fetched one.
     """
 
+    provider, name = "llama_cpp", "SmolLM2-135M-Instruct"
+
     def __init__(
         self,
         child: ChildOptions | None = None,

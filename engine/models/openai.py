@@ -85,6 +85,7 @@ class OpenAIModel:
         options: ChatOptions | None = None,
         ids: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
+        self.provider, self.name = "openai", model
         self.endpoint = Endpoint(endpoint, api_key=api_key) if isinstance(endpoint, str) else endpoint
         self._model = model
         self._options = options or ChatOptions()
@@ -100,15 +101,21 @@ class OpenAIModel:
         outcome = {"type": "success", "pendingToolCallIds": turn.pending} if turn.pending else None
         yield vocabulary.run_finished(context.session, context.run, outcome=outcome, usage=turn.usage or None)
 
-    async def ask(self, request: Mapping[str, Any], completion: Completion) -> AsyncGenerator[tuple[str, str], None]:
-        """Send one request and yield (reasoning, text) as it arrives, folding into `completion`."""
+    async def ask(
+        self, request: Mapping[str, Any], completion: Completion, trace: str = ""
+    ) -> AsyncGenerator[tuple[str, str], None]:
+        """Send one request and yield (reasoning, text) as it arrives, folding into `completion`.
+
+        Args:
+            trace: traceparent for the endpoint, or empty.
+        """
         body = {**self._options.parameters, **request, "stream": True, "stream_options": {"include_usage": True}}
         if self._model:
             body["model"] = self._model
         for attempt in range(1, self._options.attempts + 1):
             begun = False
             try:
-                async with aclosing(self._events(body)) as events:
+                async with aclosing(self._events(body, trace)) as events:
                     async for data in events:
                         begun = True
                         yield completion.feed(data)
@@ -120,8 +127,8 @@ class OpenAIModel:
                     raise
             await asyncio.sleep(delay_s)
 
-    async def _events(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
-        async with self.endpoint.request("POST", "/chat/completions", body) as reply:
+    async def _events(self, body: Mapping[str, Any], trace: str) -> AsyncGenerator[str, None]:
+        async with self.endpoint.request("POST", "/chat/completions", body, trace=trace) as reply:
             await reply.check()
             if "text/event-stream" not in reply.headers.get("content-type", ""):
                 raise ModelFailed(f"the model endpoint {self.endpoint.url} does not stream", reason="MALFORMED")
@@ -184,7 +191,7 @@ class _Turn:
             prompt = [*self._chat, {"role": "user", "content": choice_prompt(names)}]
             form = choice_format(names, required=self._choice != "auto")
             request = {"messages": prompt, "response_format": form, "temperature": 0.0}
-            async with aclosing(self._model.ask(request, completion)) as pieces:
+            async with aclosing(self._model.ask(request, completion, self._context.trace)) as pieces:
                 text = [piece async for _, piece in pieces]
             self._count(completion)
             if (choice := chosen("".join(text))) is not None:
@@ -201,7 +208,7 @@ class _Turn:
     async def _speak(
         self, request: Mapping[str, Any], completion: Completion, speech: Speech
     ) -> AsyncGenerator[Out, None]:
-        async with aclosing(self._model.ask(request, completion)) as pieces:
+        async with aclosing(self._model.ask(request, completion, self._context.trace)) as pieces:
             async for reasoning, text in pieces:
                 for out in speech.say(reasoning, text):
                     yield out

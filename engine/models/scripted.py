@@ -204,6 +204,8 @@ class ScriptedModel:
         options: how the server is asked.
     """
 
+    provider, name = "laneway", "scripted"
+
     def __init__(self, script: Script = obedient, *, options: ChatOptions | None = None) -> None:
         self.server = ScriptedServer(script)
         self._options = options

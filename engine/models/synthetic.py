@@ -40,6 +40,8 @@ class SyntheticModel:
         first_token_s: seconds before the first token.
     """
 
+    provider, name = "laneway", "synthetic"
+
     def __init__(
         self,
         seed: int = 0,

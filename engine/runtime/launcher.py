@@ -6,8 +6,10 @@ in a threaded parent can deadlock. The protocol is a 4-byte big-endian length an
 descriptors the callable does not see: its own stdout and stderr both go to the parent's log pipe.
 
 Frames: first ``{"sys_path", "scratch", "limits"}`` -> ``{"ready": [layers]}``; then per call
-``{"target", "arguments", "cpu_s", "convert", "output_bytes"}`` -> ``{"value": JSON text}`` or
-``{"error": {"kind", "type", "message"}}`` with kind limit | denied | raised | target | output.
+``{"target", "arguments", "cpu_s", "convert", "output_bytes", "trace"}`` -> ``{"value": JSON text}`` or
+``{"error": {"kind", "type", "message"}}`` with kind limit | denied | raised | target | output. With a
+trace the callable finds it in TRACEPARENT, and the answer has ``"span": [began, ended, pid]`` beside it,
+in seconds of the machine's monotonic clock, which all its processes share.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import runpy
 import signal
 import struct
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -115,6 +118,16 @@ def _perform(request: dict[str, Any], known: dict[str, Callable[..., Any]]) -> d
     return {"value": value}
 
 
+def _traced(request: dict[str, Any], known: dict[str, Callable[..., Any]]) -> dict[str, Any]:
+    os.environ["TRACEPARENT"] = request["trace"]
+    began = time.monotonic()
+    try:
+        answer = _perform(request, known)
+    finally:
+        os.environ.pop("TRACEPARENT", None)
+    return {**answer, "span": [began, time.monotonic(), os.getpid()]}
+
+
 def _private_pipes() -> tuple[BinaryIO, BinaryIO]:
     """Move the protocol away from descriptors 0 and 1, which the callable gets as null and the log pipe."""
     source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
@@ -137,7 +150,7 @@ def serve(confine: Callable[[str, dict[str, Any]], list[str]]) -> None:
     _send(sink, {"ready": layers})
     known: dict[str, Callable[..., Any]] = {}
     while (request := _receive(source)) is not None:
-        _send(sink, _perform(request, known))
+        _send(sink, _traced(request, known) if request.get("trace") else _perform(request, known))
 
 
 if __name__ == "__main__":

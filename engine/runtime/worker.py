@@ -15,14 +15,18 @@ import signal
 import struct
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from laneway.routing.errors import RuntimeUnavailable, ToolCrashed, ToolDenied, ToolError, ToolTimeout
 
-__all__ = ["Worker", "WorkerLimits"]
+__all__ = ["Measured", "Worker", "WorkerLimits"]
+
+Measured: TypeAlias = Callable[[float, float, int], None]
+"""Told when a traced call began and ended inside the worker (monotonic seconds), and in which process."""
 
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _LENGTH: Final = struct.Struct(">I")
@@ -109,15 +113,18 @@ class Worker:
         """True while the process runs."""
         return self._process.returncode is None
 
-    async def call(self, request: Mapping[str, Any]) -> str:
+    async def call(self, request: Mapping[str, Any], measured: Measured | None = None) -> str:
         """Run one request and return its JSON text; the caller kills the worker on any error but ToolError."""
         self._printed = 0
         self.calls += 1
+        asked_at = time.monotonic()
         try:
             await self._write(request)
             reply = await self._read()
         except (asyncio.IncompleteReadError, ConnectionError, ValueError) as error:
             raise await self._post_mortem(str(request["target"]), error) from None
+        if measured is not None and "span" in reply:
+            measured(*_believable(reply["span"], asked_at, time.monotonic(), self._process.pid))
         if "value" in reply:
             self.seen.add(str(request["target"]))
             return str(reply["value"])
@@ -191,6 +198,14 @@ class Worker:
             if self._process.stdin is not None:
                 self._process.stdin.close()
             shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _believable(span: object, asked_at: float, told_at: float, pid: int) -> tuple[float, float, int]:
+    """What a worker says of its own time, within what was seen from outside: it may run anybody's code."""
+    match span:
+        case [float(began), float(ended), int(own)] if asked_at <= began <= ended <= told_at:
+            return began, ended, own
+    return asked_at, told_at, pid
 
 
 def _import_paths() -> list[str]:

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from laneway.engine.runtime.worker import Worker, WorkerLimits
+from laneway.engine.runtime.worker import Measured, Worker, WorkerLimits
 from laneway.routing.errors import ConfigError, ToolError, ToolTimeout, ToolUnavailable
 
 __all__ = ["WorkerLimits", "WorkerPool"]
@@ -67,13 +67,24 @@ class WorkerPool:
         """Workers idle and busy, callers waiting."""
         return {"idle": len(self._idle), "busy": len(self._busy), "waiting": len(self._line)}
 
-    async def run(self, target: str, arguments: Mapping[str, Any], *, timeout_s: float, convert: bool = False) -> str:
+    async def run(
+        self,
+        target: str,
+        arguments: Mapping[str, Any],
+        *,
+        timeout_s: float,
+        convert: bool = False,
+        trace: str = "",
+        measured: Measured | None = None,
+    ) -> str:
         """Run ``module:qualname`` or ``/path/file.py:qualname`` with JSON arguments; return JSON text.
 
         Args:
             target: an importable callable. arguments: JSON values by name.
             timeout_s: for everything: waiting, starting, running.
             convert: let pydantic turn JSON values into the annotated types first.
+            trace: traceparent that the callable finds in TRACEPARENT, or empty.
+            measured: told, with a trace, how long the callable itself took; not if its worker is killed.
 
         Raises:
             ToolTimeout, ToolCrashed: it was stopped, or died.
@@ -87,13 +98,14 @@ class WorkerPool:
             "cpu_s": self._limits.cpu_s,
             "convert": convert,
             "output_bytes": self._limits.output_bytes,
+            "trace": trace,
         }
         scope = asyncio.timeout(timeout_s)
         try:
             async with scope:
                 await self._enter()
                 try:
-                    return await self._perform(target, request)
+                    return await self._perform(target, request, measured)
                 finally:
                     self._leave()
         except TimeoutError:
@@ -101,12 +113,12 @@ class WorkerPool:
                 raise
             raise ToolTimeout(f"{target} had not ended after {timeout_s:.1f} s and was killed") from None
 
-    async def _perform(self, target: str, request: Mapping[str, Any]) -> str:
+    async def _perform(self, target: str, request: Mapping[str, Any], measured: Measured | None) -> str:
         worker = self._warm(target) or await Worker.start(self._limits)
         self._busy.add(worker)
         answered = False
         try:
-            value = await worker.call(request)
+            value = await worker.call(request, measured)
             answered = True
             return value
         except ToolError:

@@ -48,6 +48,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "handle": Rule("consumer", ("laneway.pool", "laneway.cell")),
     "model": Rule("client", ("gen_ai.operation.name", "gen_ai.provider.name"), ("handle",)),
     "tool": Rule("internal", ("gen_ai.operation.name", "gen_ai.tool.name"), ("handle",)),
+    "worker": Rule("internal", ("process.pid",), ("tool",)),
     "deliver": Rule("producer", ("laneway.events", "laneway.bytes")),
 }
 """The spans of this engine, by the first word of their names."""

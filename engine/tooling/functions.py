@@ -35,7 +35,16 @@ class Runner(Protocol):
         """How long the most recent call waited for a process, in seconds."""
         ...
 
-    async def run(self, target: str, arguments: Mapping[str, Any], *, timeout_s: float, convert: bool = False) -> str:
+    async def run(
+        self,
+        target: str,
+        arguments: Mapping[str, Any],
+        *,
+        timeout_s: float,
+        convert: bool = False,
+        trace: str = "",
+        measured: Callable[[float, float, int], None] | None = None,
+    ) -> str:
         """Run `module:qualname` with JSON arguments and return JSON text. Raises ToolError subclasses."""
         ...
 
@@ -157,7 +166,18 @@ class FunctionTool:
             runner = cast("Runner", self._runner)
             plain = self._signature.plain
             given = validated if plain else arguments
-            return await runner.run(self._target, given, timeout_s=self._spec.timeout_s, convert=not plain)
+
+            def measured(began: float, ended: float, pid: int) -> None:
+                context.record("worker", began, ended, process__pid=pid)
+
+            return await runner.run(
+                self._target,
+                given,
+                timeout_s=self._spec.timeout_s,
+                convert=not plain,
+                trace=context.trace,
+                measured=measured,
+            )
         if self._signature.context_name:
             validated[self._signature.context_name] = context
         try:

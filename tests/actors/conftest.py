@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from laneway.actors.ports import Out, Outcome, Principal, ToolResult, ToolSpec
+from laneway.actors.spans import SILENT, Span, SpanValue
 from laneway.routing.envelope import DEADLINE, NO_DEADLINE, RUN, SESSION, TENANT, TRACE, Envelope, envelope
 from laneway.routing.lanes import Lane
 
@@ -46,6 +48,11 @@ class RecordingContext:
 
     async def call_tool(self, name: str, arguments: Mapping[str, Any], call_id: str = "") -> ToolResult:
         raise NotImplementedError
+
+    def span(self, name: str, kind: str = "internal", **attributes: SpanValue) -> AbstractContextManager[Span]:
+        return nullcontext(SILENT)
+
+    def record(self, name: str, start: float, end: float, **attributes: SpanValue) -> None: ...
 
     def tools(self) -> Sequence[ToolSpec]:
         return ()

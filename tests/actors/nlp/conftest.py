@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
 
 from laneway.actors.ports import Out, Principal, ToolResult, ToolSpec
+from laneway.actors.spans import SILENT, Span, SpanValue
 
 
 class RecordingContext:
@@ -33,6 +35,11 @@ class RecordingContext:
     async def call_tool(self, name: str, arguments: Mapping[str, Any], call_id: str = "") -> ToolResult:
         self.calls.append((name, dict(arguments)))
         return ToolResult(call_id or f"call-{len(self.calls)}", '{"ok": true}')
+
+    def span(self, name: str, kind: str = "internal", **attributes: SpanValue) -> AbstractContextManager[Span]:
+        return nullcontext(SILENT)
+
+    def record(self, name: str, start: float, end: float, **attributes: SpanValue) -> None: ...
 
     def tools(self) -> Sequence[ToolSpec]:
         return ()

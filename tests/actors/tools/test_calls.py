@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import msgpack
 import pytest
 
 from laneway.actors.ports import Context, Out, Principal, Record, ToolSpec
+from laneway.actors.spans import SILENT, Span, SpanValue
 from laneway.actors.tools.calls import MAX_RESULT_BYTES, ToolCalls
 from laneway.actors.tools.catalogue import Catalogue
 from laneway.actors.tools.ledger import Ledger
@@ -74,6 +76,9 @@ class Ctx:
         self.principal = Principal("ann", scopes=scopes)
         self.deadline = deadline
         self.outs: list[Out] = []
+
+    def span(self, name: str, kind: str = "internal", **attributes: SpanValue) -> AbstractContextManager[Span]:
+        return nullcontext(SILENT)
 
     async def emit(self, out: Out) -> None:
         self.outs.append(out)

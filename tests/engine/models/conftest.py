@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
 
 from laneway.actors.ports import Out, Principal, ToolResult, ToolSpec
+from laneway.actors.spans import SILENT, Span, SpanValue
 
 
 class CallingContext:
@@ -32,6 +34,11 @@ class CallingContext:
         if name not in self._tools:
             return ToolResult(call_id, f"no tool {name}", "TOOL_UNKNOWN")
         return ToolResult(call_id or "c", json.dumps(self._tools[name](**arguments)))
+
+    def span(self, name: str, kind: str = "internal", **attributes: SpanValue) -> AbstractContextManager[Span]:
+        return nullcontext(SILENT)
+
+    def record(self, name: str, start: float, end: float, **attributes: SpanValue) -> None: ...
 
     def tools(self) -> Sequence[ToolSpec]:
         schema = {

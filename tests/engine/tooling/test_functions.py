@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -18,7 +19,8 @@ from laneway.engine.runtime.workers import WorkerPool
 from laneway.engine.tooling.functions import FunctionTool, function_tool, tool
 from laneway.routing.errors import ConfigError, ToolArguments, ToolDenied, ToolError
 
-NO_CONTEXT = cast("Context", None)
+NO_CONTEXT = cast("Context", SimpleNamespace(trace=""))
+"""Of an event that is not sampled."""
 
 
 class Place(BaseModel):

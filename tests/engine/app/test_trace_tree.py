@@ -1,0 +1,262 @@
+"""One trace per sampled event, through every stage: names, kinds, parents, codes; nothing for the others."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from laneway import Config, Engine
+from laneway.engine.models.scripted import ScriptedModel
+from laneway.routing.errors import LanewayError, ToolError
+
+Rows = list[tuple[str, str, str]]
+
+
+class Watch(SpanProcessor):
+    """Counts what began and what ended."""
+
+    def __init__(self) -> None:
+        self.begun = self.ended = 0
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        self.begun += 1
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.ended += 1
+
+
+class Traced:
+    """An engine whose spans are kept."""
+
+    def __init__(self, **telemetry: Any) -> None:
+        self.kept = InMemorySpanExporter()
+        self.watch = Watch()
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(self.watch)
+        provider.add_span_processor(SimpleSpanProcessor(self.kept))
+        telemetry = {"sample_ratio": 1.0, "traces_per_s": 10_000, **telemetry}
+        self.engine = Engine(Config.model_validate({"telemetry": telemetry}), tracer_provider=provider)
+
+    @property
+    def spans(self) -> list[ReadableSpan]:
+        return sorted(self.kept.get_finished_spans(), key=lambda span: (span.start_time or 0, span.name))
+
+    def rows(self) -> Rows:
+        """(name, kind, name of the parent) of every span, in order of their beginning."""
+        names = {span.context.span_id: span.name for span in self.spans}
+        return [
+            (span.name, span.kind.name.lower(), names[span.parent.span_id] if span.parent else "")
+            for span in self.spans
+        ]
+
+    def one(self, name: str) -> ReadableSpan:
+        (span,) = [span for span in self.spans if span.name == name]
+        return span
+
+    def check_whole(self) -> None:
+        """Every span that began has ended, and every parent is there and began before its children."""
+        known = {span.context.span_id: span for span in self.spans}
+        assert self.watch.begun == self.watch.ended == len(known)
+        for span in self.spans:
+            assert span.end_time is not None
+            assert span.start_time is not None
+            assert span.end_time >= span.start_time
+            if span.parent is not None:
+                above = known[span.parent.span_id]
+                assert above.context.trace_id == span.context.trace_id
+                assert (above.start_time or 0) <= span.start_time
+
+
+@asynccontextmanager
+async def _running(traced: Traced) -> AsyncIterator[Engine]:
+    async with traced.engine as engine:
+        yield engine
+
+
+def _code(span: ReadableSpan) -> str:
+    return str((span.attributes or {}).get("error.type", ""))
+
+
+def halved(n: int) -> float:
+    """Half of it."""
+    return n / 2
+
+
+async def shifted(n: int) -> int:
+    """One more."""
+    return n + 1
+
+
+def test_run_that_calls_a_tool_is_one_tree() -> None:
+    """From receive to the worker process that ran the tool, with one trace id."""
+    traced = Traced()
+    traced.engine.tools.add(halved)
+    traced.engine.nlp.use(ScriptedModel())
+
+    async def main() -> None:
+        async with _running(traced) as engine, engine.session("s") as session:
+            async for event in session.ask('call halved {"n": 4}'):
+                assert event.kind != "RUN_ERROR", event.data
+
+    asyncio.run(main())
+    traced.check_whole()
+    assert len({span.context.trace_id for span in traced.spans}) == 1
+    rows = set(traced.rows())
+    assert {
+        ("receive", "server", ""),
+        ("commit", "internal", "receive"),
+        ("shape", "internal", "receive"),
+        ("queue high", "internal", "receive"),
+        ("route nlp", "internal", "receive"),
+        ("handle nlp", "consumer", "receive"),
+        ("model scripted", "client", "handle nlp"),
+        ("shape", "internal", "model scripted"),
+        ("queue high", "internal", "model scripted"),
+        ("route tools", "internal", "model scripted"),
+        ("handle tools", "consumer", "model scripted"),
+        ("tool halved", "internal", "handle tools"),
+        ("worker", "internal", "tool halved"),
+    } <= rows
+    receive, handle, model = traced.one("receive"), traced.one("handle nlp"), traced.one("model scripted")
+    tool, worker = traced.one("tool halved"), traced.one("worker")
+    assert receive.attributes is not None
+    assert receive.attributes["laneway.transport"] == "embedded"
+    assert handle.attributes is not None
+    assert handle.attributes["messaging.message.conversation_id"] == "s"
+    assert handle.attributes["messaging.operation.type"] == "process"
+    assert model.attributes is not None
+    assert model.attributes["gen_ai.operation.name"] == "chat"
+    assert float(str(model.attributes["gen_ai.response.time_to_first_chunk"])) > 0
+    assert int(str(model.attributes["gen_ai.usage.output_tokens"])) > 0
+    assert tool.attributes is not None
+    assert tool.attributes["gen_ai.tool.name"] == "halved"
+    assert worker.attributes is not None
+    assert worker.attributes["process.pid"] != os.getpid()
+    for below, above in ((model, handle), (tool, traced.one("handle tools")), (worker, tool)):
+        assert (below.end_time or 0) <= (above.end_time or 0), below.name
+
+
+def test_what_is_not_sampled_leaves_nothing() -> None:
+    """Not one span, and the handler sees no trace; the same run as when it is sampled."""
+
+    async def run(ratio: float) -> tuple[int, list[str], list[str]]:
+        traced, seen = Traced(sample_ratio=ratio), []
+        traced.engine.tools.add(shifted)
+        traced.engine.nlp.use(ScriptedModel())
+
+        @traced.engine.pool("look", ["LOOK"])
+        async def look(event: Any, context: Any) -> None:
+            seen.append(context.trace)
+
+        async with _running(traced) as engine, engine.session("s") as session:
+            await session.send_event("LOOK")
+            kinds = [event.kind async for event in session.ask('call shifted {"n": 4}')]
+        traced.check_whole()
+        return len(traced.spans), seen, [kind for kind in kinds if kind != "TEXT_MESSAGE_CONTENT"]
+
+    none, unseen, plain = asyncio.run(run(0.0))
+    some, seen, traced = asyncio.run(run(1.0))
+    assert (none, unseen) == (0, [""])
+    assert some > 10
+    assert seen[0].endswith(("-01", "-03"))
+    assert plain == traced
+
+
+def test_batch_is_handled_in_one_span_with_links() -> None:
+    """Events that were sent together and handled together: a child of the first, linked to the rest."""
+    traced, gate = Traced(), asyncio.Event()
+
+    @traced.engine.pool("many", ["MANY"], batch=True, concurrency=1)
+    async def many(events: Any, contexts: Any) -> None:
+        await gate.wait()
+
+    async def main() -> None:
+        async with _running(traced) as engine, engine.session("s") as session:
+            await asyncio.gather(*(session.send_event("MANY") for _ in range(4)))
+            gate.set()
+
+    asyncio.run(main())
+    traced.check_whole()
+    handles = [span for span in traced.spans if span.name == "handle many"]
+    receives = {span.context.span_id for span in traced.spans if span.name == "receive"}
+    covered = {span.parent.span_id for span in handles if span.parent} | {
+        link.context.span_id for span in handles for link in span.links
+    }
+    assert covered == receives
+    assert any(span.links for span in handles)
+    assert len(handles) < 4
+
+
+def test_every_ending_has_its_code_and_no_span_is_left_open() -> None:
+    """A mixed run: handled, failed, crashed, cancelled while it ran and while it waited, expired, refused."""
+    traced, began = Traced(), asyncio.Event()
+
+    @traced.engine.pool("slow", ["SLOW"], concurrency=1)
+    async def slow(event: Any, context: Any) -> None:
+        began.set()
+        await asyncio.sleep(60)
+
+    @traced.engine.pool("bad", ["BAD", "TYPED"])
+    async def bad(event: Any, context: Any) -> None:
+        if event.kind == "TYPED":
+            raise ToolError("no such thing")
+        raise ValueError("a bug")
+
+    async def main() -> None:
+        async with _running(traced) as engine, engine.session("s", on_failure=lambda *_: None) as session:
+            running = await session.send_event("SLOW")
+            await began.wait()
+            await session.send_event("SLOW", timeout_s=0.01)
+            waiting = [await session.send_event("SLOW") for _ in range(4)]
+            await session.send_event("CANCEL", entity=waiting[-1].id)
+            await session.send_event("BAD")
+            await session.send_event("TYPED")
+            with pytest.raises(LanewayError):
+                await session.send_event("RUN_STARTED")
+            async with asyncio.timeout(20):
+                await asyncio.sleep(0.02)  # past that event's deadline
+                began.clear()
+                await session.send_event("CANCEL", entity=running.id)
+                await began.wait()  # by the next one that is not late
+
+    asyncio.run(main())
+    traced.check_whole()
+    codes = {(span.name, _code(span)) for span in traced.spans}
+    assert ("handle slow", "CANCELLED") in codes
+    assert ("handle bad", "HANDLER_FAILED") in codes
+    assert ("handle bad", "TOOL_FAILED") in codes
+    assert ("receive", "PERMISSION_DENIED") in codes
+    assert {("queue normal", "CANCELLED"), ("route slow", "CANCELLED")} & codes
+    assert {("queue normal", "DEADLINE_EXCEEDED"), ("route slow", "DEADLINE_EXCEEDED")} & codes
+
+
+def test_interrupted_run_ends_its_spans() -> None:
+    """handle and model say CANCELLED; the interrupt has a receive span of its own."""
+    traced = Traced()
+    traced.engine.nlp.use(_endless)
+
+    async def main() -> None:
+        async with _running(traced) as engine, engine.session("s") as session:
+            async for event in session.ask("go"):
+                if event.kind == "TEXT_MESSAGE_CONTENT":
+                    await session.interrupt(event.run)
+
+    asyncio.run(main())
+    traced.check_whole()
+    assert _code(traced.one("handle nlp")) == "CANCELLED"
+    assert _code(traced.one("model _endless")) == "CANCELLED"
+
+
+async def _endless(run: Any, context: Any) -> AsyncIterator[dict[str, Any]]:
+    yield {"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"}
+    while True:
+        yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "on "}
+        await asyncio.sleep(0.01)
