@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from laneway.actors.meters import SessionMeters
-from laneway.actors.ports import Claim, Clock, Entry, Store
+from laneway.actors.ports import AppendsAtOnce, Claim, Clock, Entry, Store
 from laneway.routing.errors import Fenced, StoreError
 
 __all__ = ["Committer"]
@@ -23,6 +23,17 @@ __all__ = ["Committer"]
 _RETRY_FIRST_S: Final = 0.05
 _RETRY_CAP_S: Final = 2.0
 _ENTRY_OVERHEAD_BYTES: Final = 64
+
+
+class _Then:
+    """A call that is due when position `upto` is written, and how many entries in a row it stands for."""
+
+    __slots__ = ("call", "count", "upto")
+
+    def __init__(self, upto: int, call: Callable[[int], None]) -> None:
+        self.upto = upto
+        self.call = call
+        self.count = 1
 
 
 class Committer:
@@ -53,12 +64,17 @@ class Committer:
         self._meters = meters or SessionMeters()
         self._on_fenced = on_fenced
         self._on_health = on_health
-        self._waiting: deque[Entry] = deque()
-        self._then: deque[tuple[int, Callable[[], None]]] = deque()
+        self._append_now = _at_once(store)
+        self._waiting: list[Entry] = []
+        self._then: deque[_Then] = deque()
         self._added = 0
+        self._taken = 0
         self._written = 0
         self._bytes = 0
+        self._flushes: set[asyncio.Future[None]] = set()
+        self._soon: asyncio.Handle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._writing = False
         self._closed = False
         self._given_up = False
 
@@ -75,23 +91,47 @@ class Committer:
         """
         if self._closed:
             return
-        self._waiting.extend(entries)
+        self._waiting += entries
         self._added += len(entries)
-        self._bytes += sum(len(entry.blob) + _ENTRY_OVERHEAD_BYTES for entry in entries)
+        for entry in entries:
+            self._bytes += len(entry.blob) + _ENTRY_OVERHEAD_BYTES
         if then is not None:
-            self._then.append((self._added, then))
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name=f"commit {self.claim.key}")
+            self._then.append(_Then(self._added, lambda _: then()))
+        if not self._writing:
+            self._begin()
+
+    def gather(self, entry: Entry, then: Callable[[int], None]) -> None:
+        """Queue one entry; `then` (the same object each time) is called with how many such entries are written.
+
+        As `add`, but what is added in one turn of the loop costs one call, not one each.
+        """
+        if self._closed:
+            return
+        self._waiting.append(entry)
+        self._added = added = self._added + 1
+        self._bytes += len(entry[3]) + _ENTRY_OVERHEAD_BYTES
+        last = self._then[-1] if self._then else None
+        if last is not None and last.call is then and last.upto > self._taken:
+            last.upto = added
+            last.count += 1
+        else:
+            self._then.append(_Then(added, then))
+        if not self._writing:
+            self._begin()
 
     async def flush(self) -> bool:
         """Wait for what was added so far, not for what comes meanwhile.
 
         Returns True once it is written, False if the log was given up.
         """
-        if self._task is not None:
-            reached = asyncio.get_running_loop().create_future()
-            self._then.append((self._added, lambda: None if reached.done() else reached.set_result(None)))
-            await asyncio.wait([reached, self._task], return_when=asyncio.FIRST_COMPLETED)
+        if self._writing:
+            reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._flushes.add(reached)
+            self._then.append(_Then(self._added, lambda _: _resolve(reached)))
+            try:
+                await reached
+            finally:
+                self._flushes.discard(reached)
         return not self._given_up
 
     async def holds(self) -> bool:
@@ -105,6 +145,9 @@ class Committer:
 
     async def close(self, deadline_s: float = 5.0) -> None:
         """Write what is left within `deadline_s` seconds, then stop; idempotent."""
+        if self._soon is not None:
+            self._soon.cancel()
+            self._write_now()
         task = self._task
         if task is not None:
             await asyncio.wait([task], timeout=deadline_s)
@@ -112,48 +155,97 @@ class Committer:
                 task.cancel()
                 await asyncio.wait([task])
         self._closed = True
+        self._wake_flushes()
+
+    def _begin(self) -> None:
+        """Write soon: what else is added in this turn of the loop goes into the same append."""
+        self._writing = True
+        loop = asyncio.get_running_loop()
+        if self._append_now is not None:
+            self._soon = loop.call_soon(self._write_now)
+        else:
+            self._task = loop.create_task(self._run(), name=f"commit {self.claim.key}")
+
+    def _write_now(self) -> None:
+        """Write what waits into a store that answers at once, without a task; after a failure, with one."""
+        self._soon = None
+        assert self._append_now is not None, "only for such a store"
+        try:
+            while self._waiting or self._then:
+                began = self._clock.now()
+                batch, size, upto = self._take()
+                try:
+                    self._append_now(self.claim, batch)
+                except StoreError:
+                    self._waiting[:0] = batch
+                    self._task = asyncio.get_running_loop().create_task(self._run(), name=f"commit {self.claim.key}")
+                    return
+                self._meters.commit(self._clock.now() - began)
+                self._settle(size, upto)
+            self._writing = False
+        except Exception as error:
+            self._give_up_for(error)
 
     async def _run(self) -> None:
         try:
             while self._waiting or self._then:
                 await self._write_batch()
-        except Fenced as error:
-            self._give_up(error)
         except Exception as error:
-            # a broken contract or callback: what the log holds is unknown, so this home must end
-            self._give_up(Fenced(f"log {self.claim.key} was given up: {type(error).__name__}: {error}"))
+            self._give_up_for(error)
         finally:
             self._task = None
+            self._writing = False
+
+    def _give_up_for(self, error: Exception) -> None:
+        if not isinstance(error, Fenced):
+            # a broken contract or callback: what the log holds is unknown, so this home must end
+            error = Fenced(f"log {self.claim.key} was given up: {type(error).__name__}: {error}")
+        self._give_up(error)
 
     def _give_up(self, error: Fenced) -> None:
         self._closed = self._given_up = True
+        self._writing = False
         self._waiting.clear()
         self._then.clear()
         self._bytes = 0
+        self._wake_flushes()
         self._on_fenced(error)
 
+    def _wake_flushes(self) -> None:
+        for reached in self._flushes:
+            _resolve(reached)
+
+    def _take(self) -> tuple[list[Entry], int, int]:
+        """Return what waits, its bytes, and the position up to which it is written then."""
+        batch, self._waiting = self._waiting, []
+        self._taken = self._added
+        return batch, self._bytes, self._added
+
     async def _write_batch(self) -> None:
-        batch = list(self._waiting)
-        upto = self._added
+        batch, size, upto = self._take()
         if batch:
             began = self._clock.now()
             try:
                 await self._store.append(self.claim, batch)
             except StoreError:
+                self._waiting[:0] = batch
                 self._meters.count("store.failed")
                 await self._recover()
                 return
+            except BaseException:
+                self._waiting[:0] = batch
+                raise
             self._meters.commit(self._clock.now() - began)
-        self._settle(len(batch), upto)
+        self._settle(size, upto)
 
-    def _settle(self, count: int, upto: int) -> None:
-        """Take `count` written entries off the queue and call who waited for position `upto`."""
-        for _ in range(count):
-            entry = self._waiting.popleft()
-            self._bytes -= len(entry.blob) + _ENTRY_OVERHEAD_BYTES
+    def _settle(self, size: int, upto: int) -> None:
+        """`size` bytes are written: call who waited for position `upto`."""
+        self._bytes -= size
         self._written = upto
-        while self._then and self._then[0][0] <= upto:
-            self._then.popleft()[1]()
+        then = self._then
+        while then and then[0].upto <= upto:
+            done = then.popleft()
+            done.call(done.count)
 
     async def _recover(self) -> None:
         """Claim again until it works, then drop from the queue what did get written."""
@@ -176,7 +268,9 @@ class Committer:
                 break
             written += 1
         self.claim = claim
-        self._settle(written, self._written + written)
+        size = sum(len(entry.blob) + _ENTRY_OVERHEAD_BYTES for entry in self._waiting[:written])
+        del self._waiting[:written]
+        self._settle(size, self._written + written)
         self._set_health(True)
 
     def _set_health(self, healthy: bool) -> None:
@@ -184,3 +278,16 @@ class Committer:
             self.healthy = healthy
             if self._on_health is not None:
                 self._on_health(healthy)
+
+
+def _at_once(store: Store) -> Callable[[Claim, Sequence[Entry]], None] | None:
+    """Return the store's `append_now` (see `ports.AppendsAtOnce`); a class that replaces `append` alone has none."""
+    for kind in type(store).__mro__:
+        if "append" in vars(kind):
+            return store.append_now if "append_now" in vars(kind) and isinstance(store, AppendsAtOnce) else None
+    return None
+
+
+def _resolve(reached: asyncio.Future[None]) -> None:
+    if not reached.done():
+        reached.set_result(None)

@@ -8,7 +8,7 @@ critical event is acted on first, also when the store is away (then it is answer
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Container, Sequence
 from typing import Final, Protocol
 
@@ -129,7 +129,8 @@ class Ingress:
         self._traced = tracer is not None
         self._arrivals = Arrivals(tracer, clock)
         self._control_due = 0.0
-        self._unwritten: dict[str, Envelope] = {}
+        self._unwritten: deque[tuple[Envelope, Speaker, Entry]] = deque()
+        self._on_written = self._written  # one object, by which the committer knows what goes together
         self._recovered: deque[Envelope] = deque()
         self.unburied: list[Envelope] = []
 
@@ -177,7 +178,9 @@ class Ingress:
         kind = self._kinds.require(env[KIND])
         if kind.direction == OUT:
             raise AccessError(f"{kind.name} is sent by the engine only")
-        if self._repeated(speaker, env):
+        seen = self._intake.seen(env)
+        if seen != "new":
+            self._repeated(speaker, env, seen)
             return
         if kind.control:
             self._control(speaker, env)
@@ -204,8 +207,7 @@ class Ingress:
         if env[TRACE]:
             self._arrivals.answered(env, grade)
 
-    def _repeated(self, speaker: Speaker, env: Envelope) -> bool:
-        seen = self._intake.seen(env)
+    def _repeated(self, speaker: Speaker, env: Envelope, seen: str) -> None:
         if seen == "unknown":
             raise PeerProtocolError(
                 f"event {envelope_id(env)} is older than the dedupe window; it may have been handled",
@@ -215,10 +217,8 @@ class Ingress:
             raise IdempotencyMismatch(
                 f"run {env[RUN]!r} was asked for with another input before; give every run an id of its own"
             )
-        if seen == "duplicate":
-            # behind whatever is being written: the first one's fate is known by then
-            self._committer.add([], lambda: self._ok(speaker, env, "duplicate"))
-        return seen == "duplicate"
+        # behind whatever is being written: the first one's fate is known by then
+        self._committer.add([], lambda: self._ok(speaker, env, "duplicate"))
 
     def _journal(self, speaker: Speaker, env: Envelope) -> None:
         self._introduce(speaker)
@@ -226,22 +226,30 @@ class Ingress:
         entry = self._intake.accepted(env)
         if env[KIND] in RUN_STARTING:
             self._runs.begin(env, speaker.principal)
-        grade = "durable" if self._durable else "volatile"
         if env[LANE] == Lane.CRITICAL:
-            self._tell_written(speaker, env, [entry], grade)
+            self._tell_written(speaker, env, [entry], "durable" if self._durable else "volatile")
             self._dispatcher.enqueue(env, self._done)
             return
-        self._unwritten[envelope_id(env)] = env
+        self._unwritten.append((env, speaker, entry))
+        self._committer.gather(entry, self._on_written)
 
-        def written() -> None:
-            del self._unwritten[envelope_id(env)]
-            self._remember(env)
-            if env[TRACE]:
-                self._arrivals.written(env, [entry])
-            self._dispatcher.enqueue(env, self._done)
-            self._ok(speaker, env, grade)
-
-        self._committer.add([entry], written)
+    def _written(self, count: int) -> None:
+        """The next `count` events are in the journal: dispatch and answer them."""
+        grade = "durable" if self._durable else "volatile"
+        answers: dict[Speaker, list[list[object]]] = defaultdict(list)
+        try:
+            for _ in range(count):
+                env, speaker, entry = self._unwritten.popleft()
+                self._remember(env)
+                if env[TRACE]:
+                    self._arrivals.written(env, [entry])
+                self._dispatcher.enqueue(env, self._done)
+                answers[speaker].append([env[COUNTER], grade])
+                if env[TRACE]:
+                    self._arrivals.answered(env, grade)
+        finally:
+            for speaker, rows in answers.items():
+                speaker.tell(ok=rows)
 
     def _introduce(self, speaker: Speaker) -> None:
         """Record who speaks, before its first event; who is merely refused leaves no trace."""
@@ -337,7 +345,7 @@ class Ingress:
 
     def release(self) -> None:
         """Nothing will be written any more: give back what was admitted and not queued."""
-        for env in self._unwritten.values():
+        for env, _, _ in self._unwritten:
             self._dispatcher.release(env)
         self._unwritten.clear()
         self._arrivals.abandon()

@@ -20,7 +20,7 @@ from typing import Final
 import msgpack
 
 from laneway.actors.ports import Entry, Principal
-from laneway.actors.starts import Starts
+from laneway.actors.starts import RUN_STARTING, Starts
 from laneway.routing.dedupe import WINDOW, ProducerWindow
 from laneway.routing.envelope import BODY, COUNTER, KIND, PRODUCER, RUN, Envelope, envelope_id
 
@@ -68,6 +68,7 @@ class Intake:
         self._unpack = unpack
         self._who: dict[str, Principal] = {}
         self._windows: dict[str, ProducerWindow] = {}
+        self._loudest: str | None = None
         self.starts = Starts()
         self.pending: dict[str, Pending] = {}
         self._seq = 0
@@ -87,10 +88,13 @@ class Intake:
 
         A run's id is looked at too: see `Starts.verdict`.
         """
+        counter = env[COUNTER]
         window = self._windows.get(env[PRODUCER])
-        if window is not None and (found := window.peek(env[COUNTER])) != "new":
+        if window is not None and counter <= window.high and (found := window.peek(counter)) != "new":
             return found
-        return self.starts.verdict(env) if env[COUNTER] >= 1 else "unknown"
+        if counter < 1:
+            return "unknown"
+        return self.starts.verdict(env) if env[KIND] in RUN_STARTING else "new"
 
     def principal(self, producer: str) -> Principal | None:
         """Return who speaks as that producer, or None if nobody has."""
@@ -99,21 +103,29 @@ class Intake:
     def introduce(self, producer: str, principal: Principal) -> Entry | None:
         """Remember who speaks as a producer; returns the record to write if that is news."""
         known = self._who.get(producer)
+        if known is principal:
+            return None
         if known is not None and (known.subject, known.scopes) == (principal.subject, principal.scopes):
+            self._who[producer] = principal
             return None
         self._who[producer] = principal
         return self._record(b"P" + msgpack.packb(_row(producer, principal)))
 
     def mark(self, env: Envelope) -> None:
         """Remember the event as accepted, so that a repeat is a duplicate."""
-        window = self._windows.pop(env[PRODUCER], None)
+        producer = env[PRODUCER]
+        if producer == self._loudest:
+            self._windows[producer].offer(env[COUNTER])
+            return
+        window = self._windows.pop(producer, None)
         if window is None:
             window = ProducerWindow()
             if len(self._windows) >= _MAX_PRODUCERS:
                 quietest = next(iter(self._windows))
                 del self._windows[quietest]
                 self._who.pop(quietest, None)
-        self._windows[env[PRODUCER]] = window  # last: eviction takes who was quiet longest
+        self._windows[producer] = window  # last: eviction takes who was quiet longest
+        self._loudest = producer
         window.offer(env[COUNTER])
 
     def accepted(self, env: Envelope) -> Entry:
@@ -189,6 +201,7 @@ class Intake:
     def _restore_checkpoint(self, blob: bytes) -> None:
         state = msgpack.unpackb(blob)
         self._who, self.said, self._said_bytes = {}, OrderedDict(), 0
+        self._loudest = None
         self._windows = {
             name: ProducerWindow.from_state(high, int.from_bytes(bits, "big")) for name, high, bits in state["windows"]
         }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -75,6 +76,8 @@ class Outbound:
         self._on_commit = on_commit
         self._meters = meters or SessionMeters()
         self._coalescer = Coalescer()
+        self._unwritten: deque[tuple[int, int, Envelope]] = deque()
+        self._on_written = self._written  # one object, by which the committer knows what goes together
         self._timer: asyncio.TimerHandle | None = None
         self._granted: Callable[[], int | None] = lambda: None
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -93,12 +96,15 @@ class Outbound:
         if env[LANE] == Lane.CRITICAL:
             self.emit_urgent(env)
             return
-        await self._room(env[LANE])
+        if self._waiters or not self._writable():
+            await self._room(env[LANE])
         if self._error is not None:
             raise self._error
         self._number(self._coalescer.offer(env, self._clock.now()))
-        self._arm()
-        self.wake_producers()
+        if self._timer is None:
+            self._arm()
+        if self._waiters:
+            self.wake_producers()
 
     def emit_urgent(self, env: Envelope) -> None:
         """Take one critical event in at once; RUN_ERROR is told the data seq it stands after."""
@@ -154,7 +160,7 @@ class Outbound:
         return position - self.acked_position < self._budget_bytes
 
     async def _room(self, lane: int) -> None:
-        if self._error is not None or (self._writable() and not self._waiters):
+        if self._error is not None:
             return
         self._arrivals += 1
         waiter = asyncio.get_running_loop().create_future()
@@ -190,34 +196,31 @@ class Outbound:
         return with_body(env, msgpack.packb(body))
 
     def _number(self, envs: Sequence[Envelope]) -> None:
-        if not envs:
-            return
-        entries = []
-        heads = [0, 0]
-        packed = [self._pack(env) for env in envs]  # first: what cannot be packed must not take a number
-        for env, blob in zip(envs, packed, strict=True):
-            stream = URGENT if env[LANE] == Lane.CRITICAL else DATA
+        for env in envs:
+            blob = self._pack(env)  # first: what cannot be packed must not take a number
+            stream = DATA if env[LANE] else URGENT
             seq, position = self.rings[stream].append(env)
-            entries.append(Entry(stream, seq, position, blob))
-            heads[stream] = seq
             self.issued[stream] += 1
-        self._committer.add(entries, lambda: self._committed(heads, envs))
+            self._unwritten.append((stream, seq, env))
+            self._committer.gather(Entry(stream, seq, position, blob), self._on_written)
 
-    def _committed(self, heads: list[int], envs: Sequence[Envelope]) -> None:
-        """Release to links; folded only now, so that a snapshot ends where sending starts."""
+    def _written(self, count: int) -> None:
+        """Release the next `count` events to links; folded only now, so that a snapshot ends where sending starts."""
+        heads = [0, 0]
+        for _ in range(count):
+            stream, seq, env = self._unwritten.popleft()
+            heads[stream] = seq
+            self.transcript.fold(env)
+            if self.awaited and env[KIND] == _TEXT:
+                self._note_first_text(env)
         for stream, head in enumerate(heads):
             if head:
                 self.rings[stream].commit(head)
-        for env in envs:
-            self.transcript.fold(env)
-        if self.awaited:
-            self._note_first_texts(envs)
         self._on_commit()
 
-    def _note_first_texts(self, envs: Sequence[Envelope]) -> None:
-        for env in envs:
-            if env[KIND] == _TEXT and (accepted := self.awaited.pop(env[RUN], None)) is not None:
-                self._meters.first_text(self._clock.now() - accepted)
+    def _note_first_text(self, env: Envelope) -> None:
+        if (accepted := self.awaited.pop(env[RUN], None)) is not None:
+            self._meters.first_text(self._clock.now() - accepted)
 
     def _arm(self) -> None:
         """Keep one timer for the coalescer's next deadline."""

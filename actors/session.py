@@ -25,7 +25,7 @@ from laneway.actors.outbound import DATA, URGENT, Outbound
 from laneway.actors.ports import Claim, Clock, Entry, Outcome, Principal, Store
 from laneway.actors.spans import Tracer
 from laneway.routing.classify import KindTable
-from laneway.routing.envelope import KIND, RUN, Envelope, envelope
+from laneway.routing.envelope import DEADLINE, KIND, NO_DEADLINE, RUN, Envelope, envelope
 from laneway.routing.errors import Fenced, LanewayError
 from laneway.routing.handshake import Hello, LinkPolicy
 from laneway.routing.lanes import Lane
@@ -385,7 +385,7 @@ class SessionHome:
         return entries
 
     def _pack(self, env: Envelope) -> bytes:
-        return self._packer.pack(env, self._clock.now())
+        return self._packer.pack(env, 0.0 if env[DEADLINE] == NO_DEADLINE else self._clock.now())
 
     def _unpack(self, data: bytes) -> Envelope:
         return self._packer.unpack(data, self._clock.now())

@@ -33,6 +33,7 @@ from laneway.routing.traceparent import parse
 
 __all__ = [
     "FRAME_VERSION",
+    "EnvelopePacker",
     "decode_frame",
     "decode_json",
     "decode_text",
@@ -59,6 +60,8 @@ _JSON_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 """Possessive and matching an unclosed string too, so that hostile quotes cost linear time."""
 
 _ENVELOPE_FIELDS: Final = 12
+_PACKER_BYTES: Final = 4_096
+"""First size of a buffer that is kept; it grows to the largest event."""
 _SHAPES: Final = frozenset(
     (str, int, kind, str, str, str, str, int, remaining, str, str, bytes)
     for kind in (int, str)
@@ -139,10 +142,35 @@ def pack_envelope(env: Envelope, now: float, kinds: KindTable) -> bytes:
 
     Raises PeerProtocolError(UNKNOWN_KIND) if the kind is not in the table.
     """
-    deadline = env[8]
-    remaining = None if deadline == NO_DEADLINE else max(0, math.ceil((deadline - now) * 1000.0))
-    row = kinds.get(env[2]) or kinds.require(env[2])
-    return _pack((env[0], env[1], row.number or row.name, *env[3:8], remaining, env[9], env[10], env[11]))
+    return EnvelopePacker(kinds).pack(env, now)
+
+
+class EnvelopePacker:
+    """`pack_envelope` for many: keeps its buffer and the kinds' wire names. Not for two threads at once."""
+
+    __slots__ = ("_kinds", "_names", "_packer")
+
+    def __init__(self, kinds: KindTable) -> None:
+        self._kinds = kinds
+        self._names: dict[str, int | str] = {}
+        self._packer = msgpack.Packer(buf_size=_PACKER_BYTES)
+
+    def pack(self, env: Envelope, now: float) -> bytes:
+        """As `pack_envelope`."""
+        producer, counter, kind, tenant, session, run, entity, lane, deadline, trace, after, body, _ = env
+        name = self._names.get(kind)
+        if name is None:
+            row = self._kinds.require(kind)
+            name = self._names[kind] = row.number or row.name
+        remaining = None if deadline == NO_DEADLINE else max(0, math.ceil((deadline - now) * 1000.0))
+        try:
+            packed: bytes = self._packer.pack(
+                (producer, counter, name, tenant, session, run, entity, lane, remaining, trace, after, body)
+            )
+        except (TypeError, ValueError, OverflowError, struct.error) as error:
+            self._packer.reset()  # what was packed before the field that cannot be
+            raise _unpackable(error) from error
+        return packed
 
 
 def unpack_envelope(data: bytes, now: float, kinds: KindTable, limits: Limits = DEFAULT_LIMITS) -> Envelope:
@@ -287,5 +315,9 @@ def _pack(value: object) -> bytes:
     try:
         packed: bytes = msgpack.packb(value)
     except (TypeError, ValueError, OverflowError, struct.error) as error:
-        raise LocalProtocolError(f"cannot be packed: {error}; bodies hold JSON values and 64-bit numbers") from error
+        raise _unpackable(error) from error
     return packed
+
+
+def _unpackable(error: Exception) -> LocalProtocolError:
+    return LocalProtocolError(f"cannot be packed: {error}; bodies hold JSON values and 64-bit numbers")

@@ -7,7 +7,7 @@ dispatcher says what comes of it (a dead letter, if nobody takes it).
 
 from __future__ import annotations
 
-from laneway.engine.codec import pack_envelope, unpack_envelope
+from laneway.engine.codec import EnvelopePacker, unpack_envelope
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.envelope import Envelope
 from laneway.routing.lanes import Lane
@@ -44,10 +44,7 @@ class LogPacking:
 
     def __init__(self, kinds: KindTable) -> None:
         self._kinds = LoggedKinds(kinds)
-
-    def pack(self, env: Envelope, now: float) -> bytes:
-        """Envelope to bytes."""
-        return pack_envelope(env, now, self._kinds)
+        self.pack = EnvelopePacker(self._kinds).pack
 
     def unpack(self, data: bytes, now: float) -> Envelope:
         """Bytes to envelope. Raises PeerProtocolError for damaged bytes."""

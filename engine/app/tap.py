@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from laneway.routing.envelope import (
     BODY,
@@ -107,7 +107,7 @@ class Tap:
         """Note one event; `direction` is "in" or "out". O(1)."""
         self._last += 1
         # the body is let go: only its size is kept
-        self._ring.append((self._last, self._wall(), direction, (*env[:BODY], b"", 0.0), len(env[BODY])))
+        self._ring.append((self._last, self._wall(), direction, cast(Envelope, env[:BODY]), len(env[BODY])))
 
     def page(self, wanted: TapFilter, after: int | None = None, engine: str = "") -> dict[str, Any]:
         """Return the next events that `wanted` admits, oldest first, about 150. O(what is new).

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from laneway.actors.ports import Clock
-from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
+from laneway.engine.codec import EnvelopePacker, decode_frame, encode_frame, unpack_envelope
 from laneway.engine.limits import DEFAULT_LIMITS, Limits
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import Envelope
@@ -27,12 +27,13 @@ class PackedFrames:
         limits: of frames and bodies that come in.
     """
 
-    __slots__ = ("_clock", "_kinds", "_limits")
+    __slots__ = ("_clock", "_kinds", "_limits", "_pack")
 
     def __init__(self, kinds: KindTable, clock: Clock, limits: Limits = DEFAULT_LIMITS) -> None:
         self._kinds = kinds
         self._clock = clock
         self._limits = limits
+        self._pack = EnvelopePacker(kinds).pack
 
     def decode(self, data: bytes) -> Frame:
         """Return header and events. Raises PeerProtocolError."""
@@ -43,4 +44,4 @@ class PackedFrames:
     def encode(self, header: Mapping[str, Any], envelopes: Sequence[Envelope]) -> bytes:
         """Return the frame's bytes. Raises LocalProtocolError if the header cannot be packed."""
         now = self._clock.now()
-        return encode_frame(header, [pack_envelope(env, now, self._kinds) for env in envelopes])
+        return encode_frame(header, [self._pack(env, now) for env in envelopes])

@@ -153,3 +153,132 @@ def test_appends_are_timed_and_failures_counted(rig: SimpleNamespace) -> None:
     run(main())
     assert probe.counts["store.failed"] == 1
     assert [name for name, _, seconds in probe.measured if seconds >= 0] == ["store.commit"]
+
+
+class _Instant(_Log):
+    """A store double that answers at once, and can be full."""
+
+    full = False
+
+    async def append(self, claim: Claim, entries: Sequence[Entry]) -> None:
+        self.append_now(claim, entries)
+
+    def append_now(self, claim: Claim, entries: Sequence[Entry]) -> None:
+        self.appends += 1
+        if claim.generation != self.generation:
+            raise Fenced("taken over")
+        if self.full and entries:
+            raise StoreError("full")
+        self.written.extend(entries)
+
+
+def test_gathered_entries_cost_one_call() -> None:
+    """Entries of one turn of the loop are one append and one call with their number, in order with other calls."""
+    for log in (_Log(), _Instant()):
+        told: list[object] = []
+
+        async def main(log: _Log = log, told: list[object] = told) -> None:
+            committer = _committer(log, [], [])
+
+            def written(count: int) -> None:
+                told.append(count)
+
+            for seq in (1, 2, 3):
+                committer.gather(_entries(seq, seq)[0], written)
+            committer.add(_entries(4, 4), lambda: told.append("four"))
+            committer.gather(_entries(5, 5)[0], written)
+            committer.add(_entries(6, 6))
+            committer.gather(_entries(7, 7)[0], written)
+            await committer.flush()
+            assert committer.backlog_bytes == 0
+            await committer.close()
+
+        run(main())
+        assert told == [3, "four", 2]
+        assert log.written == _entries(1, 7)
+        assert log.appends == 1
+
+
+def test_what_is_gathered_during_an_append_is_not_told_with_it() -> None:
+    """A call never speaks of an entry that is not written yet."""
+    log, told = _Log(), list[tuple[int, int]]()
+
+    async def main() -> None:
+        committer = _committer(log, [], [])
+
+        def written(count: int) -> None:
+            told.append((count, len(log.written)))
+
+        committer.gather(_entries(1, 1)[0], written)
+        await asyncio.sleep(0.001)
+        committer.gather(_entries(2, 2)[0], written)
+        committer.gather(_entries(3, 3)[0], written)
+        await committer.flush()
+        await committer.close()
+
+    run(main())
+    assert told == [(1, 1), (2, 3)]
+
+
+def test_a_store_that_answers_at_once_needs_no_task() -> None:
+    """Its appends run in the loop itself; when it fails it is tried again like any other, and nothing is lost."""
+    log, health, told = _Instant(), list[bool](), list[int]()
+
+    async def main() -> None:
+        committer = _committer(log, [], health)
+        committer.add(_entries(1, 1), lambda: told.append(1))
+        assert len(asyncio.all_tasks()) == 1, "only this one"
+        await committer.flush()
+        log.full = True
+        committer.add(_entries(2, 2), lambda: told.append(2))
+        await asyncio.sleep(0.01)
+        assert health == [False]
+        log.full = False
+        await committer.flush()
+        committer.add(_entries(3, 3), lambda: told.append(3))
+        await committer.close()
+
+    run(main())
+    assert told == [1, 2, 3]
+    assert health == [False, True]
+    assert log.written == _entries(1, 3)
+
+
+def test_a_class_that_replaces_append_alone_is_asked_by_it() -> None:
+    """A store made from another by overriding `append` is never written to around it."""
+
+    class Slow(_Instant):
+        async def append(self, claim: Claim, entries: Sequence[Entry]) -> None:
+            await asyncio.sleep(0.001)
+            self.written.extend(entries)
+
+        def counted(self) -> int:
+            return self.appends
+
+    log = Slow()
+
+    async def main() -> None:
+        committer = _committer(log, [], [])
+        committer.add(_entries(1, 1))
+        await committer.flush()
+        await committer.close()
+
+    run(main())
+    assert log.written == _entries(1, 1)
+    assert log.counted() == 0
+
+
+def test_a_log_lost_at_once_ends_the_committer() -> None:
+    """A claim that is not the newest any more is found out by the next append, and who waits is told."""
+    log, fenced = _Instant(), list[Fenced]()
+
+    async def main() -> bool:
+        committer = _committer(log, fenced, [])
+        log.generation += 1
+        committer.add(_entries(1, 1))
+        held = await committer.flush()
+        await committer.close()
+        return held
+
+    assert run(main()) is False
+    assert len(fenced) == 1

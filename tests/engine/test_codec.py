@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laneway.engine.codec import (
+    EnvelopePacker,
     decode_frame,
     decode_json,
     decode_text,
@@ -432,3 +433,19 @@ def test_memory_stays_bounded(call: Callable[[], object]) -> None:
         assert tracemalloc.get_traced_memory()[1] < 16 * 1_048_576
     finally:
         tracemalloc.stop()
+
+
+def test_a_kept_packer_says_what_pack_envelope_says() -> None:
+    """Packed with the same packer, events do not influence each other, not even one that cannot be packed."""
+    packer = EnvelopePacker(KINDS)
+    good = envelope(
+        "USER_MESSAGE", producer="c", counter=1, tenant="t", session="s", lane=Lane.HIGH, deadline=2.0, body=b"x" * 9000
+    )
+    bad = envelope("USER_MESSAGE", producer="c", counter=1 << 70, tenant="t", session="s", lane=1)
+    expected = pack_envelope(good, 1.0, KINDS)
+    assert packer.pack(good, 1.0) == expected
+    with pytest.raises(LocalProtocolError):
+        packer.pack(bad, 1.0)
+    assert packer.pack(good, 1.0) == expected
+    with pytest.raises(PeerProtocolError):
+        packer.pack(envelope("NO_SUCH", producer="c", counter=1, tenant="t", session="s", lane=1), 1.0)
