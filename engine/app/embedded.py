@@ -79,7 +79,7 @@ class EmbeddedSession:
         with contextlib.ExitStack() as entering:
             connection = entering.enter_context(self._traffic.connection())
             await self._attach()
-            connection.over(None, established=True, goodbye=True)
+            connection.established = True
             self._entered = entering.pop_all()
         return self
 

@@ -17,7 +17,7 @@ from laneway.engine.edge.asgi import Asgi, Endpoint
 from laneway.engine.edge.auth import Authenticate, JwtAuthenticator, JwtPolicy, no_auth
 from laneway.engine.edge.exposure import check_exposure, is_loopback
 from laneway.engine.edge.origins import Origins
-from laneway.engine.edge.probes import Alive, Ready
+from laneway.engine.edge.probes import Alive, Metrics, Ready
 from laneway.engine.edge.stream import StreamPolicy
 from laneway.engine.edge.streams import Streams
 from laneway.engine.edge.tickets import Tickets
@@ -140,6 +140,7 @@ async def open_grpc(engine: Engine, options: Mapping[str, Any]) -> GrpcEdge:
         clock=engine.clock,
         policy=GrpcPolicy(**fields),
         authenticate=authenticate,
+        traffic=engine.telemetry.traffic["grpc"],
     )
     await edge.start()
     return edge
@@ -185,12 +186,14 @@ def make_asgi(
         agui: how AG-UI runs are served.
     """
     policy = stream or StreamPolicy()
-    streams = Streams(max_streams, max_streams_per_principal)
+    traffic = engine.telemetry.traffic["http"]
+    streams = Streams(max_streams, max_streams_per_principal, traffic=traffic)
     tickets = Tickets(engine.clock)
     return Asgi(
         [
             Endpoint("GET", "/healthz", Alive(), public=True),
             Endpoint("GET", "/readyz", Ready(streams, lambda: _trouble(engine)), public=True),
+            Endpoint("GET", "/metrics", Metrics(engine.metrics)),
             *agui_endpoints(EngineGateway(engine), streams, agui or AguiPolicy()),
         ],
         tickets=tickets,
@@ -198,6 +201,7 @@ def make_asgi(
         streams=streams,
         authenticate=authenticate,
         limits=policy.limits,
+        traffic=traffic,
     )
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TRANSPORTS", "Telemetry"]
 
-TRANSPORTS: Final = ("embedded", "grpc", "http", "websocket")
-"""What carries connections: this process itself, or an edge."""
+TRANSPORTS: Final = ("embedded", "grpc", "http")
+"""What carries connections: this process itself, or an edge; http is WebSocket, event streams and answers."""
 
 
 class Telemetry:

@@ -90,9 +90,10 @@ class AguiRuns:
         trace = exchange.headers.get("traceparent", "")
         link = RunLink(self._gateway, asked, exchange.principal, place, trace if _TRACE.match(trace) else "")
         answer = _Answer(exchange, link, self._policy)
-        with self._streams.hold(answer, exchange.principal):
+        with self._streams.hold(answer, exchange.principal) as connection:
             try:
                 await link.open()
+                connection.established = True
                 await answer.stream()
             except ConnectionError:  # the client is gone
                 if cancels:

@@ -18,6 +18,7 @@ from laneway.engine.edge.origins import Origins
 from laneway.engine.edge.request import Request
 from laneway.engine.edge.streams import Streams
 from laneway.engine.edge.tickets import Tickets
+from laneway.engine.edge.traffic import Traffic
 from laneway.engine.edge.websocket import SocketRoute, WebSocket
 from laneway.engine.limits import DEFAULT_LIMITS, Limits
 from laneway.routing.errors import HandlerFailed, LanewayError, PeerProtocolError
@@ -65,6 +66,7 @@ class Asgi:
         origins: which pages and names may use it.
         streams: the book of live streams, shared by the routes.
         limits: of JSON documents. body_s: how long a request's body may take.
+        traffic: counts bytes.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Asgi:
         authenticate: Authenticate = no_auth,
         limits: Limits = DEFAULT_LIMITS,
         body_s: float = 30.0,
+        traffic: Traffic | None = None,
     ) -> None:
         self.streams = streams
         self._authenticate = authenticate
@@ -85,6 +88,7 @@ class Asgi:
         self._origins = origins
         self._limits = limits
         self._body_s = body_s
+        self._traffic = traffic
         self._exact: dict[str, dict[str, Endpoint]] = {}
         self._patterns: list[tuple[tuple[str, ...], dict[str, Endpoint]]] = []
         self._sockets = {endpoint.path: endpoint for endpoint in sockets}
@@ -93,6 +97,8 @@ class Asgi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
+        if self._traffic is not None and scope["type"] != "lifespan":
+            receive, send = self._traffic.counted(receive, send)
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "websocket":

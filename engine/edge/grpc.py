@@ -35,6 +35,7 @@ from laneway.engine.edge.status import rich_status, wire_status
 from laneway.engine.edge.stream import SessionStream, StreamPolicy
 from laneway.engine.edge.streams import Streams
 from laneway.engine.edge.tls import Tls, verify_tls13
+from laneway.engine.edge.traffic import Traffic
 from laneway.engine.proto.laneway.v1 import edge_pb2 as _schema
 from laneway.engine.proto.message import CALL, SERVICE, SESSION, unwrap, wrap
 from laneway.routing.classify import KindTable
@@ -105,23 +106,28 @@ class GrpcPolicy:
 class _GrpcWire:
     """The frames of one gRPC stream."""
 
-    __slots__ = ("_context", "_frames")
+    __slots__ = ("_context", "_frames", "_traffic")
 
-    def __init__(self, context: Any, frames: PackedFrames) -> None:
+    def __init__(self, context: Any, frames: PackedFrames, traffic: Traffic) -> None:
         self._context = context
         self._frames = frames
+        self._traffic = traffic
 
     async def read(self) -> Frame | None:
         try:
             message = await self._context.read()
         except grpc.aio.BaseError:  # the call is over
             return None
-        return None if message is grpc.aio.EOF else self._frames.decode(unwrap(message))
+        if message is grpc.aio.EOF:
+            return None
+        self._traffic.received_bytes += len(message)
+        return self._frames.decode(unwrap(message))
 
     async def write(self, header: Mapping[str, Any], envelopes: Sequence[Envelope]) -> None:
         frame = wrap(self._frames.encode(header, envelopes))
         try:
             await self._context.write(frame)
+            self._traffic.sent_bytes += len(frame)
         except grpc.aio.BaseError as error:
             raise ConnectionError("the stream is gone") from error
 
@@ -134,6 +140,7 @@ class GrpcEdge:
         kinds: its kind table.
         clock: monotonic time of the engine.
         authenticate: hook from metadata to principal; `no_auth` is for loopback.
+        traffic: counts connections and bytes.
         wall: UNIX seconds. jitter: uniform in [0, 1).
     """
 
@@ -145,6 +152,7 @@ class GrpcEdge:
         clock: Clock,
         policy: GrpcPolicy | None = None,
         authenticate: Authenticate = no_auth,
+        traffic: Traffic | None = None,
         wall: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -156,7 +164,8 @@ class GrpcEdge:
         self._wall = wall
         self._server: grpc.aio.Server | None = None
         self._health = health.aio.HealthServicer()
-        self._streams = Streams(policy.max_streams, policy.max_streams_per_principal, jitter)
+        self._traffic = traffic or Traffic("grpc", clock)
+        self._streams = Streams(policy.max_streams, policy.max_streams_per_principal, jitter, self._traffic)
         self._reading: set[asyncio.Task[None]] = set()
         self._port = 0
 
@@ -239,6 +248,11 @@ class GrpcEdge:
     async def _session(self, _requests: object, context: Any) -> None:
         try:
             principal = await authenticated(self._authenticate, _metadata(context))
+        except LanewayError as error:
+            self._traffic.refused(error)
+            _fail(context, error)
+            return
+        try:
             reason = await self._serve(context, principal)
         except LanewayError as error:
             reason = error
@@ -248,7 +262,7 @@ class GrpcEdge:
     async def _serve(self, context: Any, principal: Principal) -> LanewayError | None:
         lifetime_s = float("inf") if principal.expires_at is None else principal.expires_at - self._wall()
         stream = SessionStream(
-            _GrpcWire(context, self._frames),
+            _GrpcWire(context, self._frames, self._traffic),
             self._gateway,
             principal,
             clock=self._clock,
@@ -256,9 +270,12 @@ class GrpcEdge:
             expires_at=self._clock.now() + lifetime_s,
             origin=_ORIGIN,
         )
-        with self._streams.hold(stream, principal):
+        with self._streams.hold(stream, principal) as connection:
             try:
-                return await stream.serve()
+                reason = await stream.serve()
+                connection.established = stream.established
+                connection.over(reason, goodbye=stream.goodbye)
+                return reason
             finally:
                 self._await_later(stream.reader)
 

@@ -101,6 +101,7 @@ class SessionStream:
         origin: Mapping[str, str] = {},
     ) -> None:
         self.principal = principal
+        self.goodbye = False
         self._wire = wire
         self._gateway = gateway
         self._clock = clock
@@ -117,6 +118,11 @@ class SessionStream:
         self._reader: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
+
+    @property
+    def established(self) -> bool:
+        """Whether the client was welcomed."""
+        return self._attachment is not None
 
     @property
     def reader(self) -> asyncio.Task[None] | None:
@@ -165,7 +171,8 @@ class SessionStream:
                 if self._attachment is None:
                     self._attachment = await self._open(header)
                 await self._attachment.receive(header, envelopes)
-                if "bye" in header or self._over.done():
+                self.goodbye = "bye" in header
+                if self.goodbye or self._over.done():
                     break
             self.end(None)
         except LanewayError as error:

@@ -10,10 +10,11 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final, Protocol
 
 from laneway.actors.ports import Principal
+from laneway.engine.edge.traffic import Connection, Traffic
 from laneway.routing.errors import Draining, LanewayError, Overloaded, RateLimited
 
 __all__ = ["Live", "Streams"]
@@ -42,16 +43,26 @@ class Streams:
     Args:
         most: streams at once. most_of_one: likewise, of one (tenant, subject).
         jitter: uniform in [0, 1).
+        traffic: counts the streams, and adds `most` to its capacity until the drain; None: nobody counts.
 
     Attributes:
         draining: True from the beginning of a drain: nothing is taken any more.
     """
 
-    def __init__(self, most: int, most_of_one: int, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        most: int,
+        most_of_one: int,
+        jitter: Callable[[], float] = random.random,
+        traffic: Traffic | None = None,
+    ) -> None:
         self.draining = False
         self._most = most
         self._most_of_one = most_of_one
         self._jitter = jitter
+        self._traffic = traffic
+        if traffic is not None:
+            traffic.capacity += most
         self._live: set[Live] = set()
         self._of_principal: Counter[tuple[str, str]] = Counter()
         self._empty = asyncio.Event()
@@ -71,10 +82,18 @@ class Streams:
             )
 
     @contextmanager
-    def hold(self, stream: Live, principal: Principal) -> Iterator[None]:
-        """Count `stream` as live while it is served. Raises as `check_room`."""
-        self.check_room(principal)
-        key = (principal.tenant, principal.subject)
+    def hold(self, stream: Live, principal: Principal) -> Iterator[Connection]:
+        """Count `stream` as live while it is served, and say how it ended. Raises as `check_room`."""
+        with self._connection() as connection:
+            self.check_room(principal)
+            with self._counted(stream, (principal.tenant, principal.subject)):
+                yield connection
+
+    def _connection(self) -> AbstractContextManager[Connection]:
+        return nullcontext(Connection()) if self._traffic is None else self._traffic.connection()
+
+    @contextmanager
+    def _counted(self, stream: Live, key: tuple[str, str]) -> Iterator[None]:
         self._live.add(stream)
         self._of_principal[key] += 1
         try:
@@ -96,6 +115,9 @@ class Streams:
     async def drain(self, grace_s: float) -> None:
         """Take nothing more, ask the live streams to leave, end after `grace_s` those that have not."""
         self.draining = True
+        if self._traffic is not None:
+            self._traffic.capacity -= self._most
+            self._most = 0
         for stream in list(self._live):
             stream.tell(self.going_away())
         await self._gone_within(grace_s)

@@ -6,15 +6,18 @@ one `Traffic` per transport, whatever edges share it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from laneway.actors.meters import MUTE
 from laneway.actors.ports import Clock, Probe
 from laneway.routing.errors import Draining, Fenced, LanewayError, LinkClosed, SessionExpired, Superseded
 
 __all__ = ["RESULTS", "Connection", "Traffic"]
+
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 RESULTS: Final = ("left", "lost", "ended", "refused", "failed")
 """How a connection can be over: the client said goodbye; it went without; the engine ended it in order;
@@ -24,31 +27,36 @@ _IN_ORDER: Final = (Draining, Fenced, SessionExpired, Superseded)
 
 
 class Connection:
-    """One connection; whoever serves it says what becomes of it. What nobody says counts as lost.
+    """One connection, while it is served.
 
     Attributes:
-        result: one of RESULTS. code: of the error that refused or ended it, or empty.
+        established: set it to True once the client was welcomed: what fails before is a refusal.
+        result: one of RESULTS; if nobody says anything and nothing is raised, all that was wanted was sent.
+        code: of the error that refused or ended it, or empty.
     """
 
-    __slots__ = ("code", "result")
+    __slots__ = ("code", "established", "result")
 
     def __init__(self) -> None:
-        self.result = "lost"
+        self.established = False
+        self.result = "left"
         self.code = ""
 
-    def over(self, reason: LanewayError | None, *, established: bool, goodbye: bool) -> None:
+    def over(self, reason: LanewayError | None, *, goodbye: bool = False) -> None:
         """Say how it ended.
 
         Args:
             reason: what ended it, or None: the client did.
-            established: it was welcomed. goodbye: its client said that it leaves.
+            goodbye: the client said that it leaves.
         """
         if goodbye or isinstance(reason, LinkClosed):
             self.result = "left"
-        elif isinstance(reason, _IN_ORDER) and established:
+        elif reason is None:
+            self.result = "lost"
+        elif isinstance(reason, _IN_ORDER) and self.established:
             self.result = "ended"
-        elif reason is not None:
-            self.result, self.code = "failed" if established else "refused", reason.code
+        else:
+            self.result, self.code = "failed" if self.established else "refused", reason.code
 
 
 class Traffic:
@@ -89,17 +97,23 @@ class Traffic:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """Count one connection from its first byte to its end; an error of the tree that leaves it is a refusal."""
+        """Count one connection from its first byte to its end; what leaves it as an error ended it."""
         connection, began = Connection(), self._clock.now()
         self.opened += 1
         self.active += 1
         try:
             yield connection
         except LanewayError as error:
-            connection.over(error, established=False, goodbye=False)
+            connection.over(error)
+            raise
+        except ConnectionError:
+            connection.over(None)
             raise
         except Exception:
             connection.result, connection.code = "failed", LanewayError.code
+            raise
+        except BaseException:  # its task was cancelled: the edge is closing
+            connection.result = "ended"
             raise
         finally:
             self.active -= 1
@@ -107,3 +121,28 @@ class Traffic:
             self._duration(self._clock.now() - began)
             if connection.code:
                 self._probe.count("connection.error", code=connection.code)
+
+    def refused(self, error: LanewayError) -> None:
+        """Count a connection that was turned away before it was one."""
+        self.opened += 1
+        self.closed["refused"] += 1
+        self._probe.count("connection.error", code=error.code)
+
+    def counted(self, receive: Receive, send: Send) -> tuple[Receive, Send]:
+        """Return an ASGI server's two callables, with their bodies and messages counted."""
+
+        async def receiving() -> MutableMapping[str, Any]:
+            message = await receive()
+            self.received_bytes += _body_bytes(message)
+            return message
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            self.sent_bytes += _body_bytes(message)
+            await send(message)
+
+        return receiving, sending
+
+
+def _body_bytes(message: MutableMapping[str, Any]) -> int:
+    text = message.get("text")
+    return len(message.get("body") or message.get("bytes") or b"") + (len(text.encode()) if text else 0)

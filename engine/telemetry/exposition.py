@@ -12,10 +12,7 @@ from collections.abc import Iterable, Iterator
 from laneway.engine.telemetry.counters import Distribution
 from laneway.engine.telemetry.families import Family
 
-__all__ = ["CONTENT_TYPE", "exposition"]
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-"""Of the HTTP answer that carries it."""
+__all__ = ["exposition"]
 
 
 def exposition(families: Iterable[Family]) -> str:
