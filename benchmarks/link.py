@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.workload import Job
@@ -37,7 +38,7 @@ class SessionLink:
         hello = Hello(versions=(1,), client="bench", session=session, heartbeat_s=300.0)
         return cls(await engine.directory.attach(hello, Principal("bench", "t")), session)
 
-    async def send(self, batch: list[Job]) -> None:
+    async def send(self, batch: Sequence[Job]) -> None:
         """Send a frame of events."""
         events = []
         for job in batch:

@@ -32,7 +32,7 @@ class Options:
     """How much to run; the defaults are the workloads as defined.
 
     Attributes:
-        events: of W1. calls: of W2. streams: of W3.
+        events: of W1. calls: of W2. streams: of W3, with so many tokens each.
         repeats: repetitions of each row; the median counts.
         seconds: of open loop (W1) and of overload (W4).
         overload_repeats: repetitions of each W4 row.
@@ -42,6 +42,8 @@ class Options:
     events: int = 20_000
     calls: int = 2_000
     streams: int = 100
+    burst_tokens: int = 200
+    paced_tokens: int = 150
     repeats: int = 5
     seconds: float = 3.0
     overload_repeats: int = 3
@@ -50,7 +52,17 @@ class Options:
     @classmethod
     def quick(cls) -> Options:
         """Return sizes that show whether the harness works; too small to quote."""
-        return cls(events=4_000, calls=512, streams=20, repeats=1, seconds=0.5, overload_repeats=1, starts=1)
+        return cls(
+            events=4_000,
+            calls=512,
+            streams=20,
+            burst_tokens=50,
+            paced_tokens=25,
+            repeats=1,
+            seconds=0.5,
+            overload_repeats=1,
+            starts=1,
+        )
 
 
 @dataclass(frozen=True, slots=True)

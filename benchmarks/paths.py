@@ -1,4 +1,4 @@
-"""The same events through laneway, layer by layer, so that a cost can be told from its reason.
+"""The same events through laneway in this process, layer by layer, so that a cost has an address.
 
 - core: the pure decisions alone (admission, lanes, fairness, books); no loop, no handler.
 - dispatcher: with pumps, cells and handlers; what an in-process event costs without a session.
@@ -10,162 +10,182 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
+from benchmarks.channels import Opened, Way
+from benchmarks.counts import Lost, engine_counts
 from benchmarks.link import SessionLink
-from benchmarks.measure import Stage, Stopwatch
+from benchmarks.measure import Stopwatch
 from benchmarks.workload import IN_FLIGHT, KINDS, POOLS, SESSIONS, Job, echo, envelopes, open_config
-from laneway import Context, Engine, EnvelopeView, Out
+from laneway import Config, Context, Engine, EnvelopeView, Out
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Outcome
 from laneway.engine.app.embedded import EmbeddedSession
 from laneway.routing.classify import KindTable
 from laneway.routing.dispatch import Admitted, DispatchCore, PoolRoute
-from laneway.routing.envelope import Envelope
+from laneway.routing.envelope import BODY, Envelope
 
-__all__ = ["calls_path", "core_path", "dispatcher_path", "frames_path"]
+__all__ = ["CALLS", "CORE", "DISPATCHER", "FRAMES", "FRAME_EVENTS", "SQLITE", "add_pools", "engine_frames"]
 
-_CONCURRENCY: Final = 64
-_FRAME_EVENTS: Final = 64
+CONCURRENCY: Final = 64
+FRAME_EVENTS: Final = 64
 
 
-def core_path(work: list[Job]) -> Stage:
-    """DispatchCore alone."""
+class _Core:
+    """DispatchCore alone: `send` admits and queues, `receive` takes and completes."""
 
-    async def stage(watch: Stopwatch) -> int:
-        core = DispatchCore(KindTable(KINDS), open_config().dispatch_policy())
+    def __init__(self) -> None:
+        self.core = DispatchCore(KindTable(KINDS), open_config().dispatch_policy())
         for pool, kinds in POOLS.items():
-            core.add_pool(PoolRoute(pool, kinds))
-        events = envelopes(work)
-        with watch:
-            done = sum(
-                _round(core, events[at : at + IN_FLIGHT], time.monotonic()) for at in range(0, len(events), IN_FLIGHT)
-            )
-        books = core.statistics()
-        assert (books.admitted, books.done, books.pending) == (len(work), done, 0)
-        return done
+            self.core.add_pool(PoolRoute(pool, kinds))
+        self._number = 0
 
-    return stage
+    async def send(self, batch: Sequence[Job]) -> None:
+        now = time.monotonic()
+        for env in envelopes(batch, self._number):
+            admitted = self.core.offer(env, now)
+            assert isinstance(admitted, Admitted), admitted
+        self._number += len(batch)
 
+    async def receive(self) -> list[bytes]:
+        now, core = time.monotonic(), self.core
+        bodies = []
+        for pool in POOLS:
+            while taken := core.take(pool, CONCURRENCY, now):
+                for env in taken:
+                    core.done(env, now)
+                    bodies.append(env[BODY])
+        return bodies
 
-def _round(core: DispatchCore, events: list[Envelope], now: float) -> int:
-    for env in events:
-        if not isinstance(core.offer(env, now), Admitted):
-            return 0
-    done = 0
-    for pool in POOLS:
-        while taken := core.take(pool, _CONCURRENCY, now):
-            for env in taken:
-                core.done(env, now)
-            done += len(taken)
-    return done
-
-
-def dispatcher_path(work: list[Job]) -> Stage:
-    """Dispatcher, pumps, cells and handlers; no session."""
-
-    async def stage(watch: Stopwatch) -> int:
-        async with Engine(open_config(), kinds=KINDS) as engine:
-            dispatcher, events, room = engine.dispatcher, envelopes(work), asyncio.Semaphore(IN_FLIGHT)
-            for pool, kinds in POOLS.items():
-                dispatcher.add_pool(PoolSpec(pool, kinds, echo, concurrency=_CONCURRENCY))
-            handled = 0
-
-            def over(env: Envelope, outcome: Outcome) -> None:
-                nonlocal handled
-                handled += outcome.status == "handled" and len(outcome.value) == len(env[11])
-                room.release()
-
-            with watch:
-                for env in events:
-                    await room.acquire()
-                    refusal = dispatcher.offer(env, over)
-                    assert refusal is None, refusal
-                for _ in range(IN_FLIGHT):
-                    await room.acquire()
-            return handled
-
-    return stage
+    async def counts(self) -> Mapping[str, int]:
+        books = self.core.statistics()
+        return {"admitted": books.admitted, "done": books.done}
 
 
 @asynccontextmanager
-async def _serving() -> AsyncIterator[Engine]:
-    async with Engine(open_config(), kinds=KINDS) as engine:
+async def _open_core(watch: Stopwatch) -> AsyncIterator[Opened]:
+    core = _Core()
+    yield Opened([core], core.counts)
+
+
+class _Dispatcher:
+    """Dispatcher, pumps, cells and handlers; no session."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._dispatcher = engine.dispatcher
         for pool, kinds in POOLS.items():
-            engine.pool(pool, kinds, _answer, concurrency=_CONCURRENCY)
-        yield engine
+            self._dispatcher.add_pool(PoolSpec(pool, kinds, echo, concurrency=CONCURRENCY))
+        self._number = 0
+        self._came: list[bytes] = []
+        self._news = asyncio.Event()
+
+    async def send(self, batch: Sequence[Job]) -> None:
+        for env in envelopes(batch, self._number):
+            refusal = self._dispatcher.offer(env, self._over)
+            assert refusal is None, refusal
+        self._number += len(batch)
+
+    def _over(self, env: Envelope, outcome: Outcome) -> None:
+        assert outcome.status == "handled", outcome
+        self._came.append(outcome.value)
+        self._news.set()
+
+    async def receive(self) -> list[bytes]:
+        await self._news.wait()
+        self._news.clear()
+        came, self._came = self._came, []
+        return came
+
+
+@asynccontextmanager
+async def _open_dispatcher(watch: Stopwatch) -> AsyncIterator[Opened]:
+    async with Engine(open_config(), kinds=KINDS) as engine:
+        yield Opened([_Dispatcher(engine)], lambda: engine_counts(engine, sessions=False))
 
 
 async def _answer(event: EnvelopeView, context: Context) -> Out:
     return Out("CUSTOM", event.body)
 
 
-def frames_path(work: list[Job]) -> Stage:
-    """Sessions, fed in frames of 64 events as an edge feeds them."""
-
-    async def stage(watch: Stopwatch) -> int:
-        async with _serving() as engine:
-            links = [await SessionLink.open(engine, f"s{number}") for number in range(SESSIONS)]
-            shares = [work[number::SESSIONS] for number in range(SESSIONS)]
-            with watch:
-                returned = await asyncio.gather(
-                    *(_feed(link, share) for link, share in zip(links, shares, strict=True))
-                )
-            for link in links:
-                assert not link.refused, link.refused[0]
-                await link.close()
-            return sum(returned)
-
-    return stage
+def add_pools(engine: Engine) -> None:
+    """Add the three handlers."""
+    for pool, kinds in POOLS.items():
+        engine.pool(pool, kinds, _answer, concurrency=CONCURRENCY)
 
 
-async def _feed(link: SessionLink, share: list[Job]) -> int:
-    window = IN_FLIGHT // SESSIONS
-    sent = returned = 0
-    while returned < len(share):
-        batch = share[sent : min(sent + _FRAME_EVENTS, returned + window)]
-        if batch:
-            await link.send(batch)
-            sent += len(batch)
-        if sent - returned >= window or sent == len(share):
-            returned += len(await link.receive())
-    return returned
+class _Frames:
+    """A link of one session; its results as bodies."""
+
+    def __init__(self, link: SessionLink) -> None:
+        self._link = link
+        self.send = link.send
+
+    async def receive(self) -> list[bytes]:
+        came = [received.envelope[BODY] for received in await self._link.receive()]
+        if self._link.refused:
+            raise Lost(f"the engine refused an event: {self._link.refused[0]}")
+        return came
 
 
-def calls_path(work: list[Job]) -> Stage:
-    """Sessions, one `send_event` per event."""
+def engine_frames(row: str, config: Config, *, sqlite: bool = False) -> Way:
+    """Return the row of an engine fed in frames by sessions' links, as an edge feeds them."""
 
-    async def stage(watch: Stopwatch) -> int:
-        async with _serving() as engine:
-            shares = [work[number::SESSIONS] for number in range(SESSIONS)]
-            with watch:
-                returned = await asyncio.gather(
-                    *(_talk(engine.session(f"s{number}"), share) for number, share in enumerate(shares))
-                )
-            return sum(returned)
+    @asynccontextmanager
+    async def open_(watch: Stopwatch) -> AsyncIterator[Opened]:
+        with tempfile.TemporaryDirectory(prefix="laneway-bench-") as directory:
+            store = Path(directory) / "log.db" if sqlite else None
+            async with Engine(config, store=store, kinds=KINDS) as engine:
+                add_pools(engine)
+                links = [await SessionLink.open(engine, f"s{number}") for number in range(SESSIONS)]
+                yield Opened([_Frames(link) for link in links], lambda: engine_counts(engine))
+                for link in links:
+                    await link.close()
 
-    return stage
+    return Way(row, open_, frame=FRAME_EVENTS)
 
 
-async def _talk(session: EmbeddedSession, share: list[Job]) -> int:
-    window = asyncio.Semaphore(IN_FLIGHT // SESSIONS)
-    left = iter(share)
+class _Calls:
+    """One session, one awaited `send_event` per event, by as many tasks as may be in flight."""
 
-    async def sender() -> None:
-        for job in left:
-            await window.acquire()
-            await session.send_event(job.kind, job.body)
+    def __init__(self, session: EmbeddedSession) -> None:
+        self._session = session
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue()
 
-    returned = 0
-    async with session, asyncio.TaskGroup() as group:
-        for _ in range(IN_FLIGHT // SESSIONS):
-            group.create_task(sender())
-        async for _ in session:
-            returned += 1
-            window.release()
-            if returned == len(share):
-                break
-    return returned
+    async def send(self, batch: Sequence[Job]) -> None:
+        for job in batch:
+            self._jobs.put_nowait(job)
+
+    async def receive(self) -> list[bytes]:
+        return [(await anext(self._session)).body]
+
+    async def work(self) -> None:
+        while True:
+            job = await self._jobs.get()
+            await self._session.send_event(job.kind, job.body)
+
+
+@asynccontextmanager
+async def _open_calls(watch: Stopwatch) -> AsyncIterator[Opened]:
+    async with Engine(open_config(), kinds=KINDS) as engine:
+        add_pools(engine)
+        sessions = [await engine.session(f"s{number}").__aenter__() for number in range(SESSIONS)]
+        channels = [_Calls(session) for session in sessions]
+        async with asyncio.TaskGroup() as group:
+            senders = [group.create_task(one.work()) for one in channels for _ in range(IN_FLIGHT // SESSIONS)]
+            yield Opened(channels, lambda: engine_counts(engine))
+            for sender in senders:
+                sender.cancel()
+        for session in sessions:
+            await session.__aexit__(None, None, None)
+
+
+CORE: Final = Way("laneway core (decisions only)", _open_core, open_loop=False)
+DISPATCHER: Final = Way("laneway dispatcher (no session)", _open_dispatcher)
+FRAMES: Final = engine_frames("laneway engine, frames of 64", open_config())
+CALLS: Final = Way("laneway engine, one call each", _open_calls)
+SQLITE: Final = engine_frames("laneway engine, frames, sqlite", open_config(), sqlite=True)

@@ -1,4 +1,4 @@
-"""The baselines: what twenty lines of asyncio do with the same events.
+"""The baselines of W1: what twenty lines of asyncio do with the same events.
 
 A queue per handler and a worker at each; no limits, no sessions, no fairness, no cancel, no answer
 for a refused event, and nothing survives. Laneway pays for those, and these rows say how much.
@@ -7,59 +7,62 @@ for a refused event, and nothing survives. Laneway pays for those, and these row
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-from benchmarks.measure import Stage, Stopwatch
-from benchmarks.workload import IN_FLIGHT, POOLS, Job
+from benchmarks.channels import Opened, Way
+from benchmarks.measure import Stopwatch
+from benchmarks.workload import POOLS, Job
 
-__all__ = ["plain_queue", "priority_queue"]
+__all__ = ["PLAIN", "PRIORITY"]
 
 
 async def _echo(body: bytes) -> bytes:
     return body
 
 
-def plain_queue(work: list[Job]) -> Stage:
-    """asyncio.Queue per handler."""
-    return lambda watch: _through(work, watch, asyncio.Queue, prioritised=False)
+class _Queues:
+    """A queue per handler; entries are (lane, number, body), the lane 0 for all where there is none."""
+
+    def __init__(self, queue: Any, *, prioritised: bool) -> None:
+        self.queues = {pool: queue() for pool in POOLS}
+        self._way = {kind: self.queues[pool] for pool, kinds in POOLS.items() for kind in kinds}
+        self._prioritised = prioritised
+        self._number = 0
+        self.results: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def send(self, batch: Sequence[Job]) -> None:
+        for job in batch:
+            self._number += 1
+            self._way[job.kind].put_nowait((job.lane if self._prioritised else 0, self._number, job.body))
+
+    async def receive(self) -> list[bytes]:
+        came = [await self.results.get()]
+        while not self.results.empty():
+            came.append(self.results.get_nowait())
+        return came
+
+    async def work(self, queue: Any) -> None:
+        while True:
+            _, _, body = await queue.get()
+            self.results.put_nowait(await _echo(body))
 
 
-def priority_queue(work: list[Job]) -> Stage:
-    """asyncio.PriorityQueue per handler; entries are (lane, number, body)."""
-    return lambda watch: _through(work, watch, asyncio.PriorityQueue, prioritised=True)
+def _way(row: str, queue: Any, *, prioritised: bool) -> Way:
+    @asynccontextmanager
+    async def open_(watch: Stopwatch) -> AsyncIterator[Opened]:
+        queues = _Queues(queue, prioritised=prioritised)
+        workers = [asyncio.create_task(queues.work(one)) for one in queues.queues.values()]
+        try:
+            yield Opened([queues])
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    return Way(row, open_)
 
 
-async def _through(work: list[Job], watch: Stopwatch, queue: Any, *, prioritised: bool) -> int:
-    queues = {pool: queue() for pool in POOLS}
-    way = {kind: queues[pool] for pool, kinds in POOLS.items() for kind in kinds}
-    results: asyncio.Queue[bytes] = asyncio.Queue()
-    workers = [asyncio.create_task(_work(one, results)) for one in queues.values()]
-    entries = [(way[job.kind], (job.lane if prioritised else 0, number, job.body)) for number, job in enumerate(work)]
-    done = 0
-    with watch:
-        for number, (target, entry) in enumerate(entries):
-            target.put_nowait(entry)
-            while number - done >= IN_FLIGHT - 1:
-                done += await _some(results)
-        while done < len(entries):
-            done += await _some(results)
-    for worker in workers:
-        worker.cancel()
-    await asyncio.gather(*workers, return_exceptions=True)
-    return done
-
-
-async def _work(queue: Any, results: asyncio.Queue[bytes]) -> None:
-    while True:
-        _, _, body = await queue.get()
-        results.put_nowait(await _echo(body))
-
-
-async def _some(results: asyncio.Queue[bytes]) -> int:
-    """Wait for one result and take what else is there."""
-    await results.get()
-    taken = 1
-    while not results.empty():
-        results.get_nowait()
-        taken += 1
-    return taken
+PLAIN = _way("asyncio.Queue", asyncio.Queue, prioritised=False)
+PRIORITY = _way("asyncio.PriorityQueue", asyncio.PriorityQueue, prioritised=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from laneway.actors.ports import Context
@@ -17,11 +18,24 @@ from laneway.routing.classify import IN, Kind
 from laneway.routing.envelope import Envelope, envelope
 from laneway.routing.lanes import Lane
 
-__all__ = ["BODY_BYTES", "IN_FLIGHT", "KINDS", "POOLS", "SESSIONS", "Job", "echo", "envelopes", "jobs", "open_config"]
+__all__ = [
+    "BODY_BYTES",
+    "IN_FLIGHT",
+    "KINDS",
+    "POOLS",
+    "SESSIONS",
+    "Job",
+    "echo",
+    "envelopes",
+    "jobs",
+    "number_of",
+    "open_config",
+]
 
 BODY_BYTES: Final = 278
 IN_FLIGHT: Final = 1024
 SESSIONS: Final = 8
+_NUMBER: Final = slice(9, 17)
 
 _SHARES: Final = {"TEXT": 60, "TOOL": 20, "STATE": 15, "ERROR": 5}
 _LANES: Final = {"TEXT": Lane.HIGH, "TOOL": Lane.NORMAL, "STATE": Lane.NORMAL, "ERROR": Lane.HIGH}
@@ -50,11 +64,17 @@ def _body(name: str, number: int) -> bytes:
     event["payload"] = "x" * (BODY_BYTES - len(json.dumps(event)))
     body = json.dumps(event).encode()
     assert len(body) == BODY_BYTES
+    assert number_of(body) == number
     return body
 
 
-def envelopes(work: list[Job]) -> list[Envelope]:
-    """Return the same events as envelopes of `SESSIONS` sessions."""
+def number_of(body: bytes) -> int:
+    """Return which event of the workload this is."""
+    return int(body[_NUMBER])
+
+
+def envelopes(work: Sequence[Job], before: int = 0) -> list[Envelope]:
+    """Return the same events as envelopes of `SESSIONS` sessions; `before` of them were made already."""
     return [
         envelope(
             job.kind,
@@ -65,7 +85,7 @@ def envelopes(work: list[Job]) -> list[Envelope]:
             lane=job.lane,
             body=job.body,
         )
-        for number, job in enumerate(work, 1)
+        for number, job in enumerate(work, before + 1)
     ]
 
 

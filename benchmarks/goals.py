@@ -1,0 +1,156 @@
+"""The goals, each beside the figure of this run: reached, not reached, or not measured and why.
+
+Law of this file: a goal is a ratio in one run where there is a baseline to it, and an absolute only
+where there is none. A figure that is missing is said to be missing; nothing is estimated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks import appends, nats_bus, paths, pykka_actors, queues, remote_engine, token_streams, traced
+from benchmarks.measure import Row, ratio
+
+__all__ = ["GOALS", "Goal", "Verdict", "verdicts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One goal.
+
+    Attributes:
+        group, what: where it belongs, and its sentence.
+        limit: the number to reach; at_most: from above.
+        figure: the run's number, or None; unit: what follows it.
+    """
+
+    group: str
+    what: str
+    limit: float
+    figure: Callable[[Sequence[Row]], float | None]
+    at_most: bool = False
+    unit: str = "x"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A goal and what this run says of it; `reached` is None if there is no figure."""
+
+    goal: Goal
+    figure: float | None
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the figure is on the right side of the limit."""
+        if self.figure is None:
+            return None
+        return self.figure <= self.goal.limit if self.goal.at_most else self.figure >= self.goal.limit
+
+    @property
+    def word(self) -> str:
+        """What to say of it."""
+        if self.reached is not None:
+            return "reached" if self.reached else "NOT reached"
+        return "not measured yet" if self.goal.figure is _none else "not in this run"
+
+
+def verdicts(rows: Sequence[Row]) -> list[Verdict]:
+    """Hold every goal against the rows of a run. O(goals x rows)."""
+    return [Verdict(goal, goal.figure(rows)) for goal in GOALS]
+
+
+def _of(workload: str, row: str, base: str, figure: str = "median") -> Callable[[Sequence[Row]], float | None]:
+    """Return a row's figure over a base's."""
+    return lambda rows: ratio(rows, workload, row, base, figure)
+
+
+def _at(workload: str, row: str, figure: str = "median") -> Callable[[Sequence[Row]], float | None]:
+    """Return a row's figure as it is."""
+
+    def read(rows: Sequence[Row]) -> float | None:
+        return next((each.figure(figure) for each in rows if (each.workload, each.row) == (workload, row)), None)
+
+    return read
+
+
+def _none(rows: Sequence[Row]) -> None:
+    return None
+
+
+_ENGINE: Final = paths.FRAMES.row
+_WIRE: Final = remote_engine.FRAMES.row
+_W1: Final = "W1 in process"
+_W1_LOG: Final = "W1 with more on"
+_W1_WIRE: Final = "W1 over gRPC"
+_W2: Final = "W2 tool calls"
+_W3: Final = "W3 token streams"
+_QUEUE: Final = queues.PLAIN.row
+_PRIORITY: Final = queues.PRIORITY.row
+
+GOALS: Final[Sequence[Goal]] = (
+    Goal(_W1, "engine, frames of 64: a bare asyncio.Queue", 0.75, _of("W1", _ENGINE, _QUEUE)),
+    Goal(_W1, "engine, frames of 64: a bare asyncio.PriorityQueue", 1.0, _of("W1", _ENGINE, _PRIORITY)),
+    Goal(_W1, "engine, frames of 64: pykka", 2.5, _of("W1", _ENGINE, pykka_actors.EVENTS.row)),
+    Goal(_W1, "engine, frames of 64: CPU per event", 0.9, _at("W1", _ENGINE, "cpu_us"), at_most=True, unit="us"),
+    Goal(_W1, "fair queueing forced on every event: a bare asyncio.Queue", 0.5, _none),
+    Goal(_W1_LOG, "sqlite store: bare batched sqlite appends", 0.5, _of("W1", paths.SQLITE.row, appends.APPENDS.row)),
+    Goal(_W1_LOG, "1 % sampled tracing: without", 0.9, _of("W1", traced.SAMPLED.row, _ENGINE)),
+    Goal(_W1_WIRE, "client, gRPC, engine and back, frames of 64: nats", 4.0, _of("W1", _WIRE, nats_bus.EVENTS.row)),
+    Goal(
+        _W1_WIRE,
+        "CPU of the engine's process per event",
+        2.5,
+        _at("W1", _WIRE, "engine_cpu_us"),
+        at_most=True,
+        unit="us",
+    ),
+    Goal("W1 on Ray", "pools in other processes: Ray async actors", 25.0, _none),
+    Goal(_W2, "in process: bare asyncio", 0.9, _of("W2", "laneway", "asyncio")),
+    Goal(_W2, "over gRPC: nats", 1.0, _of("W2", "laneway over gRPC", "nats")),
+    Goal(_W2, "ledger on sqlite, in process: bare asyncio", 0.5, _of("W2", "laneway, sqlite", "asyncio")),
+    Goal(_W2, "ledger on sqlite, over gRPC: nats", 0.5, _of("W2", "laneway over gRPC, sqlite", "nats")),
+    Goal(_W3, "burst, in process: nats", 1.5, _of(token_streams.BURST, "laneway", "nats")),
+    Goal(
+        _W3,
+        "burst, in process: first token p99, of bare asyncio",
+        1.3,
+        _of(token_streams.BURST, "laneway", "asyncio.Queue", "first_p99_ms"),
+        at_most=True,
+    ),
+    Goal(
+        _W3,
+        "burst, over gRPC: one gRPC message a token",
+        2.0,
+        _of(token_streams.BURST, "laneway over gRPC", "raw grpc.aio, one message a token"),
+    ),
+    *(
+        goal
+        for row in ("laneway", "laneway over gRPC")
+        for goal in (
+            Goal(
+                _W3,
+                f"5,000 tokens/s paced, {row}: tokens/s, of bare asyncio",
+                0.98,
+                _of(token_streams.PACED, row, "asyncio.Queue"),
+            ),
+            Goal(
+                _W3,
+                f"5,000 tokens/s paced, {row}: lag p99 beyond the window",
+                15.0,
+                _at(token_streams.PACED, row, "beyond_window_p99_ms"),
+                at_most=True,
+                unit="ms",
+            ),
+        )
+    ),
+    Goal("edge", "2,000 users all served on at most 50 TCP connections", 1.0, _none),
+    Goal("edge", "tool catalogue, mean at 6,000 requests/s", 1.5, _none, at_most=True, unit="ms"),
+    Goal("edge", "memory of each of 10,000 open sessions", 40.0, _none, at_most=True, unit="KB"),
+    Goal("state", "edits at the cell, batches of 64: bare pycrdt apply", 0.7, _none),
+    Goal("state", "4,000 updates/s to 10 subscribers, p99", 60.0, _none, at_most=True, unit="ms"),
+    Goal("state", "two regions 80 ms apart agree after", 89.0, _none, at_most=True, unit="ms"),
+    Goal("start", "import laneway", 60.0, _at("start", "import laneway"), at_most=True, unit="ms"),
+    Goal("start", "first event, embedded", 100.0, _at("start", "first event, embedded"), at_most=True, unit="ms"),
+)

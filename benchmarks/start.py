@@ -1,0 +1,66 @@
+"""Start: how long `import laneway` takes, and when the first event of a fresh process is answered.
+
+Law of this file: fresh processes, one after another; the time counts from the program's first line, so
+the interpreter's own start is not in it and the import is. The first event is a user's message to an
+embedded engine without a model of its own kind: a handler gives its bytes back.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from benchmarks.measure import Options, Row
+
+__all__ = ["run"]
+
+_IMPORT: Final = """
+import time
+begun = time.perf_counter()
+import laneway
+print((time.perf_counter() - begun) * 1e3)
+"""
+_FIRST_EVENT: Final = """
+import time
+begun = time.perf_counter()
+import asyncio
+from laneway import Engine, Out
+
+async def main():
+    async with Engine() as engine:
+        @engine.pool("first", ["FIRST"])
+        async def handle(event, context):
+            return Out("CUSTOM", event.body)
+        async with engine.session("s") as session:
+            await session.send_event("FIRST", b"x")
+            assert (await anext(session)).body == b"x"
+            print((time.perf_counter() - begun) * 1e3)
+
+asyncio.run(main())
+"""
+_PROGRAMS: Final = {"import laneway": _IMPORT, "first event, embedded": _FIRST_EVENT}
+_TIMEOUT_S: Final = 60.0
+
+
+def run(options: Options, status: Callable[[str], None]) -> list[Row]:
+    """Measure both, after one run of each that fills the file cache and the bytecode. Raises RuntimeError."""
+    rows = []
+    for row, program in _PROGRAMS.items():
+        status(f"start {row}")
+        _once(row, program)
+        took_ms = tuple(_once(row, program) for _ in range(options.starts))
+        median_ms = statistics.median(took_ms)
+        rows.append(Row("start", row, "ms", took_ms, median_ms, float("nan")))
+    return rows
+
+
+def _once(row: str, program: str) -> float:
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+    )
+    if result.returncode:
+        raise RuntimeError(f"start {row} failed: {result.stderr[-500:]}")
+    return float(result.stdout)
