@@ -118,7 +118,7 @@ class _Steady(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self._exporting_thread = threading.get_ident()
         try:
-            result = self._exporter.export(spans)
+            result = SpanExportResult.FAILURE if self._over else self._exporter.export(spans)
         finally:
             self._exporting_thread = 0
             self._let_others_speak()

@@ -67,7 +67,7 @@ class MetricsPush:
         self._within_s = within_s
         self._exporter = OTLPMetricExporter(endpoint=url, insecure=url.startswith("http://"), timeout=within_s)
         self._started_ns = time.time_ns()
-        self._away = False
+        self._away = self._exporting = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -83,24 +83,29 @@ class MetricsPush:
         await asyncio.gather(task, return_exceptions=True)
         try:
             async with asyncio.timeout(_LAST_S):
-                await self.push()
+                if not self._exporting:  # one that hangs is given up, and the last numbers with it
+                    await self.push()
         except TimeoutError:
-            _log.warning("the last metrics were not sent within %g s: the receiver is slow or away", _LAST_S)
+            self._failed()
         await _in_thread(self._exporter.shutdown)
 
     async def push(self) -> bool:
         """Read and send once; returns whether the receiver took it."""
         data = metrics_data(self._read(), self._source, self._started_ns, time.time_ns())
+        self._exporting = True
         sent = await _in_thread(lambda: self._export(data))
         if not sent:
-            self._probe.count("metrics.export_failed")
-        if sent is self._away:
-            self._away = not sent
-            if sent:
-                _log.info("metrics are sent to %s again", self._url)
-            else:
-                _log.warning("metrics cannot be sent to %s; events go on, and so do the numbers", self._url)
+            self._failed()
+        elif self._away:
+            self._away = False
+            _log.info("metrics are sent to %s again", self._url)
         return sent
+
+    def _failed(self) -> None:
+        self._probe.count("metrics.export_failed")
+        if not self._away:
+            self._away = True
+            _log.warning("metrics cannot be sent to %s; events go on, and so do the numbers", self._url)
 
     def _export(self, data: otel.MetricsData) -> bool:
         try:
@@ -111,6 +116,8 @@ class MetricsPush:
         except Exception as error:  # encoding or transport, whatever it is: the next export is another try
             _log.debug("an export of metrics failed: %s", error)
             return False
+        finally:
+            self._exporting = False
 
     async def _run(self) -> None:
         while True:

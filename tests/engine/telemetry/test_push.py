@@ -79,3 +79,24 @@ def test_a_dead_receiver_is_told_once_and_counted(caplog: pytest.LogCaptureFixtu
     assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == [
         "laneway.engine.telemetry.push"
     ]
+
+
+def test_an_export_that_hangs_does_not_hold_up_the_end() -> None:
+    """Closing gives it up; nothing is sent beside it."""
+
+    async def main() -> None:
+        counters = Counters()
+        with socket.socket() as deaf:  # takes connections, and never answers
+            deaf.bind(("127.0.0.1", 0))
+            deaf.listen()
+            url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+            source = resource("test", "0")
+            push = MetricsPush(url, source, lambda: _read(counters), every_s=0.001, probe=counters, within_s=60)
+            push.start()
+            async with asyncio.timeout(30):
+                while not push._exporting:  # noqa: ASYNC110 - nobody announces it
+                    await asyncio.sleep(0.001)
+                await push.close()
+        assert counters.snapshot() == {}
+
+    asyncio.run(main())
