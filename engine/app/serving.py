@@ -9,19 +9,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from laneway.actors.arrivals import Speaker
 from laneway.actors.attachment import Attachment
 from laneway.actors.ports import Principal
 from laneway.engine.config import AuthConfig, Config
 from laneway.engine.edge.agui import AguiPolicy, agui_endpoints
-from laneway.engine.edge.asgi import Asgi, Endpoint
+from laneway.engine.edge.answer import SingleAnswers
+from laneway.engine.edge.asgi import Asgi, Endpoint, SocketEndpoint
 from laneway.engine.edge.auth import Authenticate, JwtAuthenticator, JwtPolicy, no_auth
+from laneway.engine.edge.entrance import Handshake, OpenByGet, OpenByPost, ToolList
 from laneway.engine.edge.exposure import check_exposure, is_loopback
+from laneway.engine.edge.frames import PackedFrames
+from laneway.engine.edge.hosting import Hosting
+from laneway.engine.edge.jsonframes import JsonFrames
 from laneway.engine.edge.origins import Origins
+from laneway.engine.edge.posts import GrantPost, SendPost
 from laneway.engine.edge.probes import Alive, Metrics, Ready
+from laneway.engine.edge.sockets import SUBPROTOCOLS, SessionSocket
+from laneway.engine.edge.sse import EventLinks, EventStreams
 from laneway.engine.edge.stream import StreamPolicy
 from laneway.engine.edge.streams import Streams
 from laneway.engine.edge.tickets import Tickets
 from laneway.engine.edge.tls import Tls
+from laneway.routing.envelope import Envelope
 from laneway.routing.errors import ConfigError, Draining, LanewayError, RuntimeUnavailable, StoreUnavailable
 from laneway.routing.handshake import Hello
 
@@ -34,6 +44,9 @@ __all__ = ["Edge", "EngineGateway", "grpc_options", "http_options", "make_asgi",
 
 
 _SOON_MS: Final = 1000
+_STREAM: Final = "/v1/stream"
+_ROOM_BYTES: Final = 65_536
+"""Above the largest frame: ours is the error that explains."""
 _SIGNATURES: Final = ("EdDSA", "ES256", "RS256")
 
 
@@ -54,6 +67,11 @@ class EngineGateway:
     async def attach(self, hello: Hello, principal: Principal) -> Attachment:
         """Open or resume a link."""
         return await self._engine.directory.attach(hello, principal)
+
+    async def ingest(self, session: str, speaker: Speaker, envelopes: Sequence[Envelope]) -> None:
+        """Take events in beside a link."""
+        home = await self._engine.directory.open(speaker.principal.tenant, session)
+        home.ingest(speaker, envelopes)
 
     async def call(
         self, name: str, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal
@@ -154,14 +172,16 @@ async def open_http(
     tls: Tls | None = None,
     insecure: bool = False,
     authenticate: Authenticate = no_auth,
+    stream: StreamPolicy | None = None,
     **options: Any,
 ) -> HttpEdge:
     """Start an HTTP edge; `options` are those of `make_asgi`. Raises ConfigError."""
     check_exposure(host, tls, authenticate, insecure=insecure)
     from laneway.engine.edge.http import HttpEdge, HttpPolicy
 
-    app = make_asgi(engine, authenticate=authenticate, local=is_loopback(host), **options)
-    edge = HttpEdge(app, HttpPolicy(host, port, tls))
+    app = make_asgi(engine, authenticate=authenticate, local=is_loopback(host), stream=stream, **options)
+    message_bytes = (stream or StreamPolicy()).limits.frame_bytes + _ROOM_BYTES
+    edge = HttpEdge(app, HttpPolicy(host, port, tls, message_bytes))
     await edge.start()
     return edge
 
@@ -189,13 +209,17 @@ def make_asgi(
     traffic = engine.telemetry.traffic["http"]
     streams = Streams(max_streams, max_streams_per_principal, traffic=traffic)
     tickets = Tickets(engine.clock)
+    gateway = EngineGateway(engine)
+    frames = JsonFrames(engine.kinds, engine.clock, policy.limits)
+    packed = PackedFrames(engine.kinds, engine.clock, policy.limits)
+    hosting = Hosting(gateway, engine.clock, streams, policy)
     return Asgi(
         [
-            Endpoint("GET", "/healthz", Alive(), public=True),
-            Endpoint("GET", "/readyz", Ready(streams, lambda: _trouble(engine)), public=True),
-            Endpoint("GET", "/metrics", Metrics(engine.metrics)),
-            *agui_endpoints(EngineGateway(engine), streams, agui or AguiPolicy()),
+            *_session_routes(engine, hosting, frames, tickets, policy),
+            *_service_routes(engine, gateway, streams),
+            *agui_endpoints(gateway, streams, agui or AguiPolicy()),
         ],
+        [SocketEndpoint(_STREAM, SessionSocket(hosting, packed, frames), SUBPROTOCOLS)],
         tickets=tickets,
         origins=Origins(origins, local=authenticate is no_auth if local is None else local),
         streams=streams,
@@ -203,6 +227,31 @@ def make_asgi(
         limits=policy.limits,
         traffic=traffic,
     )
+
+
+def _session_routes(
+    engine: Engine, hosting: Hosting, frames: JsonFrames, tickets: Tickets, policy: StreamPolicy
+) -> list[Endpoint]:
+    links = EventLinks()
+    events = EventStreams(hosting, frames, links)
+    answers = SingleAnswers(hosting, frames)
+    plans = engine.config.session_policy().link
+    return [
+        Endpoint("GET", _STREAM, OpenByGet(events)),
+        Endpoint("POST", _STREAM, OpenByPost(events, answers, frames)),
+        Endpoint("POST", f"{_STREAM}/{{link}}/grant", GrantPost(links)),
+        Endpoint("POST", f"{_STREAM}/{{link}}/send", SendPost(hosting.gateway, frames, links)),
+        Endpoint("POST", "/v1/handshake", Handshake(plans, policy.limits, tickets, frozenset({_STREAM}))),
+    ]
+
+
+def _service_routes(engine: Engine, gateway: EngineGateway, streams: Streams) -> list[Endpoint]:
+    return [
+        Endpoint("GET", "/v1/tools", ToolList(gateway)),
+        Endpoint("GET", "/healthz", Alive(), public=True),
+        Endpoint("GET", "/readyz", Ready(streams, lambda: _trouble(engine)), public=True),
+        Endpoint("GET", "/metrics", Metrics(engine.metrics)),
+    ]
 
 
 def _trouble(engine: Engine) -> LanewayError | None:

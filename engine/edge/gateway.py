@@ -1,7 +1,7 @@
 """What an edge needs of the engine behind it, as Protocols owned here.
 
 Law of this file: an edge moves frames and knows who is speaking; sessions, order, credit and
-resume are behind these two methods, so that every wire gets the same guarantees.
+resume are behind these methods, so that every wire gets the same guarantees.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from laneway.actors.arrivals import Speaker
 from laneway.actors.ports import Principal
 from laneway.actors.spans import SpanValue
 from laneway.routing.envelope import Envelope
@@ -48,6 +49,13 @@ class Gateway(Protocol):
 
     async def attach(self, hello: Hello, principal: Principal) -> Attachment:
         """Open or resume a link. Raises a LanewayError: refused, unknown, draining, not allowed."""
+        ...
+
+    async def ingest(self, session: str, speaker: Speaker, envelopes: Sequence[Envelope]) -> None:
+        """Take events in for a session of the speaker's tenant; each is answered by `speaker.tell`.
+
+        Raises a LanewayError if the session cannot be opened.
+        """
         ...
 
     async def call(

@@ -27,6 +27,7 @@ from laneway.routing.errors import (
     PeerProtocolError,
     SessionExpired,
     SlowConsumer,
+    UnknownSession,
 )
 from laneway.routing.handshake import parse_hello
 
@@ -141,7 +142,7 @@ class SessionStream:
     async def take(self, header: Mapping[str, Any]) -> None:
         """Take a header that came beside the wire (a grant by POST). Raises what is wrong with it."""
         if self._attachment is None or self._over.done():
-            raise LinkClosed("this link is over; open a new one with your cursor")
+            raise UnknownSession("there is no such link; open a new one with your cursor")
         await self._attachment.receive(header, ())
 
     async def serve(self) -> LanewayError | None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from laneway.actors.arrivals import Speaker
 from laneway.actors.attachment import Attachment
 from laneway.actors.ports import Principal
 from laneway.engine.codec import pack_body
@@ -84,7 +85,7 @@ class Session:
         self.attachments[hello.client] = attachment
         return attachment
 
-    def ingest(self, attachment: Attachment, envelopes: Sequence[Envelope]) -> None:
+    def ingest(self, attachment: Speaker, envelopes: Sequence[Envelope]) -> None:
         for env in envelopes:
             if KINDS.require(env[KIND]).direction == "out":
                 error = AccessError(f"{env[KIND]} is sent by the engine only")
@@ -190,6 +191,9 @@ class Engine:
     async def attach(self, hello: Hello, principal: Principal) -> Attachment:
         self.attached += 1
         return self.session(hello.session, principal.tenant).attach(hello, principal)
+
+    async def ingest(self, session: str, speaker: Speaker, envelopes: Sequence[Envelope]) -> None:
+        self.session(session, speaker.principal.tenant).ingest(speaker, envelopes)
 
     async def call(
         self, name: str, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal

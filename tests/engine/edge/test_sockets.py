@@ -1,0 +1,121 @@
+"""Sessions over WebSocket in memory: both subprotocols, and messages of the wrong sort."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
+from laneway.routing.envelope import KIND
+from tests.engine.edge.double import KINDS, user_message
+from tests.engine.edge.driver import Socket
+from tests.engine.edge.stage import Stage
+from tests.engine.edge.test_sse import ADA
+
+HELLO = {"hello": {"v": [1], "client": "c1", "session": "s1"}}
+
+
+async def opened(stage: Stage, subprotocol: str) -> Socket:
+    socket = Socket(stage.app, "/v1/stream", ADA, subprotocols=[subprotocol])
+    assert (await socket.next())["subprotocol"] == subprotocol
+    socket.give(json.dumps({"header": HELLO}) if subprotocol.endswith("json") else encode_frame(HELLO, []))
+    return socket
+
+
+async def closed(socket: Socket) -> int:
+    while True:
+        message = await socket.next()
+        if message["type"] == "websocket.close":
+            await socket.task
+            code: int = message["code"]
+            return code
+
+
+def test_binary_frames_are_those_of_grpc() -> None:
+    """Welcome, ok, the run's text, and a goodbye that closes with 1000."""
+
+    async def main() -> None:
+        stage = Stage()
+        socket = await opened(stage, "laneway.v1")
+        assert "welcome" in decode_frame((await socket.next())["bytes"])[0]
+        socket.give(encode_frame({}, [pack_envelope(user_message("one two"), 0.0, KINDS)]))
+        kinds: list[str] = []
+        while "RUN_FINISHED" not in kinds:
+            _, items = decode_frame((await socket.next())["bytes"])
+            kinds += [unpack_envelope(item, 0.0, KINDS)[KIND] for item in items]
+        assert kinds[0] == "RUN_STARTED"
+        socket.give(encode_frame({"bye": True}, []))
+        assert await closed(socket) == 1000
+        assert stage.engine.session("s1").attachments == {}
+        assert len(stage.streams) == 0
+        await stage.engine.close()
+
+    asyncio.run(main())
+
+
+def test_json_frames_say_the_same() -> None:
+    """As text messages."""
+
+    async def main() -> None:
+        stage = Stage()
+        socket = await opened(stage, "laneway.v1.json")
+        assert json.loads((await socket.next())["text"])["header"]["welcome"]["session"] == "s1"
+        socket.give(json.dumps({"events": [{"counter": 1, "kind": "USER_MESSAGE", "text": "hi", "run": "r1"}]}))
+        kinds: list[str] = []
+        while "RUN_FINISHED" not in kinds:
+            kinds += [event["kind"] for event in json.loads((await socket.next())["text"])["events"]]
+        assert kinds == ["RUN_STARTED", "TEXT_MESSAGE_CONTENT", "RUN_FINISHED"]
+        socket.leave()
+        await socket.task
+        assert stage.engine.session("s1").attachments == {}
+        await stage.engine.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("subprotocol", "message", "code"),
+    [
+        ("laneway.v1", "text", 1003),
+        ("laneway.v1.json", b"bytes", 1003),
+        ("laneway.v1", b"\xc1", 1002),
+        ("laneway.v1", b"", 1002),
+        ("laneway.v1.json", "nonsense", 1002),
+        ("laneway.v1.json", "[" * 5000, 1002),
+        ("laneway.v1.json", '{"header": {"ack": ["e", 0, 9]}}', 1002),
+        (
+            "laneway.v1.json",
+            json.dumps({"events": [{"counter": 1, "kind": "USER_MESSAGE", "text": "x" * 1_100_000}]}),
+            1009,
+        ),
+    ],
+)
+def test_a_bad_message_ends_the_socket_with_a_typed_error(subprotocol: str, message: Any, code: int) -> None:
+    """Told in a fatal notice, then in the close code."""
+
+    async def main() -> None:
+        stage = Stage()
+        socket = await opened(stage, subprotocol)
+        await socket.next()
+        socket.give(message)
+        told = await socket.next()
+        header = json.loads(told["text"])["header"] if "text" in told else decode_frame(told["bytes"])[0]
+        assert header["notice"]["fatal"]
+        assert await closed(socket) == code
+
+    asyncio.run(main())
+
+
+def test_who_says_nothing_is_closed() -> None:
+    """No hello within hello_s."""
+
+    async def main() -> None:
+        stage = Stage(hello_s=0.1)
+        socket = Socket(stage.app, "/v1/stream", ADA)
+        await socket.next()
+        assert await closed(socket) == 1002
+
+    asyncio.run(main())
