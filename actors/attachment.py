@@ -12,6 +12,7 @@ from typing import Protocol
 
 from laneway.actors.ports import Clock, Principal
 from laneway.actors.spans import SpanValue
+from laneway.actors.stretches import Stretches
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import LanewayError, SlowConsumer, StoreError
 from laneway.routing.link import Link, LinkFrame
@@ -48,6 +49,7 @@ class Attachment:
         client: the client's own id; a newer attachment of the same id supersedes this one.
         principal: who it is.
         opening: frames to send before anything else (welcome, snapshot).
+        stretches: told what was written, if sampled events are traced.
 
     Attributes:
         origin: what the spans of its events say about the wire; its edge sets it.
@@ -62,6 +64,7 @@ class Attachment:
         principal: Principal,
         clock: Clock,
         opening: Sequence[LinkFrame],
+        stretches: Stretches | None = None,
     ) -> None:
         self.link = link
         self.client = client
@@ -70,6 +73,8 @@ class Attachment:
         self._owner = owner
         self._clock = clock
         self._opening = list(opening)
+        self._stretches = stretches
+        self._writing: Sequence[LinkFrame] = ()
         self._awake = asyncio.Event()
         self._detached = False
 
@@ -102,6 +107,8 @@ class Attachment:
         Raises the LanewayError that closed the link, once everything due before it was returned.
         Single consumer.
         """
+        if self._writing:
+            self._written()
         if self._opening:
             opening, self._opening = self._opening, []
             return opening
@@ -110,6 +117,8 @@ class Attachment:
             due = self.link.poll(self._clock.now())
             if due:
                 self._owner.moved(self)  # a link without grants lets producers go on as it sends
+                if self._stretches is not None:
+                    self._writing = due
                 return due
             if self.link.closed is not None:
                 await self.close()
@@ -123,6 +132,9 @@ class Attachment:
             self.link.close(error)
         if not self._detached:
             self._detached = True
+            self._written()
+            if self._stretches is not None:
+                self._stretches.leave(self)
             self._owner.detached(self)
         self._awake.set()
 
@@ -130,6 +142,13 @@ class Attachment:
         """Close from the session's side: `frames` gives what is due, then raises `error`."""
         self.link.close(error)
         self._awake.set()
+
+    def _written(self) -> None:
+        """Who asks for the next frames, or leaves, has written those before."""
+        frames, self._writing = self._writing, ()
+        if frames and self._stretches is not None:
+            about = {"messaging.client.id": self.client, **self.origin}
+            self._stretches.delivered(self, about, (frame.envelopes for frame in frames))
 
     async def _fill(self) -> bool:
         missing = self.link.missing()

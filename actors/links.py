@@ -13,6 +13,7 @@ from laneway.actors.attachment import Attachment, LinkOwner
 from laneway.actors.meters import SessionMeters
 from laneway.actors.outbound import DATA, URGENT, Outbound
 from laneway.actors.ports import Clock, Principal
+from laneway.actors.stretches import Stretches
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import AccessError, LaneFull, LanewayError, PeerProtocolError, Superseded
@@ -32,6 +33,7 @@ class Links:
         snapshot: makes the snapshot event.
         begins: run -> the seqs after which it begins (urgent, data), or None.
         meters: counter `link.attached`.
+        stretches: as for an attachment.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Links:
         snapshot: Callable[[], Envelope],
         begins: Callable[[str], tuple[int, int] | None],
         meters: SessionMeters | None = None,
+        stretches: Stretches | None = None,
     ) -> None:
         self._owner = owner
         self._outbound = outbound
@@ -64,6 +67,7 @@ class Links:
         self._snapshot = snapshot
         self._begins = begins
         self._meters = meters or SessionMeters()
+        self._stretches = stretches
         self._thinned = [0, 0]
         self._attached: set[Attachment] = set()
         self._by_client: dict[str, Attachment] = {}
@@ -95,7 +99,13 @@ class Links:
         if resume in ("new", "failed") and len(self._outbound.transcript):
             opening.append(LinkFrame({"snapshot": True}, [self._snapshot()]))
         attachment = Attachment(
-            self._owner, link, client=hello.client, principal=principal, clock=self._clock, opening=opening
+            self._owner,
+            link,
+            client=hello.client,
+            principal=principal,
+            clock=self._clock,
+            opening=opening,
+            stretches=self._stretches,
         )
         self._by_client[hello.client] = attachment
         self._attached.add(attachment)

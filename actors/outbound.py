@@ -18,9 +18,10 @@ import msgpack
 from laneway.actors.committer import Committer
 from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Clock, Entry
+from laneway.actors.stretches import Stretches
 from laneway.actors.transcript import Transcript
 from laneway.routing.coalescer import Coalescer
-from laneway.routing.envelope import BODY, KIND, LANE, RUN, Envelope, with_body
+from laneway.routing.envelope import BODY, KIND, LANE, RUN, TRACE, Envelope, with_body
 from laneway.routing.errors import LanewayError, SlowConsumer
 from laneway.routing.lanes import Lane
 from laneway.routing.replay import Numbered, ReplayRing
@@ -44,6 +45,7 @@ class Outbound:
         stall_s: how long a producer waits for a session that nobody reads, before it is given up.
         budget_bytes: how far an unread session runs ahead of its last ack with no live link.
         on_commit: called when links may have something new to send.
+        stretches: told of sampled events, if they are traced.
 
     Attributes:
         awaited: run -> when it was accepted, for runs that have not said anything yet; the owner's to
@@ -62,6 +64,7 @@ class Outbound:
         stall_s: float,
         on_commit: Callable[[], None],
         meters: SessionMeters | None = None,
+        stretches: Stretches | None = None,
     ) -> None:
         self.rings = (ReplayRing(ring_events, ring_bytes), ReplayRing(ring_events, ring_bytes))
         self.transcript = Transcript()
@@ -75,6 +78,7 @@ class Outbound:
         self._stall_s = stall_s
         self._on_commit = on_commit
         self._meters = meters or SessionMeters()
+        self._stretches = stretches
         self._coalescer = Coalescer()
         self._unwritten: deque[tuple[int, int, Envelope]] = deque()
         self._on_written = self._written  # one object, by which the committer knows what goes together
@@ -97,7 +101,7 @@ class Outbound:
             self.emit_urgent(env)
             return
         if self._waiters or not self._writable():
-            await self._room(env[LANE])
+            await self._room(env)
         if self._error is not None:
             raise self._error
         self._number(self._coalescer.offer(env, self._clock.now()))
@@ -159,16 +163,19 @@ class Outbound:
             return position < granted
         return position - self.acked_position < self._budget_bytes
 
-    async def _room(self, lane: int) -> None:
+    async def _room(self, env: Envelope) -> None:
         if self._error is not None:
             return
         self._arrivals += 1
         waiter = asyncio.get_running_loop().create_future()
-        place = (lane, self._arrivals, waiter)
+        place = (env[LANE], self._arrivals, waiter)
         heapq.heappush(self._waiters, place)
         try:
+            asked_at = self._clock.now()
             async with asyncio.timeout(self._stall_s):
                 await waiter
+            if env[TRACE] and self._stretches is not None:
+                self._stretches.paused(env, self._clock.now() - asked_at)
         except TimeoutError:
             self._give_up(place)
             raise SlowConsumer(
@@ -202,17 +209,24 @@ class Outbound:
             seq, position = self.rings[stream].append(env)
             self.issued[stream] += 1
             self._unwritten.append((stream, seq, env))
+            if env[TRACE] and self._stretches is not None:
+                self._stretches.added()
             self._committer.gather(Entry(stream, seq, position, blob), self._on_written)
 
     def _written(self, count: int) -> None:
         """Release the next `count` events to links; folded only now, so that a snapshot ends where sending starts."""
         heads = [0, 0]
+        traced: list[Envelope] = []
         for _ in range(count):
             stream, seq, env = self._unwritten.popleft()
             heads[stream] = seq
             self.transcript.fold(env)
             if self.awaited and env[KIND] == _TEXT:
                 self._note_first_text(env)
+            if env[TRACE]:
+                traced.append(env)
+        if traced and self._stretches is not None:
+            self._stretches.committed(traced)
         for stream, head in enumerate(heads):
             if head:
                 self.rings[stream].commit(head)

@@ -24,6 +24,7 @@ from laneway.actors.meters import SessionMeters
 from laneway.actors.outbound import DATA, URGENT, Outbound
 from laneway.actors.ports import Claim, Clock, Entry, Outcome, Principal, Store
 from laneway.actors.spans import Tracer
+from laneway.actors.stretches import Stretches
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import DEADLINE, KIND, NO_DEADLINE, RUN, Envelope, envelope
 from laneway.routing.errors import Fenced, LanewayError
@@ -148,6 +149,7 @@ class SessionHome:
         self._meters = meters or SessionMeters()
         self._committer = Committer(store, claim, clock=clock, on_fenced=self._fenced, meters=self._meters)
         self._intake = Intake(tenant, self._pack, self._unpack, policy.checkpoint_records)
+        self._stretches = Stretches(tracer, clock, name) if tracer is not None else None
         self.outbound = self._make_outbound(policy)
         self.links = self._make_links(kinds, policy, link_ids)
         self.ingress = Ingress(
@@ -183,6 +185,7 @@ class SessionHome:
             snapshot=self._snapshot,
             begins=self._intake.starts.place,
             meters=self._meters,
+            stretches=self._stretches,
         )
 
     def _make_outbound(self, policy: SessionPolicy) -> Outbound:
@@ -196,6 +199,7 @@ class SessionHome:
             stall_s=policy.stall_s,
             on_commit=lambda: self.links.wake(),
             meters=self._meters,
+            stretches=self._stretches,
         )
 
     async def restore(self, claim: Claim) -> None:
@@ -341,6 +345,8 @@ class SessionHome:
     async def maintain(self) -> None:
         """Trim the logs to their retention; the directory calls it now and then."""
         self.ingress.readmit()
+        if self._stretches is not None:
+            self._stretches.sweep()
         claim = self._committer.claim
         if self.ingress.trim_below:
             below, self.ingress.trim_below = self.ingress.trim_below, 0
@@ -366,6 +372,8 @@ class SessionHome:
         self.outbound.fail(error)
         self.links.end(error)
         self.ingress.release()
+        if self._stretches is not None:
+            self._stretches.close()
 
     def _fenced(self, error: Fenced) -> None:
         """Another home has the log: what runs here must not speak for the session any more."""

@@ -44,6 +44,7 @@ def serve(
     drain_s: Annotated[float | None, typer.Option(help="Seconds that runs may still take at shutdown [30].")] = None,
     setup: Annotated[str, typer.Option(help="MODULE:FUNCTION that is given the Engine: adds tools, pools.")] = "",
     otlp: Annotated[str | None, typer.Option(help="URL of an OTLP/gRPC receiver, such as http://HOST:4317.")] = None,
+    trace_ratio: Annotated[float | None, typer.Option(help="Share of events that begin a trace [0.01].")] = None,
     log_format: Annotated[str | None, typer.Option(help="json, text, or auto: text on a terminal [auto].")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [info].")] = None,
 ) -> None:
@@ -67,7 +68,7 @@ def serve(
             "nlp": {"model": model},
             "auth": {"mode": auth},
             "limits": {"drain_s": drain_s},
-            "telemetry": {"otlp": otlp, "log_format": log_format, "log_level": log_level},
+            "telemetry": {"otlp": otlp, "sample_ratio": trace_ratio, "log_format": log_format, "log_level": log_level},
         },
     )
     with told(settings.telemetry):

@@ -124,6 +124,8 @@ def test_run_that_calls_a_tool_is_one_tree() -> None:
         ("handle tools", "consumer", "model scripted"),
         ("tool halved", "internal", "handle tools"),
         ("worker", "internal", "tool halved"),
+        ("commit", "internal", "handle nlp"),
+        ("deliver", "producer", "handle nlp"),
     } <= rows
     receive, handle, model = traced.one("receive"), traced.one("handle nlp"), traced.one("model scripted")
     tool, worker = traced.one("tool halved"), traced.one("worker")
@@ -140,6 +142,13 @@ def test_run_that_calls_a_tool_is_one_tree() -> None:
     assert tool.attributes["gen_ai.tool.name"] == "halved"
     assert worker.attributes is not None
     assert worker.attributes["process.pid"] != os.getpid()
+    (deliver,) = [span for span in traced.spans if span.name == "deliver"]
+    assert deliver.attributes is not None
+    assert int(str(deliver.attributes["laneway.events"])) > 5
+    assert float(str(deliver.attributes["laneway.first_event_s"])) >= 0
+    commits = [dict(span.attributes or {}) for span in traced.spans if span.name == "commit"]
+    assert [commit["laneway.direction"] for commit in commits] == ["in", "out"]
+    assert commits[1]["laneway.run"] == deliver.attributes["laneway.run"] == handle.attributes["laneway.run"]
     for below, above in ((model, handle), (tool, traced.one("handle tools")), (worker, tool)):
         assert (below.end_time or 0) <= (above.end_time or 0), below.name
 
