@@ -16,7 +16,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import dispatch, stage_costs, start, token_streams, tool_calls
+from benchmarks import dispatch, overload, stage_costs, start, token_streams, tool_calls, tracing
 from benchmarks.environment import environment
 from benchmarks.goals import verdicts
 from benchmarks.measure import Options, Row
@@ -46,7 +46,9 @@ WORKLOADS: Final = (
     Workload("W1", dispatch.run),
     Workload("W2", tool_calls.run),
     Workload("W3", token_streams.run),
+    Workload("W4", overload.run, lambda rows: [overload.table(rows)]),
     Workload("stages", stage_costs.run, lambda rows: [stage_costs.table(rows)]),
+    Workload("tracing", tracing.run, lambda rows: [tracing.table(rows)]),
     Workload("start", start.run),
 )
 

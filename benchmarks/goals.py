@@ -86,6 +86,7 @@ _W1_LOG: Final = "W1 with more on"
 _W1_WIRE: Final = "W1 over gRPC"
 _W2: Final = "W2 tool calls"
 _W3: Final = "W3 token streams"
+_W4: Final = "W4 overload"
 _QUEUE: Final = queues.PLAIN.row
 _PRIORITY: Final = queues.PRIORITY.row
 
@@ -142,6 +143,26 @@ GOALS: Final[Sequence[Goal]] = (
                 _at(token_streams.PACED, row, "beyond_window_p99_ms"),
                 at_most=True,
                 unit="ms",
+            ),
+        )
+    ),
+    *(
+        goal
+        for row in ("laneway engine", "laneway over gRPC", "laneway over gRPC, data window full")
+        for goal in (
+            Goal(
+                _W4,
+                f"3x, {row}: critical p99, of a bare PriorityQueue",
+                1.0,
+                _of("W4", f"{row} @3x", "asyncio.PriorityQueue @3x"),
+                at_most=True,
+            ),
+            Goal(
+                _W4,
+                f"3x, {row}: critical p99, of its own unloaded",
+                1.2,
+                _of("W4", f"{row} @3x", f"{row} @alone"),
+                at_most=True,
             ),
         )
     ),

@@ -23,7 +23,9 @@ ROLES: Final[Mapping[str, str]] = {
     "engine": "benchmarks.remote_engine",
     "grpc": "benchmarks.raw_grpc",
     "nats": "benchmarks.nats_bus",
-    "otlp": "benchmarks.traced",
+    "overload": "benchmarks.overload_served",
+    "spans": "benchmarks.span_sink",
+    "traced": "benchmarks.traced_engine",
 }
 """Role -> module with `serving(*arguments)`, which yields where it listens."""
 

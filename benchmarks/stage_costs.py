@@ -4,25 +4,35 @@ Law of this file: the table is what a change is judged by, so it is quick (half 
 median of repetitions. Stages in brackets are not part of a sum: they are variants, or the product's own
 loop around some stages ("whole"), which shows what lies between them.
 
-Sums are taken at batch 64 and at batch 1. An event's whole cost lies between them and above: results
-come back one by one, and whatever gathers meanwhile is committed, framed and sent together.
+The first line is a reference that has nothing of laneway in it: where it differs between two runs, so do
+all times, and only `calls` can be compared.
+
+Sums are taken at batch 64 and at batch 1, for an engine and its caller in one process and for the engine's
+process behind gRPC, and held against W1 whole in frames of 64 (the transport and the loop included). What
+is in no stage is the glue between stages, and batches that are smaller than 64: results come back one by
+one, and whatever gathers meanwhile is committed, framed and sent together.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from rich.table import Table
 
+from benchmarks import paths, remote_engine
+from benchmarks.channels import Way
+from benchmarks.dispatch import measure
 from benchmarks.measure import Options, Row
 from benchmarks.stages import dispatch, outward, wire
-from benchmarks.stages.harness import PATHS, Stage, cost
+from benchmarks.stages.harness import Stage, cost
 
 __all__ = ["STAGES", "run", "table", "total"]
 
 STAGES: Final[tuple[Stage, ...]] = (
+    *dispatch.REFERENCE,
     *wire.EDGE[:2],
     *dispatch.JOURNAL,
     *outward.STORES[::2],
@@ -36,7 +46,9 @@ STAGES: Final[tuple[Stage, ...]] = (
     *wire.CLIENT,
 )
 _WORKLOAD: Final = "stages"
+_UNIT: Final = "us CPU/event"
 _EVENTS: Final = 4096
+_WHOLE: Final[dict[str, Way]] = {"embedded": paths.FRAMES, "served": remote_engine.FRAMES}
 
 
 def run(options: Options, status: Callable[[str], None]) -> list[Row]:
@@ -47,15 +59,17 @@ def run(options: Options, status: Callable[[str], None]) -> list[Row]:
         for batch in stage.batches:
             status(f"stages: {stage.name}, batch {batch}")
             rows.append(cost(stage, batch, count, options.repeats))
-    return [*rows, *_sums(rows)]
-
-
-def _sums(rows: Sequence[Row]) -> list[Row]:
-    found = []
-    for path in PATHS:
-        for batch in (1, 64):
-            summed = total(rows, path, batch)
-            found.append(Row(_WORKLOAD, f"sum, {path} @{batch}", "us CPU/event", (summed,), summed, summed))
+    found = list(rows)
+    for path, way in _WHOLE.items():
+        status(f"stages: W1 whole, {path}")
+        whole = measure(replace(way, open_loop=False), options)
+        cpu_us = whole.figure("engine_cpu_us") or whole.cpu_us
+        sums = {batch: total(rows, path, batch) for batch in (1, 64)}
+        figures = {f"sum of stages, {path} @{batch}": us for batch, us in sums.items()}
+        figures |= {f"W1 whole, {path}": cpu_us, f"not in a stage, {path}": cpu_us - sums[64]}
+        found += [
+            Row(_WORKLOAD, name, _UNIT, (us,), us, us, {"repeats": options.repeats}) for name, us in figures.items()
+        ]
     return found
 
 

@@ -35,7 +35,7 @@ from laneway.routing.placement import rendezvous
 from laneway.routing.routes import PoolQueues
 from laneway.routing.scheduler import Scheduler
 
-__all__ = ["CELL", "DISPATCH", "EMIT", "JOURNAL"]
+__all__ = ["CELL", "DISPATCH", "EMIT", "JOURNAL", "REFERENCE"]
 
 _CLOCK: Final = SystemClock()
 _ROOM: Final = 64
@@ -357,6 +357,19 @@ def _raise(error: Exception) -> None:
     raise error
 
 
+async def _reference(events: Batches) -> Work:
+    """Nothing of laneway: a tuple built, read and kept. What it costs tells runs and machines apart."""
+    kept: dict[int, tuple[object, ...]] = {}
+
+    def step(number: int) -> None:
+        for env in events[number]:
+            row = (*env[:11], env[11], env[12])
+            kept[len(kept)] = row[:4] if row[7] else row[4:]
+
+    return Work(step, lambda: len(kept))
+
+
+REFERENCE: Final = (Stage("reference: a tuple", "machine", _reference),)
 JOURNAL: Final = (
     Stage("dedupe", "home in", _dedupe, ALWAYS),
     Stage("journal records", "home in", _journal, ALWAYS),

@@ -1,4 +1,4 @@
-"""`python -m benchmarks` as a whole, and W4 on its own. No times."""
+"""`python -m benchmarks` as a whole. No times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import measure, overload
+from benchmarks import measure
 from benchmarks.__main__ import WORKLOADS
 
 ROOT = Path(__file__).parents[2]
@@ -31,15 +31,6 @@ def test_a_row_that_loses_an_event_has_no_figure() -> None:
 
     with pytest.raises(RuntimeError, match="9 of 10"):
         measure.repeated("W1", "loser", stage, 10, 1)
-
-
-@pytest.mark.parametrize("row", overload.ROWS)
-def test_overload_accounts_for_every_event(row: str) -> None:
-    """Handled, or refused: nothing is missing, and no critical event is refused."""
-    load = overload.measure(row, 0.2, 2)
-    assert load.offered == 1_200
-    assert load.normal_done + load.refused == load.offered - load.critical
-    assert load.critical == 12
 
 
 def test_a_part_of_a_run_leaves_its_record(tmp_path: Path) -> None:

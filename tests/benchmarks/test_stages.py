@@ -66,6 +66,10 @@ def test_the_table_has_a_line_for_every_stage_and_sum() -> None:
     told: list[str] = []
     rows = stage_costs.run(SMALL, told.append)
     sizes = sum(len(stage.batches) for stage in stage_costs.STAGES)
-    assert len(rows) == sizes + 6
-    assert len(told) == sizes
-    assert stage_costs.table(rows).row_count == len(stage_costs.STAGES) + 6
+    assert len(rows) == sizes + 8
+    assert len(told) == sizes + 2
+    assert stage_costs.table(rows).row_count == len(stage_costs.STAGES) + 8
+    by_name = {row.row: row.cpu_us for row in rows}
+    for path in ("embedded", "served"):
+        parts = by_name[f"sum of stages, {path} @64"] + by_name[f"not in a stage, {path}"]
+        assert parts == pytest.approx(by_name[f"W1 whole, {path}"])

@@ -1,0 +1,166 @@
+"""Who is overloaded in this process: two bare queues, the dispatcher, the engine with sessions.
+
+Law of this file: all get the same events on the same schedule, the same 4 ms in the handler, and eight
+slots; laneway's cell has one more for critical events only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+from benchmarks.link import SessionLink
+from benchmarks.measure import Stopwatch
+from benchmarks.sweep import HANDLE_S, WORKERS, Due, Offer, Subject, Tally, seen
+from benchmarks.workload import SESSIONS, Job
+from laneway import Config, Context, Engine, EnvelopeView, Kind, Lane, Out
+from laneway.actors.pool import PoolSpec
+from laneway.actors.ports import Outcome
+from laneway.engine.sections import DispatchConfig
+from laneway.routing.classify import IN, OUT
+from laneway.routing.envelope import BODY, Envelope, envelope
+
+__all__ = ["CONFIG", "EMBEDDED", "KINDS", "KIND_OF", "SLOTS", "add_pool", "session_of"]
+
+SLOTS: Final = f"{WORKERS} + 1 for critical"
+KIND_OF: Final = tuple(f"O_{lane.name}" for lane in Lane)
+KINDS: Final = (
+    *(Kind(name, lane, durable=lane is not Lane.LOW, direction=IN) for name, lane in zip(KIND_OF, Lane, strict=True)),
+    *(Kind(f"{name}_DONE", lane, direction=OUT) for name, lane in zip(KIND_OF, Lane, strict=True)),
+)
+"""One kind per lane, and its result: what was urgent to ask is urgent to tell."""
+CONFIG: Final = Config(dispatch=DispatchConfig(rate_per_s=1e6, burst=1e6))
+"""Default caps; no rate limit, so that what is refused is refused for want of room."""
+
+
+def session_of(number: int) -> int:
+    """Return which of the sessions an event is of; critical ones are spread over all of them too."""
+    return number // 7 % SESSIONS
+
+
+async def _handle(event: EnvelopeView, context: Context) -> Out:
+    await asyncio.sleep(HANDLE_S)
+    return Out(f"{event.kind}_DONE", event.body)
+
+
+def add_pool(engine: Engine) -> None:
+    """Add the handler."""
+    engine.pool("work", KIND_OF, _handle, concurrency=WORKERS)
+
+
+# ---- queues -------------------------------------------------------------------------------------
+
+
+def _queue(make: Any, *, prioritised: bool) -> Any:
+    """Eight workers at one queue; entries are (lane or 0, number, event)."""
+
+    @asynccontextmanager
+    async def open_(tally: Tally, watch: Stopwatch) -> AsyncIterator[Offer]:
+        queue = make()
+
+        async def work() -> None:
+            while True:
+                _, _, due = await queue.get()
+                await asyncio.sleep(HANDLE_S)
+                tally.done(due.lane, due.due)
+
+        async def offer(events: Sequence[Due]) -> None:
+            for due in events:
+                queue.put_nowait((due.lane if prioritised else 0, due.number, due))
+
+        workers = [asyncio.create_task(work()) for _ in range(WORKERS)]
+        yield offer
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+    return open_
+
+
+# ---- laneway ------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _dispatcher(tally: Tally, watch: Stopwatch) -> AsyncIterator[Offer]:
+    """No sessions' streams; latency until the handler has answered."""
+
+    async def handle(env: Envelope, context: Context) -> None:
+        await asyncio.sleep(HANDLE_S)
+
+    def over(env: Envelope, outcome: Outcome) -> None:
+        assert outcome.status == "handled", outcome
+        tally.done(*seen(env[BODY]))
+
+    async with Engine(CONFIG, kinds=KINDS) as engine:
+        engine.dispatcher.add_pool(PoolSpec("work", KIND_OF, handle, concurrency=WORKERS))
+
+        async def offer(events: Sequence[Due]) -> None:
+            for due in events:
+                env = envelope(
+                    KIND_OF[due.lane],
+                    producer="bench",
+                    counter=due.number + 1,
+                    tenant="t",
+                    session=f"s{session_of(due.number)}",
+                    lane=due.lane,
+                    body=due.body(),
+                )
+                if engine.dispatcher.offer(env, over) is not None:
+                    tally.refuse(due.lane)
+
+        yield offer
+
+
+@asynccontextmanager
+async def _engine(tally: Tally, watch: Stopwatch) -> AsyncIterator[Offer]:
+    """Sessions and all; latency until the session's client has the result."""
+    async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(Engine(CONFIG, kinds=KINDS))
+        add_pool(engine)
+        links = [_Link(await SessionLink.open(engine, f"s{number}"), tally) for number in range(SESSIONS)]
+
+        async def offer(events: Sequence[Due]) -> None:
+            for due in events:
+                await links[session_of(due.number)].send(due)
+
+        readers = [asyncio.create_task(link.read()) for link in links]
+        yield offer
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+        for link in links:
+            await link.close()
+
+
+class _Link:
+    """A session's link that knows the lane of what it sent, for what is refused."""
+
+    def __init__(self, link: SessionLink, tally: Tally) -> None:
+        self._link = link
+        self._tally = tally
+        self._lanes: list[int] = []
+
+    async def send(self, due: Due) -> None:
+        self._lanes.append(due.lane)
+        await self._link.send([Job(KIND_OF[due.lane], due.lane, due.body())])
+
+    async def read(self) -> None:
+        while True:
+            for received in await self._link.receive():
+                self._tally.done(*seen(received.envelope[BODY]))
+            for counter, *_ in self._link.refused:
+                self._tally.refuse(self._lanes[counter - 1])
+            self._link.refused.clear()
+
+    async def close(self) -> None:
+        await self._link.close()
+
+
+EMBEDDED: Final = (
+    Subject("asyncio.Queue", _queue(asyncio.Queue, prioritised=False)),
+    Subject("asyncio.PriorityQueue", _queue(asyncio.PriorityQueue, prioritised=True)),
+    Subject("laneway dispatcher", _dispatcher, SLOTS),
+    Subject("laneway engine", _engine, SLOTS),
+)

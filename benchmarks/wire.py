@@ -1,0 +1,99 @@
+"""A lean client of one session over gRPC: frames as the protocol has them, and nothing between.
+
+Law of this file: it keeps the protocol (order, acks, credit, pongs) by the product's own codec and
+inbox; what is slow in a client of its own make is not measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
+from laneway.engine.proto.message import SESSION_METHOD, unwrap, wrap
+from laneway.routing.classify import KindTable
+from laneway.routing.envelope import envelope
+from laneway.routing.inbox import Inbox, Received
+
+__all__ = ["Item", "Wire"]
+
+
+class Item(NamedTuple):
+    """An event to send."""
+
+    kind: str
+    lane: int
+    body: bytes = b""
+    entity: str = ""
+
+
+class Wire:
+    """One stream of one session; one reader, any number of writers.
+
+    Attributes:
+        inbox: its place in the session's streams.
+        sent: events sent so far; the newest has this counter.
+    """
+
+    def __init__(self, channel: Any, session: str, kinds: KindTable, producer: str = "bench") -> None:
+        self.inbox = Inbox()
+        self.sent = 0
+        self.producer = producer
+        self._call = channel.stream_stream(SESSION_METHOD)()
+        self._session = session
+        self._kinds = kinds
+        self._pong: int | None = None
+        self._writing = asyncio.Lock()  # a call takes one write at a time; acks come in between
+
+    async def hello(self) -> None:
+        """Open the link."""
+        hello = {"v": [1], "client": self.producer, "session": self._session, "caps": {"grants": True}}
+        await self._write({"hello": hello}, [])
+        await self.receive()
+
+    async def send(self, events: Sequence[Item]) -> None:
+        """Send one frame."""
+        now, items = time.monotonic(), []
+        for event in events:
+            self.sent += 1
+            env = envelope(
+                event.kind,
+                producer=self.producer,
+                counter=self.sent,
+                tenant="",
+                session="",
+                lane=event.lane,
+                entity=event.entity,
+                body=event.body,
+            )
+            items.append(pack_envelope(env, now, self._kinds))
+        await self._write({}, items)
+
+    async def receive(self) -> tuple[dict[str, Any], list[Received]] | None:
+        """Wait for one frame: its header and what is new in it; None when the engine has ended the stream."""
+        message = await self._call.read()
+        if not isinstance(message, bytes):
+            return None
+        header, items = decode_frame(unwrap(message))
+        now = time.monotonic()
+        self._pong = header.get("ping", self._pong)
+        return header, self.inbox.receive(header, [unpack_envelope(item, now, self._kinds) for item in items], now)
+
+    async def answer(self, unread_bytes: int = 0) -> None:
+        """Send the ack, grant or pong that is due; `unread_bytes` hold back the grant."""
+        header = self.inbox.ack_due(time.monotonic(), unread_bytes) or {}
+        if self._pong is not None:
+            header["pong"], self._pong = self._pong, None
+        if header:
+            await self._write(header, [])
+
+    async def close(self) -> None:
+        """Say goodbye; the reader then gets None."""
+        await self._write({"bye": True}, [])
+        await self._call.done_writing()
+
+    async def _write(self, header: dict[str, Any], items: list[bytes]) -> None:
+        async with self._writing:
+            await self._call.write(wrap(encode_frame(header, items)))

@@ -1,0 +1,65 @@
+"""The picture of W4: drawn from a run's .jsonl and from nothing else, always the same bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import plot
+from benchmarks.sweep import LOADS
+from laneway.routing.lanes import LANE_NAMES
+
+ROWS = ("asyncio.Queue", "asyncio.PriorityQueue", "laneway engine", "laneway over gRPC")
+
+
+def _run(path: Path, *, empty_lane: str = "") -> Path:
+    about = {"date": "2026-01-02T03:04:05+00:00", "commit": "abc123def456", "dirty": False, "processor": "P",
+             "cores": 2, "machine": "M", "python": "3.11"}  # fmt: skip
+    records: list[dict[str, Any]] = [{"about": about}]
+    for row in ROWS:
+        for load in LOADS:
+            extra: dict[str, Any] = {"load": load, "slots": "8", "lost": 0}
+            for number, lane in enumerate(LANE_NAMES, 1):
+                nothing = lane == empty_lane
+                extra |= {f"{lane}_p50_ms": None if nothing else 5.0 * number, f"{lane}_done": 0 if nothing else 30}
+                extra |= {f"{lane}_p99_ms": None if nothing else 50.0 * number, f"{lane}_refused": 10 * (number > 1)}
+            records.append({"workload": "W4", "row": f"{row} @{load}", "extra": extra})
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    """No times, ids or orders of their own in the file."""
+    source = _run(tmp_path / "run.jsonl")
+    for name in ("one.svg", "two.svg"):
+        plot.draw(source, tmp_path / name)
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+
+
+def test_the_picture_says_what_it_shows_and_where_it_is_from(tmp_path: Path) -> None:
+    """Lanes, loads, rows, refusals, machine, commit, date and the file are in it as text."""
+    plot.draw(_run(tmp_path / "run.jsonl"), tmp_path / "p.svg")
+    text = (tmp_path / "p.svg").read_text(encoding="utf-8")
+    for said in (*LANE_NAMES, "1x", "4x", "asyncio.PriorityQueue", "laneway, over gRPC", "p50", "p99", "25 %",
+                 "2026-01-02", "abc123def456", "2 cores", "run.jsonl"):  # fmt: skip
+        assert said in text, said
+
+
+def test_a_lane_with_nothing_done_leaves_its_place_empty(tmp_path: Path) -> None:
+    """All refused: there is no latency to draw, and the picture is still made."""
+    plot.draw(_run(tmp_path / "run.jsonl", empty_lane="low"), tmp_path / "p.svg")
+    plot.draw(_run(tmp_path / "full.jsonl"), tmp_path / "full.svg")
+    assert (tmp_path / "p.svg").stat().st_size < (tmp_path / "full.svg").stat().st_size
+
+
+def test_a_run_without_w4_cannot_be_drawn(tmp_path: Path) -> None:
+    """The message says what to do."""
+    path = tmp_path / "run.jsonl"
+    path.write_text('{"about": {}}\n{"workload": "W1", "row": "x"}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match="make bench"):
+        plot.read(path)
+    with pytest.raises(ValueError, match="make bench"):
+        plot.newest(tmp_path)
