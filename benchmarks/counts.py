@@ -17,6 +17,8 @@ from laneway import Client, Engine
 __all__ = ["Counts", "Lost", "engine_counts", "no_stages", "remote_counts", "require"]
 
 _SETTLE_S: Final = 5.0
+_WAITS: Final = "queue.wait"
+"""The histogram of times from acceptance to the start of the handler: one entry for each event that left a queue."""
 
 Counts = Callable[[], Awaitable[Mapping[str, int]]]
 """How many events each stage has counted since the opening; empty if the row has no stages."""
@@ -34,17 +36,25 @@ async def no_stages() -> Mapping[str, int]:
 async def engine_counts(engine: Engine, *, sessions: bool = True) -> Mapping[str, int]:
     """Return what dispatcher and (where each event has one result) sessions of this engine have counted so far."""
     dispatcher, directory = engine.statistics()
-    return _stages(asdict(dispatcher), asdict(directory) if sessions else {})
+    counters = engine.telemetry.counters.snapshot()
+    return _stages(asdict(dispatcher), asdict(directory) if sessions else {}, counters)
 
 
 async def remote_counts(client: Client, *, sessions: bool = True) -> Mapping[str, int]:
     """Ask an engine in another process for the same."""
     answer, _ = await client.call("status")
-    return _stages(answer["result"]["dispatcher"], answer["result"]["sessions"] if sessions else {})
+    status = answer["result"]
+    return _stages(status["dispatcher"], status["sessions"] if sessions else {}, status["counters"])
 
 
-def _stages(dispatcher: Mapping[str, Any], sessions: Mapping[str, Any]) -> Mapping[str, int]:
-    found = {"admitted": dispatcher["accepted"], "handled": dispatcher["handled"]}
+def _stages(
+    dispatcher: Mapping[str, Any], sessions: Mapping[str, Any], counters: Mapping[str, Any]
+) -> Mapping[str, int]:
+    found = {
+        "admitted": dispatcher["accepted"],
+        "queued": sum(waits["count"] for name, waits in counters.items() if name.startswith(_WAITS)),
+        "handled": dispatcher["handled"],
+    }
     if sessions:
         found["numbered"] = sessions["issued"]
     return found
