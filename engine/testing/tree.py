@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from laneway.engine.testing.otlp import SpanRecord
+from laneway.engine.testing.otlp import SpanRecord, Value
 
 __all__ = ["RULES", "Row", "Rule", "faults", "render", "rows", "told"]
 
@@ -19,7 +19,8 @@ _TOLERANCE_MS: Final = 5.0
 _SHOWN: Final = (
     *("laneway.kind", "laneway.transport", "laneway.grade", "laneway.direction", "laneway.cell"),
     *("laneway.events", "laneway.bytes", "laneway.parts", "laneway.after", "laneway.demoted"),
-    *("gen_ai.request.model", "gen_ai.usage.", "gen_ai.response.time_to_first_chunk", "gen_ai.tool.name"),
+    *("laneway.longest_wait_s", "laneway.paused_s", "laneway.first_event_s"),
+    *("gen_ai.usage.", "gen_ai.response.time_to_first_chunk"),
     *("messaging.batch.message_count", "error.type"),
 )
 
@@ -134,10 +135,14 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def told(span: SpanRecord) -> list[str]:
     """Return what is worth a person's eye: what is not in its name already, the error, how many links."""
-    shown = [f"{name}={value!s}" for name, value in sorted(span.attributes.items()) if name.startswith(_SHOWN)]
+    shown = [f"{name}={_short(value)}" for name, value in sorted(span.attributes.items()) if name.startswith(_SHOWN)]
     if span.status == "error":
         shown.append(f"error={span.message or '?'}")
     return [*shown, *([f"links={len(span.links)}"] if span.links else [])]
+
+
+def _short(value: Value) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def faults(spans: Sequence[SpanRecord], rules: Mapping[str, Rule] = RULES) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from laneway.routing.errors import ConfigError, LanewayError, ToolError
 __all__ = ["FunctionTool", "Runner", "ToolOptions", "function_tool", "tool"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_log: Final = logging.getLogger(__name__)
 _MARK: Final = "__laneway_tool__"
 
 
@@ -188,6 +190,7 @@ class FunctionTool:
         except LanewayError:
             raise
         except Exception as error:
+            _log.warning("tool %s raised", self._spec.name, exc_info=True, extra={"trace": context.trace})
             raise ToolError(
                 f"{self._spec.name!r} raised {type(error).__name__}: {str(error)[:2000]}", reason=type(error).__name__
             ) from error

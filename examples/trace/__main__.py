@@ -32,14 +32,16 @@ with
 
 (`make trace` prints the same.) Each line is a span: its name, indented below its parent; its kind; when it
 began, after the first; how long it took; the process; what else is worth a look. A step that took long and has
-no long step below it is where the time went; what each one waits for is told in [operations](operations.md).
+no long step below it is where the time went: here it is `worker`, since the first call of a tool in a new
+process imports the tool's module. What each step waits for is told in [operations](operations.md).
 
 ```
 {tree}
 ```
 
 One trace id, {spans} spans, {processes} processes. Times are of one run on one machine: read them beside each
-other. How many `commit` and `deliver` spans there are depends on how much text came together.
+other. The second `commit` and the `deliver` are those of the whole answer: they last as long as it does, and say
+what was waited for (`laneway.longest_wait_s` for the disk, `laneway.paused_s` for the client).
 """
 
 

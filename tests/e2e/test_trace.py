@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import sys
 from collections.abc import Sequence
@@ -86,6 +87,39 @@ def _names(spans: Sequence[SpanRecord]) -> set[str]:
     return {span.name for span in spans}
 
 
+ASKED = ("send", "receive")
+MODELLED = (*ASKED, "handle nlp", "model scripted")
+CALLED = (*MODELLED, "handle tools")
+TREE = {
+    ("send",),
+    ASKED,
+    (*ASKED, "commit"),
+    (*ASKED, "shape"),
+    (*ASKED, "queue high"),
+    (*ASKED, "route nlp"),
+    (*ASKED, "handle nlp"),
+    (*ASKED, "handle nlp", "commit"),
+    (*ASKED, "handle nlp", "deliver"),
+    MODELLED,
+    (*MODELLED, "shape"),
+    (*MODELLED, "queue high"),
+    (*MODELLED, "route tools"),
+    CALLED,
+    (*CALLED, "tool where"),
+    (*CALLED, "tool where", "worker"),
+}
+
+
+def _paths(spans: Sequence[SpanRecord]) -> set[tuple[str, ...]]:
+    """Names from the root to each span."""
+    found: set[tuple[str, ...]] = set()
+    above: list[str] = []
+    for row in rows(spans):
+        above[row.depth :] = [row.span.name]
+        found.add(tuple(above))
+    return found
+
+
 def test_one_trace_from_client_to_tool(setup: Path) -> None:
     """Three processes, one trace id, every parent there, kinds and attributes as they should be."""
 
@@ -95,17 +129,16 @@ def test_one_trace_from_client_to_tool(setup: Path) -> None:
             assert (await server.stop())[0] == 0
             spans = list(sink.received)
             assert faults(spans) == [], render(spans)
-            assert {"send", "receive", "commit", "shape", "queue high", "route nlp", "handle nlp"} <= _names(spans)
-            assert {"route tools", "handle tools"} <= _names(spans)
-            (client_pid,) = {span.resource["process.pid"] for span in spans if span.name == "send"}
-            assert client_pid == said["pid"]
-            (server_pid,) = {span.resource["process.pid"] for span in spans if span.name == "handle nlp"}
-            assert server_pid == server.process.pid
-            placed = [(row.depth, row.span.name) for row in rows(spans)]
-            assert placed[:2] == [(0, "send"), (1, "receive")]
-            nlp = next(row for row in rows(spans) if row.span.name == "handle nlp")
-            assert [row.span.name for row in rows(spans)].count("queue high") == 2  # the message's, the tool call's
-            assert nlp.span.attributes["laneway.session"] == "s1"
+            assert _paths(spans) == TREE, render(spans)
+            pids = {span.name: span.process[1] for span in spans}
+            ran_in = int(re.findall(r'"?pid"?: (\d+)', said["text"])[0])
+            assert (pids["send"], pids["handle nlp"]) == (said["pid"], server.process.pid)
+            assert pids["worker"] == ran_in
+            assert len({said["pid"], server.process.pid, ran_in}) == 3
+            assert [span.name for span in spans].count("queue high") == 2  # the message's, the tool call's
+            assert {span.attributes.get("laneway.session", "s1") for span in spans} == {"s1"}
+            (model,) = [span for span in spans if span.name == "model scripted"]
+            assert model.attributes["gen_ai.operation.name"] == "chat"
 
     asyncio.run(main())
 

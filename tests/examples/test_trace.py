@@ -25,7 +25,7 @@ def _paths(page: str) -> set[tuple[str, ...]]:
 
 
 def test_the_committed_page_is_what_the_command_makes(tmp_path: Path) -> None:
-    """The same spans below the same spans; how often text was written at once is left to chance."""
+    """The same spans below the same spans; times and order are left to chance."""
     written = tmp_path / "trace.md"
     result = subprocess.run(
         [sys.executable, "-W", "error", "-m", "examples.trace", "--write", str(written)],

@@ -179,6 +179,24 @@ def test_what_a_function_raises_is_a_typed_error() -> None:
         assert caught.value.reason == reason
 
 
+def test_what_a_function_raises_by_mistake_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """With its traceback, which the answer does not have; a refusal on purpose is not."""
+
+    async def broken() -> None:
+        raise ZeroDivisionError("1/0")
+
+    async def denied() -> None:
+        raise ToolDenied("on purpose")
+
+    for function in (broken, denied):
+        with pytest.raises(ToolError):
+            run(function_tool(function))
+    (record,) = caplog.records
+    assert record.getMessage() == "tool broken raised"
+    assert record.exc_info is not None
+    assert record.exc_info[0] is ZeroDivisionError
+
+
 def test_what_cannot_be_a_tool_says_why() -> None:
     """Starred parameters, closures without inline, a Context in a worker, no pool, no name, unknown options."""
 
