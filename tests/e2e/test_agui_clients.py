@@ -211,6 +211,24 @@ def test_who_asks_too_fast_is_told_when_to_come_back(client: str) -> None:
     driven(test, LANEWAY_DISPATCH__RATE_PER_S="0.01", LANEWAY_DISPATCH__BURST="1")
 
 
+def test_the_snippet_of_the_docs_runs() -> None:
+    """As it stands in docs/agui.md, but for the address of this server."""
+    snippet = (ROOT / "docs" / "agui.md").read_text().partition("```js\n")[2].partition("```")[0]
+
+    async def test(server: Server) -> None:
+        code = snippet.replace("127.0.0.1:7701", server.http).replace("./resume", "../../../examples/web/resume")
+        process = await asyncio.create_subprocess_exec(
+            *(node(), "--input-type=module", "-e", code),
+            cwd=NPM,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        said, errors = await process.communicate()
+        assert (said.decode(), errors.decode()) == ("done\n", "")
+
+    driven(test)
+
+
 def test_the_lock_names_no_host() -> None:
     """Whoever installs it takes the packages from where they take packages."""
     lock = (NPM / "package-lock.json").read_text()
