@@ -13,7 +13,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +22,7 @@ from benchmarks.counts import Lost, engine_counts
 from benchmarks.link import SessionLink
 from benchmarks.measure import Stopwatch
 from benchmarks.workload import IN_FLIGHT, KINDS, POOLS, SESSIONS, Job, echo, envelopes, open_config
-from laneway import Config, Context, Engine, EnvelopeView, Out
+from laneway import Client, Config, Context, Engine, EnvelopeView, Out
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Outcome
 from laneway.engine.app.embedded import EmbeddedSession
@@ -30,7 +30,18 @@ from laneway.routing.classify import KindTable
 from laneway.routing.dispatch import Admitted, DispatchCore, PoolRoute
 from laneway.routing.envelope import BODY, Envelope
 
-__all__ = ["CALLS", "CORE", "DISPATCHER", "FRAMES", "FRAME_EVENTS", "SQLITE", "add_pools", "engine_frames"]
+__all__ = [
+    "CALLS",
+    "CORE",
+    "DISPATCHER",
+    "FRAMES",
+    "FRAME_EVENTS",
+    "SQLITE",
+    "Calls",
+    "add_pools",
+    "calling",
+    "engine_frames",
+]
 
 CONCURRENCY: Final = 64
 FRAME_EVENTS: Final = 64
@@ -149,11 +160,11 @@ def engine_frames(row: str, config: Config, *, sqlite: bool = False) -> Way:
     return Way(row, open_, frame=FRAME_EVENTS)
 
 
-class _Calls:
+class Calls:
     """One session, one awaited `send_event` per event, by as many tasks as may be in flight."""
 
-    def __init__(self, session: EmbeddedSession) -> None:
-        self._session = session
+    def __init__(self, speaker: EmbeddedSession | Client) -> None:
+        self.speaker = speaker
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
 
     async def send(self, batch: Sequence[Job]) -> None:
@@ -161,27 +172,32 @@ class _Calls:
             self._jobs.put_nowait(job)
 
     async def receive(self) -> list[bytes]:
-        return [(await anext(self._session)).body]
+        return [(await anext(self.speaker)).body]
 
     async def work(self) -> None:
         while True:
             job = await self._jobs.get()
-            await self._session.send_event(job.kind, job.body)
+            await self.speaker.send_event(job.kind, job.body)
+
+
+@asynccontextmanager
+async def calling(channels: Sequence[Calls]) -> AsyncIterator[None]:
+    """Run the senders of all channels; one that fails ends the block."""
+    async with asyncio.TaskGroup() as group:
+        senders = [group.create_task(one.work()) for one in channels for _ in range(IN_FLIGHT // len(channels))]
+        yield
+        for sender in senders:
+            sender.cancel()
 
 
 @asynccontextmanager
 async def _open_calls(watch: Stopwatch) -> AsyncIterator[Opened]:
-    async with Engine(open_config(), kinds=KINDS) as engine:
+    async with Engine(open_config(), kinds=KINDS) as engine, AsyncExitStack() as stack:
         add_pools(engine)
-        sessions = [await engine.session(f"s{number}").__aenter__() for number in range(SESSIONS)]
-        channels = [_Calls(session) for session in sessions]
-        async with asyncio.TaskGroup() as group:
-            senders = [group.create_task(one.work()) for one in channels for _ in range(IN_FLIGHT // SESSIONS)]
+        sessions = [await stack.enter_async_context(engine.session(f"s{number}")) for number in range(SESSIONS)]
+        channels = [Calls(session) for session in sessions]
+        async with calling(channels):
             yield Opened(channels, lambda: engine_counts(engine))
-            for sender in senders:
-                sender.cancel()
-        for session in sessions:
-            await session.__aexit__(None, None, None)
 
 
 CORE: Final = Way("laneway core (decisions only)", _open_core, open_loop=False)

@@ -8,8 +8,6 @@ Law of this file: the engine's settings are those of the rows in one process; on
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -17,18 +15,16 @@ from typing import Any, Final
 from benchmarks.channels import Opened, Way
 from benchmarks.counts import Lost, remote_counts
 from benchmarks.measure import Stopwatch
-from benchmarks.paths import FRAME_EVENTS, add_pools
+from benchmarks.paths import FRAME_EVENTS, Calls, add_pools, calling
 from benchmarks.process import server
 from benchmarks.token_source import TokenModel
 from benchmarks.tool import wait
-from benchmarks.workload import IN_FLIGHT, KINDS, SESSIONS, Job, open_config
+from benchmarks.wire import Item, Wire
+from benchmarks.workload import KINDS, SESSIONS, Job, open_config
 from laneway import Client, Config, Engine
 from laneway.engine.client_dial import CHANNEL_OPTIONS
-from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
-from laneway.engine.proto.message import SESSION_METHOD, unwrap, wrap
 from laneway.routing.classify import KindTable
-from laneway.routing.envelope import BODY, envelope
-from laneway.routing.inbox import Inbox
+from laneway.routing.envelope import BODY
 
 __all__ = ["CALLS", "FRAMES", "engine_server", "serving"]
 
@@ -50,60 +46,24 @@ def engine_server(*arguments: str) -> Any:
     return server("engine", *arguments)
 
 
-class _Wire:
-    """One stream of one session, frames as the protocol has them."""
+class _Frames:
+    """A lean client's stream; its results as bodies."""
 
-    def __init__(self, channel: Any, session: str) -> None:
-        self._call = channel.stream_stream(SESSION_METHOD)()
-        self._session = session
-        self._kinds = KindTable(KINDS)
-        self._inbox = Inbox()
-        self._counter = 0
-        self._writing = asyncio.Lock()  # a call takes one write at a time; acks come in between
-
-    async def hello(self) -> None:
-        """Open the link."""
-        hello = {"v": [1], "client": "bench", "session": self._session, "caps": {"grants": True}}
-        await self._write({"hello": hello}, [])
-        await self.receive()
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
 
     async def send(self, batch: Sequence[Job]) -> None:
-        now, items = time.monotonic(), []
-        for job in batch:
-            self._counter += 1
-            env = envelope(
-                job.kind,
-                producer="bench",
-                counter=self._counter,
-                tenant="",
-                session="",
-                lane=job.lane,
-                body=job.body,
-            )
-            items.append(pack_envelope(env, now, self._kinds))
-        await self._write({}, items)
+        await self._wire.send([Item(*job) for job in batch])
 
     async def receive(self) -> list[bytes]:
-        header, items = decode_frame(unwrap(await self._call.read()))
-        now = time.monotonic()
-        came = self._inbox.receive(header, [unpack_envelope(item, now, self._kinds) for item in items], now)
+        frame = await self._wire.receive()
+        if frame is None:
+            raise Lost("the engine ended the stream")
+        header, came = frame
         if header.get("refused"):
             raise Lost(f"the engine refused an event: {header['refused'][0]}")
-        answer = self._inbox.ack_due(now) or {}
-        if "ping" in header:
-            answer["pong"] = header["ping"]
-        if answer:
-            await self._write(answer, [])
+        await self._wire.answer()
         return [received.envelope[BODY] for received in came]
-
-    async def close(self) -> None:
-        """Leave."""
-        await self._write({"bye": True}, [])
-        await self._call.done_writing()
-
-    async def _write(self, header: dict[str, Any], items: list[bytes]) -> None:
-        async with self._writing:
-            await self._call.write(wrap(encode_frame(header, items)))
 
 
 @asynccontextmanager
@@ -112,33 +72,13 @@ async def _open_frames(watch: Stopwatch) -> AsyncIterator[Opened]:
 
     async with engine_server() as program, grpc.aio.insecure_channel(program.address, CHANNEL_OPTIONS) as channel:
         watch.watch("engine", program.pid)
-        wires = [_Wire(channel, f"s{number}") for number in range(SESSIONS)]
+        wires = [Wire(channel, f"s{number}", KindTable(KINDS)) for number in range(SESSIONS)]
         for wire in wires:
             await wire.hello()
         asker = Client(program.address)
-        yield Opened(wires, lambda: remote_counts(asker))
+        yield Opened([_Frames(wire) for wire in wires], lambda: remote_counts(asker))
         for wire in wires:
             await wire.close()
-
-
-class _Calls:
-    """One `laneway.Client`, one awaited `send_event` per event, by as many tasks as may be in flight."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self._jobs: asyncio.Queue[Job] = asyncio.Queue()
-
-    async def send(self, batch: Sequence[Job]) -> None:
-        for job in batch:
-            self._jobs.put_nowait(job)
-
-    async def receive(self) -> list[bytes]:
-        return [(await anext(self.client)).body]
-
-    async def work(self) -> None:
-        while True:
-            job = await self._jobs.get()
-            await self.client.send_event(job.kind, job.body)
 
 
 @asynccontextmanager
@@ -146,15 +86,13 @@ async def _open_calls(watch: Stopwatch) -> AsyncIterator[Opened]:
     kinds = KindTable(KINDS)
     async with engine_server() as program, AsyncExitStack() as stack:
         watch.watch("engine", program.pid)
-        channels = [
-            _Calls(await stack.enter_async_context(Client(program.address, session=f"s{number}", kinds=kinds)))
+        clients = [
+            await stack.enter_async_context(Client(program.address, session=f"s{number}", kinds=kinds))
             for number in range(SESSIONS)
         ]
-        async with asyncio.TaskGroup() as group:
-            senders = [group.create_task(one.work()) for one in channels for _ in range(IN_FLIGHT // SESSIONS)]
-            yield Opened(channels, lambda: remote_counts(channels[0].client))
-            for sender in senders:
-                sender.cancel()
+        channels = [Calls(client) for client in clients]
+        async with calling(channels):
+            yield Opened(channels, lambda: remote_counts(clients[0]))
 
 
 FRAMES: Final = Way("laneway over gRPC, frames of 64", _open_frames, frame=FRAME_EVENTS)
