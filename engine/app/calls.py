@@ -34,6 +34,7 @@ class Calls:
             "tools": self._tools,
             "publish": self._publish,
             "status": self._status,
+            "metrics": self._metrics,
             "tail": self._tail,
             "dlq": self._dlq,
         }
@@ -67,8 +68,13 @@ class Calls:
         return {
             "dispatcher": asdict(dispatcher),
             "sessions": asdict(directory),
+            "tools": {name: asdict(tool) for name, tool in self._engine.builtins.tools().items()},
             "counters": self._engine.telemetry.counters.snapshot(),
         }
+
+    async def _metrics(self, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
+        _require_admin(principal)
+        return self._engine.metrics()
 
     async def _tail(self, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
         _require_admin(principal)

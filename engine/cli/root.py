@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from laneway.engine.cli.chat import chat
 from laneway.engine.cli.doctor import doctor
 from laneway.engine.cli.letters import letters
+from laneway.engine.cli.metrics import metrics
 from laneway.engine.cli.model import model
 from laneway.engine.cli.serve import serve
 from laneway.engine.cli.tail import tail
@@ -47,6 +48,7 @@ app.command()(serve)
 app.command()(chat)
 app.command()(tail)
 app.command()(tools)
+app.command()(metrics)
 app.add_typer(letters, name="dlq")
 app.add_typer(model, name="model")
 app.command()(doctor)

@@ -13,7 +13,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-__all__ = ["BUCKETS_S", "BY_NAME", "BY_SOURCE", "CATALOGUE", "LIFETIME_S", "RESPONSE_S", "Metric", "MetricType"]
+__all__ = [
+    "BUCKETS_S",
+    "BY_NAME",
+    "BY_SOURCE",
+    "CATALOGUE",
+    "LIFETIME_S",
+    "RESPONSE_S",
+    "Metric",
+    "MetricType",
+    "markdown",
+]
 
 MetricType: TypeAlias = Literal["counter", "gauge", "histogram"]
 
@@ -255,3 +265,10 @@ BY_SOURCE: Final[dict[str, tuple[Metric, ...]]] = {
     source: tuple(metric for metric in CATALOGUE if metric.source == source)
     for source in dict.fromkeys(metric.source for metric in CATALOGUE if metric.source)
 }
+
+
+def markdown() -> str:
+    """Return the catalogue as a Markdown table, for people."""
+    rows = ["| metric | type | labels | what |", "|---|---|---|---|"]
+    rows += [f"| `{m.name}` | {m.type} | {', '.join(m.labels)} | {m.help} |" for m in CATALOGUE]
+    return "\n".join(rows) + "\n"

@@ -38,6 +38,8 @@ def test_tools_status_and_tail() -> None:
                 status = (await client.call("status"))[0]["result"]
                 assert status["dispatcher"]["handled"] == 1
                 assert status["sessions"]["links"] == 1
+                metrics = (await client.call("metrics"))[0]["result"]
+                assert 'laneway_tool_calls_total{result="OK"} 1\n' in metrics
                 tailed = (await client.call("tail", kinds=["TOOL_CALL"]))[0]["result"]
                 assert [event["session"] for event in tailed["events"]] == ["s1"]
                 assert (await client.call("tail", after=tailed["last"]))[0]["result"]["events"] == []
@@ -120,10 +122,10 @@ def test_admin_calls_need_the_scope() -> None:
     async def main() -> None:
         async with Engine() as engine:
             guest = Principal("guest")
-            for name in ("status", "tail", "dlq"):
+            for name in ("status", "metrics", "tail", "dlq"):
                 with pytest.raises(AccessError, match="admin"):
                     await engine.calls(name, {}, (), guest)
-            with pytest.raises(PeerProtocolError, match="known: dlq, publish"):
+            with pytest.raises(PeerProtocolError, match="known: dlq, metrics"):
                 await engine.calls("nope", {}, (), guest)
 
     asyncio.run(main())

@@ -15,7 +15,7 @@ def test_help_names_every_command(runner: CliRunner) -> None:
     """One word each."""
     result = runner.invoke(app, ["--help"])
     assert result.exit_code == 0
-    for command in ("serve", "chat", "tail", "tools", "dlq", "model", "doctor"):
+    for command in ("serve", "chat", "tail", "tools", "metrics", "dlq", "model", "doctor"):
         assert command in result.output
 
 
