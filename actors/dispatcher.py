@@ -22,7 +22,7 @@ from laneway.actors.books import Books, Key, OnDone, key_of
 from laneway.actors.cancels import Cancel, RememberedCancels
 from laneway.actors.context import ContextMaker, Surroundings
 from laneway.actors.endings import cancelled, drained, expired, failed
-from laneway.actors.journeys import Journeys
+from laneway.actors.journeys import Journeys, parts_in
 from laneway.actors.meters import by_lane
 from laneway.actors.pool import Pool, PoolSpec
 from laneway.actors.ports import Journal, Outcome, Probe
@@ -30,7 +30,6 @@ from laneway.actors.pump import Pump
 from laneway.routing.dispatch import Admitted, DispatchCore, PoolRoute, Refused
 from laneway.routing.envelope import (
     ACCEPTED,
-    BODY,
     ENTITY,
     KIND,
     LANE,
@@ -43,7 +42,6 @@ from laneway.routing.envelope import (
 )
 from laneway.routing.errors import ConfigError, Draining, LanewayError, LocalProtocolError, PeerProtocolError
 from laneway.routing.lanes import Lane
-from laneway.routing.parts import cut
 
 __all__ = ["Dispatcher"]
 
@@ -84,7 +82,7 @@ class Dispatcher:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reserved: dict[Key, Envelope] = {}
         self._doomed: dict[Key, Cancel] = {}
-        self._journeys = Journeys(surroundings.tracer, surroundings.clock)
+        self._journeys = Journeys(surroundings.tracer, surroundings.clock, parts_in(core.policy, surroundings.kinds))
         self._books = Books(
             lambda error: self._count("dispatch.callback_failed", error=type(error).__name__), self._journeys.ended
         )
@@ -273,7 +271,7 @@ class Dispatcher:
             self._books.close(env, failed(error))
             return
         if env[TRACE]:
-            self._journeys.enqueued(env, pool, self._parts(env))
+            self._journeys.enqueued(env, pool)
         if not pool:
             self._parked.set(self._core.deadline())
         elif self._started:
@@ -281,12 +279,6 @@ class Dispatcher:
             if env[LANE] == Lane.CRITICAL:
                 pump.rush()
             pump.wake()
-
-    def _parts(self, env: Envelope) -> int:
-        """How many parts the core makes of an event. O(body) for a large text."""
-        policy, kind = self._core.policy, self._surroundings.kinds.get(env[KIND])
-        text = env[KIND] in policy.text_kinds or (kind is not None and kind.text)
-        return len(cut(env, policy.part_bytes)) if text and len(env[BODY]) > policy.part_bytes else 1
 
     def _ended_early(self, key: Key, env: Envelope, now: float) -> Outcome | None:
         """The outcome of an event that was cancelled, or overtaken by the shutdown, before it was queued."""
@@ -363,9 +355,11 @@ class Dispatcher:
 
     def _wake_others(self) -> None:
         """Wake the pools that got work because an event ended, and plan the next look at parked ones."""
-        for name in self._core.woken():
-            if name in self._pumps:
-                self._pumps[name].wake()
+        if woken := self._core.woken():
+            self._journeys.resumed(self._core.resumed())
+            for name in woken:
+                if name in self._pumps:
+                    self._pumps[name].wake()
         self._parked.set(self._core.deadline())
 
     def _changed(self, name: str) -> None:

@@ -16,11 +16,14 @@ from typing import Final
 from laneway.actors.books import Key, key_of
 from laneway.actors.ports import Clock, Outcome
 from laneway.actors.spans import SILENT, Span, SpanValue, Tracer
+from laneway.routing.classify import KindTable
+from laneway.routing.dispatch import DispatchPolicy
 from laneway.routing.envelope import BODY, KIND, LANE, RUN, SESSION, TRACE, Envelope, envelope_id
 from laneway.routing.errors import LanewayError
 from laneway.routing.lanes import Lane
+from laneway.routing.parts import cut
 
-__all__ = ["Journeys"]
+__all__ = ["Journeys", "parts_in"]
 
 _SHAPE: Final = "shape"
 _PARKED: Final = "parked"
@@ -48,11 +51,13 @@ class Journeys:
 
     Args:
         tracer: records the spans; without one every call is without effect.
+        parts: into how many parts an event is cut; see `parts_in`.
     """
 
-    def __init__(self, tracer: Tracer | None, clock: Clock) -> None:
+    def __init__(self, tracer: Tracer | None, clock: Clock, parts: Callable[[Envelope], int] = lambda env: 1) -> None:
         self._tracer = tracer
         self._clock = clock
+        self._parts = parts
         self._open: dict[Key, _Journey] = {}
 
     def __len__(self) -> int:
@@ -71,26 +76,27 @@ class Journeys:
         if self._tracer is not None:
             self._open[key_of(env)] = _Journey(env, asked, since, self._clock.now())
 
-    def enqueued(self, env: Envelope, pool: str, parts: int) -> None:
-        """The event is in the queues of a pool, whole or cut; without a pool it waits for the one it names."""
+    def enqueued(self, env: Envelope, pool: str) -> None:
+        """The event is in the queues of a pool; without a pool it waits for the one that it names."""
         journey = self._open.get(key_of(env))
         if journey is None:
             return
-        if not pool:
+        if pool:
+            self._queued(journey)
+        else:
             journey.stage = _PARKED
-            return
-        now = self._clock.now()
-        self._shaped(journey, now if parts > 1 else journey.decided, parts)
-        journey.stage, journey.since = _QUEUE, now
 
-    def resumed(self, envs: Sequence[Envelope], parts: Callable[[Envelope], int]) -> None:
+    def resumed(self, envs: Sequence[Envelope]) -> None:
         """Events that waited for others are in the queues now."""
         for env in envs:
             journey = self._open.get(key_of(env))
-            if journey is not None:
-                now = self._clock.now()
-                self._shaped(journey, now, parts(env))
-                journey.stage, journey.since = _QUEUE, now
+            if journey is not None and journey.stage is _PARKED:
+                self._queued(journey)
+
+    def _queued(self, journey: _Journey) -> None:
+        now, parts = self._clock.now(), self._parts(journey.env)
+        self._shaped(journey, now if parts > 1 or journey.stage is _PARKED else journey.decided, parts)
+        journey.stage, journey.since = _QUEUE, now
 
     def _shaped(self, journey: _Journey, end: float, parts: int = 1, outcome: Outcome | None = None) -> None:
         attributes = _lanes(journey.asked, journey.env[LANE])
@@ -105,6 +111,8 @@ class Journeys:
     def taken(self, env: Envelope, pool: str) -> None:
         """A pool took the event out of its queues."""
         journey = self._open.get(key_of(env))
+        if journey is not None and journey.stage is _PARKED:  # it went on within this very take
+            self._queued(journey)
         if journey is not None and journey.stage is _QUEUE:
             now = self._clock.now()
             self._waited(journey, now)
@@ -171,6 +179,19 @@ class Journeys:
             span.end(at=end)
         else:
             span.end(outcome.code, outcome.message, at=end)
+
+
+def parts_in(policy: DispatchPolicy, kinds: KindTable) -> Callable[[Envelope], int]:
+    """Return what tells into how many parts a dispatcher of this policy cuts an event. O(body) for large text."""
+
+    def parts(env: Envelope) -> int:
+        if len(env[BODY]) <= policy.part_bytes:
+            return 1
+        kind = kinds.get(env[KIND])
+        text = env[KIND] in policy.text_kinds or (kind is not None and kind.text)
+        return len(cut(env, policy.part_bytes)) if text else 1
+
+    return parts
 
 
 def _lanes(asked: int, given: int) -> dict[str, SpanValue]:

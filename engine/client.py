@@ -28,6 +28,7 @@ from laneway.engine.client_dial import Dial, Token, Trust
 from laneway.engine.client_errors import OnFailure, error_of_call, log_failure, worth_a_reconnect
 from laneway.engine.client_events import EventQueue
 from laneway.engine.client_outbox import Outbox, Receipt
+from laneway.engine.client_spans import ClientSpans
 from laneway.engine.codec import decode_frame, encode_frame, pack_body, valid_id
 from laneway.engine.delivery import Event
 from laneway.engine.limits import DEFAULT_LIMITS
@@ -49,6 +50,8 @@ from laneway.routing.inbox import Inbox
 from laneway.routing.replay import Cursor
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
     from laneway.engine.client_link import ClientLink
 
 __all__ = ["Client", "Event", "OnFailure", "Receipt", "Token", "Trust"]
@@ -74,6 +77,7 @@ class Client:
             not block. A failure while no connection is live is not told. Default: a warning in the log.
         retries: how often an event that was refused with a delay is offered again.
         connect_s: how long entering may take, retries included; and one attempt.
+        tracer_provider: your OpenTelemetry provider; each send is a span that the engine's spans continue.
         heartbeat_s, dead_after_s: pings, and the silence after which the connection is given up.
 
     Raises ConfigError for an id that cannot be one.
@@ -97,6 +101,7 @@ class Client:
         heartbeat_s: float = 10.0,
         dead_after_s: float = 25.0,
         backoff: Backoff | None = None,
+        tracer_provider: TracerProvider | None = None,
     ) -> None:
         self.session = session
         self.client_id = client_id or f"c-{uuid.uuid4().hex[:16]}"
@@ -105,7 +110,8 @@ class Client:
                 raise ConfigError(f"{what} {name[:80]!r} must be 1 to {most} of A-Z a-z 0-9 _ . : - and not only dots")
         self.reconnects = 0
         """Connections after the first."""
-        self._dial = Dial(target, token, tls)
+        self._spans = ClientSpans(tracer_provider, session) if tracer_provider is not None else None
+        self._dial = Dial(target, token, tls, self._spans)
         self._kinds = kinds or KindTable()
         self._connect_s = connect_s
         self._times = (connect_s, heartbeat_s, dead_after_s)
@@ -163,8 +169,7 @@ class Client:
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.gather(self._runner, return_exceptions=True)
-        over = LinkClosed("this client is closed")
-        self._outbox.fail(self._failure or over)
+        self._outbox.fail(self._failure or LinkClosed("this client is closed"))
         self._events.end(self._failure)
 
     @property
@@ -211,6 +216,7 @@ class Client:
             lane: a lower lane than the kind's own, 0 (critical) to 3 (low).
             deadline_s: from now; past it the engine drops the event and says so.
             after: `Receipt.id` of an event that must be handled first.
+            trace: a traceparent to go on with instead of the current span's.
 
         Raises a LanewayError: the refusal, or what ended the client.
         """
@@ -232,7 +238,10 @@ class Client:
             after=after,
             body=body,
         )
-        return await self._outbox.put(env)
+        if self._spans is None:
+            return await self._outbox.put(env)
+        with self._spans.sending(env) as traced:
+            return await self._outbox.put(traced)
 
     async def send(self, text: str, *, run: str = "") -> Receipt:
         """Send a user's message, which starts a run; `Receipt.run` names it."""

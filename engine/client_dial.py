@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from laneway.engine.client_spans import ClientSpans
 from laneway.routing.errors import RuntimeUnavailable
 
 __all__ = ["CHANNEL_OPTIONS", "Dial", "Token", "Trust"]
@@ -51,12 +52,13 @@ class Dial:
     """One engine's address and how we prove who we are.
 
     Attributes:
-        target: ``host:port``. tls: None = plain text.
+        target: ``host:port``. tls: None = plain text. spans: the application's tracing, or None.
     """
 
     target: str
     token: Token | None = None
     tls: Trust | None = None
+    spans: ClientSpans | None = None
 
     @property
     def renews(self) -> bool:
@@ -73,15 +75,17 @@ class Dial:
         return grpc.aio.secure_channel(self.target, trust, options=CHANNEL_OPTIONS)
 
     async def metadata(self) -> tuple[tuple[str, str], ...]:
-        """Return the credentials. Raises RuntimeUnavailable if the token function fails."""
-        if self.token is None:
-            return ()
-        if isinstance(self.token, str):
-            return (("authorization", f"Bearer {self.token}"),)
+        """Return trace and credentials. Raises RuntimeUnavailable if the token function fails."""
+        traced = self.spans.metadata() if self.spans is not None else ()
+        return traced if self.token is None else (*traced, ("authorization", f"Bearer {await self._fresh()}"))
+
+    async def _fresh(self) -> str:
+        if self.token is None or isinstance(self.token, str):
+            return self.token or ""
         try:
             token = self.token()
             if inspect.isawaitable(token):
                 token = await token
         except Exception as error:
             raise RuntimeUnavailable(f"no token could be had: {error!r}", reason="TOKEN") from error
-        return (("authorization", f"Bearer {token}"),)
+        return str(token)

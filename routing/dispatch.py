@@ -310,14 +310,13 @@ class DispatchCore:
         woken, self._woken = self._woken, set()
         return sorted(woken)
 
+    def resumed(self) -> list[Envelope]:
+        """Hand out, once, the traced events that were parked and are queued now."""
+        return self._parking.resumed()
+
     def backlog(self, pool: str) -> int:
         """Events (parts count as one each) queued for a pool; parked ones are not."""
         return self._routes.pool(pool).waiting
-
-    def ready(self, pool: str, cell: str | None = None) -> bool:
-        """True if there is something to take: for the named cell, or for any worker of the pool."""
-        queues = self._routes.pool(pool)
-        return bool(queues.waiting if cell is None else queues.unit(cell))
 
     def statistics(self) -> DispatchStatistics:
         """Return books and gauges. O(pools + cells)."""

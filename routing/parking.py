@@ -56,7 +56,18 @@ class Parking:
         wait_s: how long an event waits for the one it names.
     """
 
-    __slots__ = ("_chains", "_due", "_number", "_settled", "_tickets", "_wait_s", "_waiting", "count", "timeouts")
+    __slots__ = (
+        "_chains",
+        "_due",
+        "_number",
+        "_resumed",
+        "_settled",
+        "_tickets",
+        "_wait_s",
+        "_waiting",
+        "count",
+        "timeouts",
+    )
 
     def __init__(self, settled: Callable[[str, str, str, int], bool], wait_s: float = 5.0) -> None:
         self._settled = settled
@@ -67,6 +78,7 @@ class Parking:
         self._tickets: dict[Chain, int] = {}
         self.count = 0
         """Events parked now."""
+        self._resumed: list[Envelope] = []
         self._number = 0
         self.timeouts = 0
         """Events that went on although the one they named was not over."""
@@ -105,6 +117,11 @@ class Parking:
                 self._stop_waiting(chain, queue[0])
                 self._release(chain, queue, released)
         return released
+
+    def resumed(self) -> list[Envelope]:
+        """Hand out, once, the traced events that went on since the last call."""
+        resumed, self._resumed = self._resumed, []
+        return resumed
 
     def deadline(self) -> float:
         """When to call `poll` next; infinity if nothing waits. May be early, never late."""
@@ -146,6 +163,8 @@ class Parking:
     def _let_go(self, chain: Chain, queue: deque[_Parked], released: list[tuple[Chain, Envelope]]) -> None:
         env = queue.popleft().env
         self.count -= 1
+        if env[9]:
+            self._resumed.append(env)
         released.append((chain, (*env[:10], "", *env[11:])))
 
     def _wait(self, chain: Chain, head: _Parked) -> None:

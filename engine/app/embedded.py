@@ -18,12 +18,13 @@ from laneway.actors.directory import SessionDirectory
 from laneway.actors.ports import Clock, Principal
 from laneway.engine.client_errors import OnFailure, error_of_code, error_of_notice, log_failure, tell_failure
 from laneway.engine.client_outbox import Receipt
+from laneway.engine.client_spans import ClientSpans
 from laneway.engine.codec import valid_id
 from laneway.engine.delivery import Event
 from laneway.engine.edge.traffic import Traffic
 from laneway.engine.limits import DEFAULT_LIMITS
 from laneway.routing.classify import KindTable
-from laneway.routing.envelope import NO_DEADLINE, envelope
+from laneway.routing.envelope import COUNTER, KIND, NO_DEADLINE, Envelope, envelope
 from laneway.routing.errors import DeadlineExceeded, Draining, LinkClosed, LinkLost, LocalProtocolError
 from laneway.routing.handshake import Hello, parse_topics
 from laneway.routing.inbox import Inbox
@@ -53,6 +54,7 @@ class EmbeddedSession:
         topics: Iterable[str] = (),
         on_failure: OnFailure = log_failure,
         traffic: Traffic | None = None,
+        spans: ClientSpans | None = None,
     ) -> None:
         if not valid_id(name) or not valid_id(principal.tenant):
             raise LocalProtocolError(
@@ -64,6 +66,7 @@ class EmbeddedSession:
         self.name = name
         self._topics = parse_topics(list(topics))
         self._on_failure = on_failure
+        self._spans = spans
         self._directory = directory
         self._traffic = traffic or Traffic("embedded", clock)
         self._entered = contextlib.ExitStack()
@@ -143,19 +146,31 @@ class EmbeddedSession:
             body=body,
             accepted=now,
         )
-        home = await self._directory.open(self.principal.tenant, self.name)
-        answer = self._answers[counter] = asyncio.get_running_loop().create_future()
-        try:
-            home.ingest(self, [env])
-            async with asyncio.timeout(_ANSWER_S):
-                status = await answer
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"{kind} was not answered within {_ANSWER_S:g} s; it may have been taken") from error
-        finally:
-            del self._answers[counter]
+        if self._spans is None:
+            status = await self._put(env)
+        else:
+            with self._spans.sending(env) as traced:
+                status = await self._put(traced)
         if not run and kind in ("USER_MESSAGE", "RUN_INPUT"):
             run = f"{self.client}-{counter}"
         return Receipt(f"{self.client}:{counter}", status, run)
+
+    async def _put(self, env: Envelope) -> str:
+        """Hand an event to its session and wait for the answer."""
+        counter = env[COUNTER]
+        home = await self._directory.open(self.principal.tenant, self.name)
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._answers[counter] = answer
+        try:
+            home.ingest(self, [env])
+            async with asyncio.timeout(_ANSWER_S):
+                return await answer
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"{env[KIND]} was not answered within {_ANSWER_S:g} s; it may have been taken"
+            ) from error
+        finally:
+            del self._answers[counter]
 
     async def interrupt(self, run: str = "") -> Receipt:
         """Stop a run, or all runs of the session; returns when the engine has taken it."""

@@ -311,7 +311,8 @@ class Engine:
         """
         principal = Principal(user, tenant, frozenset(scopes))
         traffic = self.telemetry.traffic["embedded"]
-        return EmbeddedSession(self.directory, self.kinds, self.clock, name, principal, topics, on_failure, traffic)
+        who = (principal, topics, on_failure, traffic, self.telemetry.sender(name))
+        return EmbeddedSession(self.directory, self.kinds, self.clock, name, *who)
 
     def post(
         self, session: str, text: str, *, user: str = "local", tenant: str = "default"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from laneway.actors.ports import Clock, Probe
 from laneway.actors.spans import Tracer
+from laneway.engine.client_spans import ClientSpans
 from laneway.engine.edge.traffic import Traffic
 from laneway.engine.sections import TelemetryConfig
 from laneway.engine.telemetry.counters import Counters
@@ -90,6 +91,10 @@ class Telemetry:
     def spans_lost(self) -> int:
         """Finished spans that could not be exported."""
         return self._otlp.lost if self._otlp is not None else 0
+
+    def sender(self, session: str) -> ClientSpans | None:
+        """Return the spans of what this process sends to a session, if the embedder traces itself."""
+        return None if self.provider is None else ClientSpans(self.provider, session, rooted=False)
 
     async def start(self) -> None:
         """Begin to measure and to export."""

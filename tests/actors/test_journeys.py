@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from laneway.actors.endings import cancelled, expired
-from laneway.actors.journeys import Journeys
+from laneway.actors.journeys import Journeys, parts_in
 from laneway.actors.ports import Outcome
+from laneway.routing.classify import KindTable
+from laneway.routing.dispatch import DispatchPolicy
 from laneway.routing.errors import RateLimited
 from laneway.routing.lanes import Lane
 from tests.actors.recording import TRACE, KeptTracer
@@ -20,10 +22,10 @@ class Hands:
         return self.at
 
 
-def _made():
+def _made(**options):
     clock = Hands()
     tracer = KeptTracer(clock)
-    return clock, tracer, Journeys(tracer, clock)
+    return clock, tracer, Journeys(tracer, clock, **options)
 
 
 def test_stages_follow_each_other_without_a_gap(rig):
@@ -33,7 +35,7 @@ def test_stages_follow_each_other_without_a_gap(rig):
     clock.at = 1.0
     journeys.admitted(env, Lane.NORMAL, 0.5)
     clock.at = 2.0
-    journeys.enqueued(env, "p", 1)
+    journeys.enqueued(env, "p")
     clock.at = 5.0
     journeys.taken(env, "p")
     clock.at = 6.0
@@ -56,12 +58,12 @@ def test_stages_follow_each_other_without_a_gap(rig):
 
 def test_demotion_parking_and_parts_are_told_by_shape(rig):
     """shape lasts until the event is queued, and says which lane was asked for and into what it was cut."""
-    clock, tracer, journeys = _made()
+    clock, tracer, journeys = _made(parts=lambda _: 3)
     env = rig.event(1, trace=TRACE, lane=Lane.HIGH)
     journeys.admitted(env, Lane.CRITICAL, 0.0)
-    journeys.enqueued(env, "", 3)
+    journeys.enqueued(env, "")
     clock.at = 4.0
-    journeys.resumed([env], lambda _: 3)
+    journeys.resumed([env])
     shape = tracer.spans[0]
     assert (shape.start, shape.end_at) == (0.0, 4.0)
     assert shape.attributes == {
@@ -83,7 +85,7 @@ def test_whatever_ends_an_event_ends_the_stage_it_was_at(rig):
     journeys.ended(early, cancelled())
     journeys.released(back)
     for env in (late, staged):
-        journeys.enqueued(env, "p", 1)
+        journeys.enqueued(env, "p")
     journeys.ended(late, expired())
     journeys.taken(staged, "p")
     journeys.ended(staged, cancelled())
@@ -99,6 +101,18 @@ def test_whatever_ends_an_event_ends_the_stage_it_was_at(rig):
         ("route p", "CANCELLED"),
     ]
     assert len(journeys) == 0
+
+
+def test_event_taken_as_soon_as_it_may_go_on_is_queued_for_no_time(rig):
+    """Whichever is told first, that it went on or that it was taken: one shape, one queue."""
+    clock, tracer, journeys = _made()
+    env = rig.event(1, trace=TRACE)
+    journeys.admitted(env, env[7], 0.0)
+    journeys.enqueued(env, "")
+    clock.at = 2.0
+    journeys.taken(env, "p")
+    journeys.resumed([env])
+    assert [(s.name, s.start, s.end_at) for s in tracer.spans] == [("shape", 0.0, 2.0), ("queue normal", 2.0, 2.0)]
 
 
 def test_batch_is_one_span_with_links(rig):
@@ -117,8 +131,16 @@ def test_without_a_tracer_nothing_is_kept(rig):
     journeys = Journeys(None, Hands())
     env = rig.event(1, trace=TRACE)
     journeys.admitted(env, env[7], 0.0)
-    journeys.enqueued(env, "p", 1)
+    journeys.enqueued(env, "p")
     journeys.taken(env, "p")
     assert journeys.handled("p", "p/0", [env]).traceparent == ""
     journeys.ended(env, Outcome("handled"))
     assert len(journeys) == 0
+
+
+def test_parts_are_counted_as_the_dispatcher_cuts(rig):
+    """Large text is cut, whatever else is large is not."""
+    parts = parts_in(DispatchPolicy(part_bytes=1_000), KindTable())
+    assert parts(rig.event(1, kind="USER_MESSAGE", body=b"x" * 2_500)) == 3
+    assert parts(rig.event(2, kind="USER_MESSAGE", body=b"x" * 1_000)) == 1
+    assert parts(rig.event(3, kind="DOC_SYNC", body=b"x" * 2_500)) == 1

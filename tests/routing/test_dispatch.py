@@ -353,7 +353,7 @@ def test_large_text_is_scheduled_in_parts_and_comes_out_whole() -> None:
     core.offer_batch([_event(n, "EDIT", session="small", body=bytes(800)) for n in range(1, 21)], 0.0)
     order = [env[SESSION] for _ in range(21) for env in core.take("p", 1, 0.0)]
     assert order == ["small"] * 20 + ["big"]
-    assert not core.ready("p")
+    assert core.backlog("p") == 0
     core.done(_event(1, session="big"), 0.0)
     core.offer(_event(2, "USER_MESSAGE", session="big", body=text), 0.0)
     (whole,) = core.take("p", 1, 0.0)
@@ -399,7 +399,7 @@ def test_after_waits_across_pools_and_wakes_the_other() -> None:
     core = _core(PoolRoute("a", ("WORK",)), PoolRoute("b", ("EDIT",)))
     core.offer(_event(1), 0.0)
     assert core.enqueue(_admitted(core, _event(2, "EDIT", after="p:1")), 0.0) == ""
-    assert (core.take("b", 9, 0.0), core.ready("b"), core.statistics().parked) == ([], False, 1)
+    assert (core.take("b", 9, 0.0), core.backlog("b"), core.statistics().parked) == ([], 0, 1)
     (first,) = core.take("a", 9, 0.0)
     assert core.take("b", 9, 0.0) == []
     core.done(first, 1.0)
@@ -492,13 +492,11 @@ def test_keyed_pools_keep_a_session_in_one_cell() -> None:
     core.offer_batch(events[:50], 0.0)
     core.members("k", ["1", "2", "3"])
     core.offer_batch(events[50:], 0.0)
-    assert core.ready("k")
     assert core.backlog("k") == 100
     with pytest.raises(LocalProtocolError):
         core.take("k", 1, 0.0)
     homes: dict[str, str] = {}
     for cell in "123":
-        assert core.ready("k", cell)
         for env in core.take("k", 100, 0.0, cell=cell):
             assert homes.setdefault(env[SESSION], cell) == cell
     assert len(homes) == 10

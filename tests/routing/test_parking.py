@@ -146,3 +146,15 @@ def test_the_name_of_another_event() -> None:
     assert blocker_of(_event(2, "a:b:7")) == ("t", "s", "a:b", 7)
     for after in ("", "x", ":1", "p:", "p:x", "p:-1", "p:2", "#1/2", "p:" + "9" * 21):
         assert blocker_of(_event(2, after)) is None
+
+
+def test_traced_events_that_went_on_are_told_once() -> None:
+    """Whoever follows them learns when they were queued; those without a trace are not listed."""
+    bench = _Bench()
+    traced = (*_event(2, "q:7")[:9], "a trace", *_event(2, "q:7")[10:])
+    assert bench.offer(traced)
+    assert bench.offer(_event(3))
+    assert bench.parking.resumed() == []
+    assert bench.end("q", 7) == [2, 3]
+    assert [env[COUNTER] for env in bench.parking.resumed()] == [2]
+    assert bench.parking.resumed() == []

@@ -39,7 +39,7 @@ class Traced:
     def __init__(self, **telemetry: Any) -> None:
         self.kept = InMemorySpanExporter()
         self.watch = Watch()
-        provider = TracerProvider(shutdown_on_exit=False)
+        self.provider = provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(self.watch)
         provider.add_span_processor(SimpleSpanProcessor(self.kept))
         telemetry = {"sample_ratio": 1.0, "traces_per_s": 10_000, **telemetry}
@@ -269,3 +269,58 @@ async def _endless(run: Any, context: Any) -> AsyncIterator[dict[str, Any]]:
     while True:
         yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "on "}
         await asyncio.sleep(0.01)
+
+
+def test_waiting_for_another_event_is_told_by_shape_and_not_by_queue() -> None:
+    """An event that names another is shaped until that one is over; a large text says how it was cut."""
+    traced, gate = Traced(), asyncio.Event()
+    traced.engine.nlp.use(_short)
+
+    @traced.engine.pool("first", ["FIRST"])
+    async def first(event: Any, context: Any) -> None:
+        await gate.wait()
+
+    @traced.engine.pool("second", ["SECOND"])
+    async def second(event: Any, context: Any) -> None: ...
+
+    async def main() -> None:
+        async with _running(traced) as engine, engine.session("s") as session:
+            before = await session.send_event("FIRST")
+            await session.send_event("SECOND", after=before.id)
+            gate.set()
+            async for _ in session.ask("x" * 40_000):
+                pass
+
+    asyncio.run(main())
+    traced.check_whole()
+    shapes = [dict(span.attributes or {}) for span in traced.spans if span.name == "shape"]
+    assert [shape for shape in shapes if shape.get("laneway.after")] == [
+        {"laneway.lane": "normal", "laneway.after": True}
+    ]
+    assert [shape["laneway.parts"] for shape in shapes if "laneway.parts" in shape] == [3]
+    assert len([span for span in traced.spans if span.name.startswith("queue")]) == 3
+
+
+async def _short(run: Any, context: Any) -> AsyncIterator[dict[str, Any]]:
+    yield {"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"}
+    yield {"type": "TEXT_MESSAGE_END", "messageId": "m"}
+
+
+def test_what_the_application_sends_goes_on_with_its_span() -> None:
+    """Below a span of the application there is a send span, and receive is its child; else receive is the root."""
+    traced = Traced(sample_ratio=0.0)
+    traced.engine.nlp.use(_short)
+
+    async def main() -> None:
+        async with _running(traced) as engine, engine.session("s") as session:
+            await session.send_event("PUBLISH", entity="tenant")
+            with traced.provider.get_tracer("app").start_as_current_span("application"):
+                async for _ in session.ask("hello"):
+                    pass
+
+    asyncio.run(main())
+    traced.check_whole()
+    rows = traced.rows()
+    assert rows[0] == ("application", "internal", "")
+    assert {("send", "producer", "application"), ("receive", "server", "send")} <= set(rows)
+    assert len({span.context.trace_id for span in traced.spans}) == 1
