@@ -38,6 +38,8 @@ _PHRASES: Final = {400: b"Bad Request", 408: b"Request Timeout", 413: b"Content 
 }
 _LINGER_S: Final = 1.0
 """How long the answer to a refused connection may take to be read."""
+_UPGRADE_LINE_BYTES: Final = 8_100
+"""websockets reads header lines of 8,192 bytes (http11.MAX_LINE_LENGTH), and fails without an answer above."""
 _UNSENT_BYTES: Final = 65_536
 """What the kernel may hold of a connection and has not sent: an urgent frame waits behind no more."""
 
@@ -245,22 +247,21 @@ class Connection(HttpToolsProtocol):
         if self.scope["method"] != "GET":
             self._refuse("NOT_HTTP", "an upgrade to WebSocket is a GET")
             return
+        if any(len(name) + len(value) > _UPGRADE_LINE_BYTES for name, value in self.headers):
+            self._refuse("HEADERS_TOO_LARGE", f"a header of an upgrade is over {_UPGRADE_LINE_BYTES} bytes")
+            return
         self._stall.stop()
         super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser refuses, in our own shape."""
-        self._over = True
         body = to_json(error_document(self._refusal))
         status = wire_status(self._refusal).http
         self.transport.write(
             b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
             % (status, _PHRASES.get(status, b"Bad Request"), len(body), body)
         )
-        # closed at once, with input unread, the kernel would throw the answer away
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self._within(_LINGER_S, self.transport.abort)
+        self._linger()
 
     def _refuse(self, reason: str, message: str) -> None:
         """End the connection with an error, if no answer has begun that it would break into."""
@@ -268,10 +269,23 @@ class Connection(HttpToolsProtocol):
             return
         self._refusal = PeerProtocolError(message, reason=reason)
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and cycle.response_started and not cycle.response_complete:
+        if cycle is None or (self._in_head and cycle.response_complete):
+            self.send_400_response("")
+        elif cycle.response_complete:  # answered before its end
+            self._linger()
+        elif self._in_head or cycle.response_started:  # an answer would stand inside another one
             self.transport.abort()
         else:
             self.send_400_response("")
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    def _linger(self) -> None:
+        """End the connection: closed at once, with input unread, the kernel would throw the answer away."""
+        self._over = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._within(_LINGER_S, self.transport.abort)
 
     # ---- out ------------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ class OpenByPost:
             return
         if fields.keys() - {"events"}:
             refuse("BAD_TYPE", "a stream is opened with hello fields and `events`")
-        await self._streams.serve(exchange, hello, self._frames.events(fields.get("events", [])))
+        await self._streams.serve(exchange, hello, self._frames.events(fields.get("events", []), exchange.trace))
 
 
 class Handshake:

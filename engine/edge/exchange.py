@@ -112,6 +112,11 @@ class Exchange:
         return self.request.headers
 
     @property
+    def trace(self) -> str:
+        """W3C traceparent as it came, or empty."""
+        return self.headers.get("traceparent", "")
+
+    @property
     def disconnected(self) -> asyncio.Future[None]:
         """Done once the client is gone. Read the body first: from then on whatever comes is dropped."""
         if self._gone is None:
@@ -203,8 +208,6 @@ class Exchange:
             raise RuntimeError("an exchange is answered once")
         self.started = True
         fields = {**_SAFETY, **self._extra, **(headers or {})}
-        if self.method != "HEAD" and self._body is None and _has_body(self.headers):
-            fields["connection"] = "close"  # the unread body must not be taken for the next request
         await self._send({"type": "http.response.start", "status": status, "headers": _encoded(fields.items())})
 
     async def send(self, data: bytes) -> None:
@@ -259,10 +262,6 @@ def error_document(error: LanewayError) -> dict[str, Any]:
 
 def _too_large(most: int) -> PeerProtocolError:
     return PeerProtocolError(f"the body is over the limit of {most} bytes; send less at once", reason="TOO_LARGE")
-
-
-def _has_body(headers: Mapping[str, str]) -> bool:
-    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _encoded(fields: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

@@ -87,14 +87,18 @@ class JsonFrames:
             refuse("BAD_TYPE", "a frame's header is an object")
         return header, self.events(document.get("events", []))
 
-    def events(self, given: object) -> list[Envelope]:
-        """Return the envelopes of a decoded list of events. Raises PeerProtocolError."""
+    def events(self, given: object, trace: str = "") -> list[Envelope]:
+        """Return the envelopes of a decoded list of events. Raises PeerProtocolError.
+
+        Args:
+            trace: W3C traceparent of the request, for events without one of their own.
+        """
         if not isinstance(given, list):
             refuse("BAD_TYPE", "events are a list of objects")
         if len(given) > self._limits.items:
             refuse("TOO_MANY_ITEMS", f"{len(given)} events in one frame are over the limit of {self._limits.items}")
         now = self._clock.now()
-        return [self._envelope(event, now) for event in given]
+        return [self._envelope(event, now, trace) for event in given]
 
     def encode(self, header: Mapping[str, Any], envelopes: Sequence[Envelope]) -> bytes:
         """Return one JSON document, in one line."""
@@ -111,7 +115,7 @@ class JsonFrames:
             fields.update(_shown(env[KIND], env[BODY]))
         return fields
 
-    def _envelope(self, event: object, now: float) -> Envelope:
+    def _envelope(self, event: object, now: float, trace: str) -> Envelope:
         if not isinstance(event, dict):
             refuse("BAD_TYPE", "an event is an object")
         for name in event:
@@ -121,7 +125,7 @@ class JsonFrames:
         if len(bodies) > 1:
             refuse("BAD_TYPE", f"an event has one body, not {' and '.join(bodies)}")
         body = _taken(bodies[0], event[bodies[0]]) if bodies else b""
-        row = [event.get(name, default) for name, default in _DEFAULTS.items()]
+        row = [event.get(name, default) for name, default in (_DEFAULTS | {"trace": trace}).items()]
         return unpack_envelope(_packed([*row, body]), now, self._kinds, self._limits)
 
 

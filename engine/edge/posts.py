@@ -111,7 +111,7 @@ class SendPost:
         body = await exchange.json()
         if not isinstance(body, Mapping) or body.keys() != {"events"} or not body["events"]:
             refuse("BAD_TYPE", 'the body is {"events": [...]} with at least one')
-        envelopes = self._frames.events(body["events"])
+        envelopes = self._frames.events(body["events"], exchange.trace)
         answers = Answers(link.client, exchange.principal, envelopes, "sse")
         await self._gateway.ingest(link.session, answers, envelopes)
         await answers.wait()

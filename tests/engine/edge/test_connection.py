@@ -108,6 +108,7 @@ def head(*lines: bytes) -> bytes:
         (b"GET / HTTP/1.1\r\nX: " + b"a" * 400_000, 431, "HEADERS_TOO_LARGE"),  # never ends
         (b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n", 400, "NOT_HTTP"),
         (UPGRADE.replace(b"GET", b"POST"), 400, "NOT_HTTP"),
+        (UPGRADE.replace(b"Upgrade:", b"Cookie: " + b"a" * 9_000 + b"\r\nUpgrade:"), 431, "HEADERS_TOO_LARGE"),
         (b"GET / HTTP/1.0\r\n\r\n", 400, "NO_HOST"),
     ],
 )
@@ -135,7 +136,7 @@ def test_slow_requests_end_at_a_deadline(data: bytes, status: int, reason: str |
     """Silence, half a header, half a body: 408 where a request was begun."""
 
     async def main() -> None:
-        async with serving(head_s=0.2, body_s=0.6) as port:
+        async with serving(head_s=0.3, body_s=1.5) as port:
             assert await said(port, data) == (status, reason)
 
     asyncio.run(main())
@@ -210,6 +211,23 @@ def test_trailers_and_early_answers_are_bounded() -> None:
             start = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
             status, _ = await said(port, start + b"X: " + b"a" * 4_000_000)
             assert status == 413
+
+    asyncio.run(main())
+
+
+def test_an_answer_before_the_end_of_a_body() -> None:
+    """It arrives, the rest is passed over, and the connection serves on; more than a request may have ends it."""
+
+    async def main() -> None:
+        async with serving(message_bytes=2_000_000) as port:
+            async with raw(port) as (reader, writer):
+                writer.write(head(b"Content-Length: 1000000") + bytes(1_000_000) + head(b"Connection: close"))
+                assert (await reader.read()).count(b" 200 OK") == 2
+            async with raw(port) as (reader, writer):
+                writer.write(head(b"Content-Length: 9000000"))
+                await reader.readuntil(b"hello")
+                writer.write(bytes(9_000_000))
+                assert await reader.read() == b""
 
     asyncio.run(main())
 
@@ -344,5 +362,17 @@ def test_a_bad_upgrade_is_refused(old: bytes, new: bytes) -> None:
         async with serving() as port:
             status, _ = await said(port, UPGRADE.replace(old, new))
             assert 400 <= status < 500
+
+    asyncio.run(main())
+
+
+def test_a_long_header_that_an_upgrade_may_have() -> None:
+    """A token of 8 KiB fits."""
+
+    async def main() -> None:
+        async with serving() as port, raw(port) as (reader, writer):
+            token = b"Authorization: Bearer " + b"a" * 8_000 + b"\r\nUpgrade:"
+            writer.write(UPGRADE.replace(b"Upgrade:", token, 1))
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
 
     asyncio.run(main())

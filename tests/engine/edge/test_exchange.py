@@ -108,21 +108,6 @@ def test_answers_carry_safe_headers_and_routes_may_choose_their_own() -> None:
     asyncio.run(main())
 
 
-def test_an_unread_body_ends_the_connection() -> None:
-    """Its rest must not be taken for the next request."""
-
-    async def deaf(exchange: Exchange) -> None:
-        await exchange.respond(200)
-
-    async def main() -> None:
-        served = app(Endpoint("POST", "/deaf", deaf))
-        answer = await ask(served, "POST", "/deaf", {"content-length": "3"}, b"abc")
-        assert answer.headers["connection"] == "close"
-        assert "connection" not in (await ask(served, "POST", "/deaf")).headers
-
-    asyncio.run(main())
-
-
 def test_a_stream_learns_that_its_client_left() -> None:
     """`disconnected` is done, and sending is a ConnectionError, which needs no handling."""
 

@@ -113,6 +113,14 @@ def test_what_is_absent_has_a_meaning() -> None:
     assert FRAMES.decode(b'{"header": {"ack": ["e", 0, 1]}}') == ({"ack": ["e", 0, 1]}, [])
 
 
+def test_the_trace_of_the_request_is_that_of_its_events() -> None:
+    """Unless an event has its own; what is no traceparent is none."""
+    own, request = ("00-" + digit * 32 + "-" + "c" * 16 + "-01" for digit in "ab")
+    given = [{"counter": 1, "kind": "USER_MESSAGE"}, {"counter": 2, "kind": "USER_MESSAGE", "trace": own}]
+    assert [env[9] for env in FRAMES.events(given, request)] == [request, own]
+    assert [env[9] for env in FRAMES.events(given, "nonsense")] == ["", own]
+
+
 def event(**fields: Any) -> bytes:
     return json.dumps({"events": [{"counter": 1, "kind": "USER_MESSAGE", **fields}]}).encode()
 

@@ -10,7 +10,8 @@ import pytest
 
 from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
 from laneway.routing.envelope import KIND
-from tests.engine.edge.double import KINDS, user_message
+from laneway.routing.handshake import LinkPolicy
+from tests.engine.edge.double import KINDS, Engine, user_message
 from tests.engine.edge.driver import Socket
 from tests.engine.edge.stage import Stage
 from tests.engine.edge.test_sse import ADA
@@ -117,5 +118,23 @@ def test_who_says_nothing_is_closed() -> None:
         socket = Socket(stage.app, "/v1/stream", ADA)
         await socket.next()
         assert await closed(socket) == 1002
+
+    asyncio.run(main())
+
+
+def test_a_frozen_client_is_given_up() -> None:
+    """No pong for dead_after_s: LINK_LOST, which a client may resume after; the session keeps its events."""
+
+    async def main() -> None:
+        stage = Stage(Engine(LinkPolicy(heartbeat_s=0.05)))
+        socket = await opened(stage, "laneway.v1.json")
+        headers: list[dict[str, Any]] = []
+        while (message := await socket.next())["type"] == "websocket.send":
+            headers.append(json.loads(message["text"])["header"])
+        assert message["code"] == 4408
+        assert any("ping" in header for header in headers)
+        assert headers[-1]["notice"]["code"] == "LINK_LOST"
+        assert headers[-1]["notice"]["retryable"]
+        await socket.task
 
     asyncio.run(main())
