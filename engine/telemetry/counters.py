@@ -1,7 +1,7 @@
 """The default Probe: plain counters and own histograms in this process, cheap enough to leave on.
 
-Law of this file: recording is a dict update or a bisect (0.13 us measured, against 5.9 us for an
-OpenTelemetry histogram); whoever exports reads what is recorded, and pays for it.
+Law of this file: recording is a dict update or a bisect (0.13 us measured, 0.16 with the look-up of the
+lane, against 5.9 us for an OpenTelemetry histogram); whoever exports reads what is recorded, and pays for it.
 """
 
 from __future__ import annotations
