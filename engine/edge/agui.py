@@ -9,7 +9,6 @@ the same request again (with `Last-Event-ID`, or from its beginning) listens to 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,12 +23,12 @@ from laneway.engine.edge.gateway import Gateway
 from laneway.engine.edge.streams import Streams
 from laneway.engine.limits import DEFAULT_LIMITS, Limits
 from laneway.routing.errors import LanewayError, PeerProtocolError, SlowConsumer
+from laneway.routing.traceparent import parse
 
 __all__ = ["AguiCapabilities", "AguiPolicy", "AguiRuns", "agui_endpoints"]
 
 _PING: Final = b": ping\n\n"
 _HEADERS: Final = {"content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no"}
-_TRACE: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _ON_DISCONNECT: Final = ("continue", "cancel")
 
 
@@ -87,8 +86,8 @@ class AguiRuns:
         place = parse_place(last) if last else None
         limits = self._policy.limits
         asked = read_run(await exchange.body(limits.body_bytes), agent=agent, limits=limits)
-        trace = exchange.headers.get("traceparent", "")
-        link = RunLink(self._gateway, asked, exchange.principal, place, trace if _TRACE.match(trace) else "")
+        trace = parse(exchange.headers.get("traceparent", ""))
+        link = RunLink(self._gateway, asked, exchange.principal, place, str(trace or ""))
         answer = _Answer(exchange, link, self._policy)
         with self._streams.hold(answer, exchange.principal) as connection:
             try:

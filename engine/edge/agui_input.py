@@ -12,7 +12,6 @@ not fit into 64 characters then (over 46 bytes of UTF-8) is refused.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from laneway.engine.events import RunAgentInput, run_input
 from laneway.engine.limits import DEFAULT_LIMITS, Limits
 from laneway.routing.errors import PeerProtocolError
 
-__all__ = ["RunRequest", "client_id", "engine_id", "read_run"]
+__all__ = ["RunRequest", "engine_id", "read_run"]
 
 _ESCAPE: Final = "x:"
 _ID_CHARS: Final = 64
@@ -91,17 +90,6 @@ def engine_id(text: str, field: str = "id") -> str:
             reason="BAD_ID",
         )
     return _ESCAPE + base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-
-def client_id(text: str) -> str:
-    """Return what the client wrote for an id of ours. Raises PeerProtocolError(BAD_ID) for no such id."""
-    if not text.startswith(_ESCAPE):
-        return text
-    coded = text[len(_ESCAPE) :]
-    try:
-        return base64.b64decode(coded + "=" * (-len(coded) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise PeerProtocolError(f"{text!r} is not an id that was made from a client's", reason="BAD_ID") from error
 
 
 def _addressed(forwarded: Any, agent: str) -> dict[str, Any]:

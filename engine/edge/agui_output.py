@@ -6,8 +6,8 @@ own at the top (kinds that AG-UI lacks travel as CUSTOM if they carry JSON), the
 RUN_STARTED first, nothing after the run's end. Everything keeps the order of the session.
 
 Each event's `id:` is the cursor after it, so that a client that lost its connection goes on
-exactly there. It is text for us alone: ``epoch~urgent~data~skip~document``, empty ends left out;
-`document` is the shared document whose state this client was given.
+exactly there: the word of `cursors.py`, and ``~document`` behind it for a client that was given the
+state of that shared document.
 
 The outcome "cancelled" kills clients older than 1.0; they get none, and
 ``metadata.finishedReason`` says it (https://github.com/ag-ui-protocol/ag-ui/issues/2327).
@@ -17,14 +17,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from json.encoder import encode_basestring
 from typing import Any, Final, NamedTuple
 
 from laneway.engine.codec import decode_json
 from laneway.engine.edge.agui_input import RunRequest
+from laneway.engine.edge.cursors import cursor_word, hello_cursor
 from laneway.engine.events import EVENT_TYPES, from_envelope
 from laneway.routing.envelope import BODY, ENTITY, KIND, RUN, SEAL, Envelope
 from laneway.routing.errors import PeerProtocolError
-from laneway.routing.handshake import parse_count
 from laneway.routing.items import GAP_KIND, read_items
 from laneway.routing.replay import Cursor
 
@@ -32,9 +33,9 @@ __all__ = ["Place", "RunOutput", "parse_place"]
 
 _URGENT: Final = 0
 _TEXT: Final = {
-    "TEXT_MESSAGE_CONTENT": b'{"type":"TEXT_MESSAGE_CONTENT","messageId":"',
-    "TOOL_CALL_ARGS": b'{"type":"TOOL_CALL_ARGS","toolCallId":"',
-    "REASONING_MESSAGE_CONTENT": b'{"type":"REASONING_MESSAGE_CONTENT","messageId":"',
+    "TEXT_MESSAGE_CONTENT": '{"type":"TEXT_MESSAGE_CONTENT","messageId":"',
+    "TOOL_CALL_ARGS": '{"type":"TOOL_CALL_ARGS","toolCallId":"',
+    "REASONING_MESSAGE_CONTENT": '{"type":"REASONING_MESSAGE_CONTENT","messageId":"',
 }
 """The hot kinds; ids of our alphabet need no escaping."""
 _KNOWN: Final = frozenset(EVENT_TYPES)
@@ -45,7 +46,7 @@ _NULLABLE: Final = frozenset({"value", "snapshot"})
 """Required fields whose value may be null; elsewhere null is fatal to the clients."""
 _UNNAMED: Final = "."
 """Stands for a state without a document; no id is only dots."""
-_MAX_PLACE_CHARS: Final = 384
+_MAX_DOCUMENT_CHARS: Final = 128
 
 
 class Place(NamedTuple):
@@ -55,19 +56,16 @@ class Place(NamedTuple):
     document: str = ""
 
     def __str__(self) -> str:
-        (epoch, urgent, data, skip), document = self
-        text = f"{epoch}~{urgent}~{data}"
-        return f"{text}~{skip or ''}~{document}".rstrip("~") if skip or document else text
+        word = cursor_word(self.cursor)
+        return f"{word}~{self.document}" if self.document else word
 
 
 def parse_place(text: str) -> Place:
-    """Read a `Last-Event-ID` of ours. Raises PeerProtocolError(BAD_CURSOR)."""
-    fields = text.split("~")
-    if len(text) > _MAX_PLACE_CHARS or not 3 <= len(fields) <= 5 or not all(map(_is_number, fields[1:4])):
-        raise PeerProtocolError("Last-Event-ID is not an id of this stream; start without it", reason="BAD_CURSOR")
-    epoch, urgent, data, skip, document = [*fields, "", ""][:5]
-    counts = [parse_count(int(count or "0"), "Last-Event-ID") for count in (urgent, data, skip)]
-    return Place(Cursor(epoch, *counts), document)
+    """Read a `Last-Event-ID` of ours. Raises PeerProtocolError(BAD_TYPE)."""
+    word, _, document = text.partition("~")
+    hello = hello_cursor(word)
+    epoch, urgent, data = hello["cursor"]
+    return Place(Cursor(epoch, urgent, data, hello["skip"]), document[:_MAX_DOCUMENT_CHARS])
 
 
 class RunOutput:
@@ -103,7 +101,7 @@ class RunOutput:
         """
         if not envelopes or header.get("snapshot") is True or self.over:
             return b""  # a stock client brings its own history
-        out: list[bytes] = []
+        out: list[str] = []
         urgent = header.get("stream") == _URGENT
         for first, span, _, tail, env in read_items(header, envelopes):
             last = first + span - 1
@@ -116,9 +114,9 @@ class RunOutput:
             self._write(env, out)
             if self.over:
                 break
-        return b"".join(out)
+        return "".join(out).encode()
 
-    def _write(self, env: Envelope, out: list[bytes]) -> None:
+    def _write(self, env: Envelope, out: list[str]) -> None:
         kind, run = env[KIND], env[RUN]
         if run != self._run and run:
             return
@@ -128,16 +126,18 @@ class RunOutput:
         if opening is not None:
             body = env[BODY]
             if run and (not body or body[0] != SEAL):
-                delta = json.dumps(body.decode("utf-8", "replace"), ensure_ascii=False).encode()
-                out += (b"id: ", self._id(), b"\ndata: ", opening, env[ENTITY].encode(), b'","delta":', delta, b"}\n\n")
+                delta = encode_basestring(body.decode("utf-8", "replace"))
+                out.append(f'id: {self._id()}\ndata: {opening}{env[ENTITY]}","delta":{delta}}}\n\n')
                 return
         event = self._event(env)
         if event is not None:
             data = json.dumps(event, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-            out += (b"id: ", self._id(), b"\ndata: ", data.encode(), b"\n\n")
+            out.append(f"id: {self._id()}\ndata: {data}\n\n")
 
-    def _id(self) -> bytes:
-        return str(self.place).encode()
+    def _id(self) -> str:
+        if self._skip or self._document:
+            return str(self.place)
+        return f"{self._epoch}.{self._urgent}.{self._data}"  # as `cursor_word`, without the objects around it
 
     def _event(self, env: Envelope) -> dict[str, Any] | None:
         """Return the AG-UI event of an envelope, or None if this client does not get it."""
@@ -212,7 +212,3 @@ def _custom(env: Envelope) -> dict[str, Any] | None:
     if env[ENTITY]:
         event["metadata"] = {"entity": env[ENTITY]}
     return event
-
-
-def _is_number(text: str) -> bool:
-    return not text or (len(text) <= 19 and text.isascii() and text.isdigit())

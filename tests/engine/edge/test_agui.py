@@ -94,7 +94,7 @@ def test_what_cannot_be_served_is_a_status_and_runs_nothing() -> None:
             (404, "POST", "/agui/nobody", {}, body()),
             (405, "GET", "/agui", {}, b""),
             (405, "PUT", "/agui", {}, b""),
-            (409, "POST", "/agui", {"last-event-id": "another~0~1"}, body()),
+            (409, "POST", "/agui", {"last-event-id": "another.0.1"}, body()),
             (413, "POST", "/agui", {}, body(state="x" * 2_000_000)),
         ):
             answer = await ask(application, method, path, HEADERS | headers, sent)
