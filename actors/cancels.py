@@ -56,33 +56,34 @@ class RememberedCancels:
         keep_s: seconds a cancel is remembered. max_kept: cancels remembered at once.
     """
 
-    __slots__ = ("_keep_s", "_kept", "_max_kept", "forgotten")
+    __slots__ = ("_keep_s", "_max_kept", "forgotten", "kept")
 
     def __init__(self, keep_s: float = _KEEP_S, max_kept: int = _MAX_KEPT) -> None:
         self.forgotten = 0
         self._keep_s = keep_s
         self._max_kept = max_kept
-        self._kept: OrderedDict[tuple[str, str, str, str], tuple[float, Cancel]] = OrderedDict()
+        self.kept: OrderedDict[tuple[str, str, str, str], tuple[float, Cancel]] = OrderedDict()
+        """(tenant, session, run, event id) -> until when, and what; for others to see whether it is empty."""
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self.kept)
 
     def add(self, cancel: Cancel, now: float) -> None:
         """Remember it, if it names a run or an event; counts in `forgotten` what had to make room."""
         if not (cancel.run or cancel.event_id):
             return
         key = (cancel.tenant, cancel.session, "" if cancel.event_id else cancel.run, cancel.event_id)
-        self._kept[key] = (now + self._keep_s, cancel)
-        self._kept.move_to_end(key)
+        self.kept[key] = (now + self._keep_s, cancel)
+        self.kept.move_to_end(key)
         self._expire(now)
-        if len(self._kept) > self._max_kept:
-            self._kept.popitem(last=False)
+        if len(self.kept) > self._max_kept:
+            self.kept.popitem(last=False)
             self.forgotten += 1
 
     def find(self, env: Envelope, now: float) -> Cancel | None:
         """Return the cancel that was meant for this event, or None."""
         self._expire(now)
-        if not self._kept:
+        if not self.kept:
             return None
         tenant, session, run = env[TENANT], env[SESSION], env[RUN]
         names = [envelope_id(env)]
@@ -92,11 +93,11 @@ class RememberedCancels:
         if run:
             keys.append((tenant, session, run, ""))
         for key in keys:
-            kept = self._kept.get(key)
+            kept = self.kept.get(key)
             if kept is not None and kept[1].meant_for(env):
                 return kept[1]
         return None
 
     def _expire(self, now: float) -> None:
-        while self._kept and next(iter(self._kept.values()))[0] <= now:
-            self._kept.popitem(last=False)
+        while self.kept and next(iter(self.kept.values()))[0] <= now:
+            self.kept.popitem(last=False)

@@ -213,7 +213,7 @@ class Cell:
         One at a time: the summoned worker summons the next, so a burst that a single worker can empty
         without ever suspending wakes one task and not all of them.
         """
-        if self._summoned is not None or not len(self._mailbox) or self._closing:
+        if self._summoned is not None or not self._mailbox.waiting or self._closing:
             return
         if self._idle:
             self._rouse(self._idle.pop())
@@ -249,13 +249,15 @@ class Cell:
             if self._summoned is worker:
                 self._summoned = None
             turn = self._take(worker)
-            self._summon()  # also if nothing was left for this one: another may be the one who may take it
+            if self._mailbox.waiting:
+                self._summon()  # also if nothing was left for this one: another may be the one who may take it
             if turn is None:
                 await self._rest(worker)
                 continue
             worker.turn = turn
             self._running += turn.size
-            self._alarm.set(turn.deadline() + _DEADLINE_SLACK_S)
+            if (deadline := turn.deadline()) != NO_DEADLINE:
+                self._alarm.set(deadline + _DEADLINE_SLACK_S)
             try:
                 await turn.run()
             except asyncio.CancelledError:

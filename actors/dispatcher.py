@@ -186,9 +186,10 @@ class Dispatcher:
 
     def admit(self, env: Envelope) -> Admitted | Refused:
         """Classify, check and reserve; the caller must then `enqueue` or `release` the admitted event."""
-        decision = self._decide(env, nested=False)
+        key = key_of(env)
+        decision = self._decide(key, env, nested=False)
         if isinstance(decision, Admitted):
-            self._reserved[key_of(decision.env)] = decision.env
+            self._reserved[key] = decision.env
         return decision
 
     def release(self, env: Envelope) -> None:
@@ -223,17 +224,17 @@ class Dispatcher:
         return await self._asks.ask(env, timeout_s)
 
     def _offer(self, env: Envelope, on_done: OnDone | None, nested: bool = False) -> LanewayError | None:
-        decision = self._decide(env, nested=nested)
+        key = key_of(env)
+        decision = self._decide(key, env, nested=nested)
         if isinstance(decision, Refused):
             self._count("event.refused", code=decision.error.code)  # whoever asks `admit` counts by itself
             return decision.error
-        self._accept(key_of(decision.env), decision.env, on_done)
+        self._accept(key, decision.env, on_done)
         return None
 
-    def _decide(self, env: Envelope, *, nested: bool) -> Admitted | Refused:
+    def _decide(self, key: Key, env: Envelope, *, nested: bool) -> Admitted | Refused:
         """Ask the core; `nested` events belong to work that was accepted before the shutdown began."""
         decision: Admitted | Refused
-        key = key_of(env)
         since = self._clock.now()
         if self._closed or (self._draining and not nested):
             decision = Refused(
@@ -260,7 +261,9 @@ class Dispatcher:
             self._act(env)
             return
         now = self._clock.now()
-        if (self._doomed or self._cancels or self._closed) and (early := self._ended_early(key, env, now)) is not None:
+        if (self._doomed or self._cancels.kept or self._closed) and (
+            early := self._ended_early(key, env, now)
+        ) is not None:
             self._core.release(env)
             self._books.close(env, early)
             return
@@ -339,10 +342,13 @@ class Dispatcher:
         self._core.done(env, now)
         if self._books.close(env, outcome):
             self._took[env[LANE]](now - env[ACCEPTED])
-        self._wake_others()
+        if self._core.stirred:
+            self._wake_others()
 
     def _taken(self) -> None:
         """Something was taken from the core: end what was found expired on the way."""
+        if not self._core.stirred:
+            return
         for env in self._core.expired():
             if self._books.close(env, expired()):
                 self._took[env[LANE]](self._clock.now() - env[ACCEPTED])

@@ -31,7 +31,7 @@ class Mailbox:
         on_expired: told, at dequeue, of each event whose deadline has passed.
     """
 
-    __slots__ = ("_capacity", "_lanes", "_on_expired", "_ordinary", "_reserve")
+    __slots__ = ("_capacity", "_lanes", "_on_expired", "_ordinary", "_reserve", "waiting")
 
     def __init__(self, capacity: int, reserve: int, on_expired: Callable[[Envelope], None]) -> None:
         self._on_expired = on_expired
@@ -39,9 +39,11 @@ class Mailbox:
         self._reserve = reserve
         self._lanes: tuple[deque[Envelope], ...] = tuple(deque() for _ in range(LANE_COUNT))
         self._ordinary = 0
+        self.waiting = 0
+        """Events of all lanes."""
 
     def __len__(self) -> int:
-        return self._ordinary + len(self._lanes[Lane.CRITICAL])
+        return self.waiting
 
     @property
     def critical(self) -> int:
@@ -62,9 +64,11 @@ class Mailbox:
     def push(self, env: Envelope) -> None:
         """Queue one event. Raises LocalProtocolError if there is no room for its lane."""
         lane = env[LANE]
-        if self.free() <= 0 and (lane != Lane.CRITICAL or self.free(critical=True) <= 0):
+        full = self.waiting >= self._capacity  # of both kinds together, so that more than enough room is seen at once
+        if full and self.free() <= 0 and (lane != Lane.CRITICAL or self.free(critical=True) <= 0):
             raise LocalProtocolError(f"mailbox full at event {envelope_id(env)}; ask free() before delivering")
         self._lanes[lane].append(env)
+        self.waiting += 1
         if lane != Lane.CRITICAL:
             self._ordinary += 1
 
@@ -77,6 +81,7 @@ class Mailbox:
             else:
                 env = (high or normal or low).popleft()
                 self._ordinary -= 1
+            self.waiting -= 1
             if env[DEADLINE] > now:
                 return env
             self._on_expired(env)
@@ -101,6 +106,7 @@ class Mailbox:
             lane.clear()
             lane.extend(kept)
             taken += hits
+            self.waiting -= len(hits)
             if index != Lane.CRITICAL:
                 self._ordinary -= len(hits)
         return taken

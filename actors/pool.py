@@ -140,6 +140,8 @@ class Pool:
         """How many events may be delivered now, to one cell or to the pool. O(cells)."""
         if cell is not None:
             return self._cells[cell].free(critical)
+        if self._only is not None:
+            return self._only.free(critical)
         return sum(one.free(critical) for one in self._cells.values())
 
     def deliver(self, env: Envelope, cell: str | None = None) -> None:

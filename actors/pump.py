@@ -124,8 +124,9 @@ class Pump:
         if not self._staged:
             return False
         if self._journal is not None:
-            self._deliver(lambda env: env[LANE] == Lane.CRITICAL)
-            await self._record(self._journal)
+            self._deliver(only_critical=True)
+            if self._staged:
+                await self._record(self._journal)
         self._deliver()
         return True
 
@@ -138,11 +139,12 @@ class Pump:
             message = f"the journal did not record the delivery within {_JOURNAL_DEADLINE_S:.0f} s; try again"
             raise StoreError(message) from error
 
-    def _deliver(self, match: Match = lambda _: True) -> None:
+    def _deliver(self, *, only_critical: bool = False) -> None:
         staged, self._staged = self._staged, []
+        deliver = self.pool.deliver
         for env, cell in staged:
-            if match(env):
-                self.pool.deliver(env, cell)
+            if not only_critical or env[LANE] == Lane.CRITICAL:
+                deliver(env, cell)
             else:
                 self._staged.append((env, cell))
 

@@ -151,7 +151,16 @@ class SingleTurn:
         try:
             seen = self._traced() if self._env[TRACE] else self._env
             self._context = context = self._make_context(seen)
-            outcome = await _outcome(self._handler(self._env, context), context)
+            result = self._handler(self._env, context)
+            if hasattr(result, "__await__"):
+                result = await result
+            if result is None:
+                outcome = _HANDLED
+            elif type(result) is Out:
+                await context.emit(result)
+                outcome = _HANDLED
+            else:
+                outcome = await _outcome(result, context)
         except Exception as error:
             outcome = _failed(error, self._env)
         except asyncio.CancelledError:

@@ -305,6 +305,11 @@ class DispatchCore:
         """When to call `poll` (or `take`) next at the latest; infinity if nothing is parked."""
         return self._parking.deadline()
 
+    @property
+    def stirred(self) -> bool:
+        """True if `woken` or `expired` has something, or something is parked: rarely."""
+        return bool(self._woken or self._over or self._parking.count)
+
     def woken(self) -> list[str]:
         """Hand out, once, the pools that got work other than by `enqueue`: from `done`, `cancel`, `take`, `poll`."""
         woken, self._woken = self._woken, set()
