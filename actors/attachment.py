@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from laneway.actors.alarm import Alarm
 from laneway.actors.ports import Clock, Principal
 from laneway.actors.spans import SpanValue
 from laneway.actors.stretches import Stretches
@@ -75,7 +76,9 @@ class Attachment:
         self._opening = list(opening)
         self._stretches = stretches
         self._writing: Sequence[LinkFrame] = ()
-        self._awake = asyncio.Event()
+        self._awake = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._alarm = Alarm(clock, self.wake)
         self._detached = False
 
     @property
@@ -85,12 +88,14 @@ class Attachment:
 
     def wake(self) -> None:
         """Something to send may have arrived."""
-        self._awake.set()
+        self._awake = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def tell(self, **fields: object) -> None:
         """Put header content (ok, refused, notice) into the next frame."""
         self.link.tell(**fields)
-        self._awake.set()
+        self.wake()
 
     async def receive(self, header: Mapping[str, object], envelopes: Sequence[Envelope]) -> None:
         """Take one frame from the client. Raises PeerProtocolError if it breaks the contract."""
@@ -99,7 +104,7 @@ class Attachment:
             self._owner.moved(self)
         if envelopes:
             self._owner.ingest(self, envelopes)
-        self._awake.set()
+        self.wake()
 
     async def frames(self) -> list[LinkFrame]:
         """Wait for and return the frames due now, in order.
@@ -113,7 +118,7 @@ class Attachment:
             opening, self._opening = self._opening, []
             return opening
         while True:
-            self._awake.clear()
+            self._awake = False
             due = self.link.poll(self._clock.now())
             if due:
                 self._owner.moved(self)  # a link without grants lets producers go on as it sends
@@ -136,12 +141,13 @@ class Attachment:
             if self._stretches is not None:
                 self._stretches.leave(self)
             self._owner.detached(self)
-        self._awake.set()
+        self._alarm.cancel()
+        self.wake()
 
     def end(self, error: LanewayError) -> None:
         """Close from the session's side: `frames` gives what is due, then raises `error`."""
         self.link.close(error)
-        self._awake.set()
+        self.wake()
 
     def _written(self) -> None:
         """Who asks for the next frames, or leaves, has written those before."""
@@ -168,10 +174,13 @@ class Attachment:
         return True
 
     async def _wait(self) -> None:
-        deadline = self.link.deadline()
-        pause_s = None if deadline is None else max(0.0, deadline - self._clock.now())
-        try:
-            async with asyncio.timeout(pause_s):
-                await self._awake.wait()
-        except TimeoutError:
+        if self._awake:
             return
+        deadline = self.link.deadline()
+        if deadline is not None:
+            self._alarm.set(deadline)
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from laneway.actors.attachment import Attachment
@@ -192,15 +192,17 @@ class SessionDirectory:
 
     # -- ports --------------------------------------------------------------------------------
 
-    async def emit(self, env: Envelope) -> None:
+    def emit(self, env: Envelope) -> Coroutine[Any, Any, None]:
         """Outlet: hand an event to its session's home; waits for credit."""
+        home = self._homes.get((env[TENANT], env[SESSION]))
+        return self._wake_for(env) if home is None else home.emit(env)
+
+    async def _wake_for(self, env: Envelope) -> None:
+        """Emit an event of a session that sleeps."""
         key = (env[TENANT], env[SESSION])
-        home = self._homes.get(key)
-        if home is None:
-            if key in self._lost:
-                raise Fenced("another host has this session; what runs here does not speak for it any more")
-            home = await self.open(*key)
-        await home.emit(env)
+        if key in self._lost:
+            raise Fenced("another host has this session; what runs here does not speak for it any more")
+        await (await self.open(*key)).emit(env)
 
     async def starting(self, envs: Sequence[Envelope]) -> None:
         """Journal: record deliveries about to be made, one group commit per session."""

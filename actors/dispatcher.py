@@ -113,14 +113,9 @@ class Dispatcher:
             begin=partial(self._journeys.handled, spec.name),
             probe=self._probe,
         )
+        kinds = tuple(spec.kinds)
         self._core.add_pool(
-            PoolRoute(
-                spec.name,
-                tuple(spec.kinds),
-                keyed=spec.keyed,
-                accepts=spec.accepts,
-                streams_input=spec.streams_input,
-            )
+            PoolRoute(spec.name, kinds, keyed=spec.keyed, accepts=spec.accepts, streams_input=spec.streams_input)
         )
         pump = Pump(
             pool,
@@ -261,9 +256,8 @@ class Dispatcher:
             self._act(env)
             return
         now = self._clock.now()
-        if (self._doomed or self._cancels.kept or self._closed) and (
-            early := self._ended_early(key, env, now)
-        ) is not None:
+        early = self._ended_early(key, env, now) if self._doomed or self._cancels.kept or self._closed else None
+        if early is not None:
             self._core.release(env)
             self._books.close(env, early)
             return
@@ -347,8 +341,6 @@ class Dispatcher:
 
     def _taken(self) -> None:
         """Something was taken from the core: end what was found expired on the way."""
-        if not self._core.stirred:
-            return
         for env in self._core.expired():
             if self._books.close(env, expired()):
                 self._took[env[LANE]](self._clock.now() - env[ACCEPTED])

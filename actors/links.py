@@ -167,6 +167,7 @@ class Links:
         if self._by_client.get(attachment.client) is attachment:
             del self._by_client[attachment.client]
         self._attached.discard(attachment)
+        self._outbound.forget_grants()
         self._thinned = list(self._thinned_with([attachment]))
         self._outbound.wake_producers()
 
@@ -180,9 +181,10 @@ class Links:
         return gapped + sum(sum(row.gapped) for row in rows), merged + sum(row.merged for row in rows)
 
     def wake(self) -> None:
-        """There is something new to send. O(links)."""
+        """There is something new to send: wake the links that would not look in time by themselves. O(links)."""
         for attachment in self._by_client.values():
-            attachment.wake()
+            if attachment.link.stirs:
+                attachment.wake()
 
     def tell(self, **fields: object) -> None:
         """Put header content into every link's next frame."""

@@ -84,6 +84,7 @@ class Outbound:
         self._on_written = self._written  # one object, by which the committer knows what goes together
         self._timer: asyncio.TimerHandle | None = None
         self._granted: Callable[[], int | None] = lambda: None
+        self._reach = 0
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._arrivals = 0
         self._error: LanewayError | None = None
@@ -91,6 +92,10 @@ class Outbound:
     def bind_grants(self, granted: Callable[[], int | None]) -> None:
         """Tell where the furthest grant of the live links is asked (None = no live link)."""
         self._granted = granted
+
+    def forget_grants(self) -> None:
+        """A link is over: how far producers may run is asked anew."""
+        self._reach = 0
 
     async def emit(self, env: Envelope) -> None:
         """Take one event in; waits while producers are paused.
@@ -158,8 +163,11 @@ class Outbound:
 
     def _writable(self) -> bool:
         position = self.rings[DATA].head_position + self._coalescer.bytes
+        if position < self._reach:  # grants are never lowered
+            return True
         granted = self._granted()
         if granted is not None:
+            self._reach = granted
             return position < granted
         return position - self.acked_position < self._budget_bytes
 

@@ -83,7 +83,8 @@ class Pump:
                     if env[TRACE]:
                         self._journeys.taken(env, self._name)
                     self.pool.deliver(env, cell)
-        self._taken()
+        if self._core.stirred:
+            self._taken()
 
     def cancel(self, match: Match) -> list[Envelope]:
         """Take out staged events that match; the caller answers for them."""
@@ -120,7 +121,8 @@ class Pump:
                     if env[TRACE]:
                         self._journeys.taken(env, self._name)
                     self._staged.append((env, cell))
-        self._taken()
+        if self._core.stirred:
+            self._taken()
         if not self._staged:
             return False
         if self._journal is not None:

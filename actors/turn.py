@@ -154,13 +154,7 @@ class SingleTurn:
             result = self._handler(self._env, context)
             if hasattr(result, "__await__"):
                 result = await result
-            if result is None:
-                outcome = _HANDLED
-            elif type(result) is Out:
-                await context.emit(result)
-                outcome = _HANDLED
-            else:
-                outcome = await _outcome(result, context)
+            outcome = _HANDLED if result is None else await _outcome(result, context)
         except Exception as error:
             outcome = _failed(error, self._env)
         except asyncio.CancelledError:

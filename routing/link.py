@@ -251,12 +251,17 @@ class Link:
             return None
         if len(self._headers) or self._state == "CLOSING" or self._urgent.reserve_room():
             return self._now
-        times = []
-        if self.plan.grants:
-            times = [self._heard_at + self.plan.dead_after_s, self._pinged_at + self.plan.heartbeat_s]
+        plan = self.plan
+        times = [self._heard_at + plan.dead_after_s, self._pinged_at + plan.heartbeat_s] if plan.grants else []
         if self._sendable():
             times.append(self._now if self._timer.due_at is None else self._timer.due_at)
         return min(times, default=None)
+
+    @property
+    def stirs(self) -> bool:
+        """True if what was just committed may be due before `deadline`; else looking then is early enough."""
+        planned = self._state == "LIVE" and self._timer.due_at is not None and not self._timer.holding
+        return not planned or self._data.pending >= self.plan.max_items or self._urgent.pending > 0
 
     def poll(self, now: float) -> list[LinkFrame]:
         """Return the frames due now, urgent first; at most one data frame, so call until empty."""
@@ -382,7 +387,7 @@ class Link:
 
     def _frame(self, batches: Sequence[tuple[int, Batch]]) -> list[LinkFrame]:
         """Put items and header content together, each in order."""
-        frames = []
+        frames: list[LinkFrame] = []
         for stream, batch in batches:
             header = self._headers.take()
             header.update(batch.header(stream))

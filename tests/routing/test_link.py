@@ -622,3 +622,24 @@ def test_grants_let_producers_run_one_mebibyte_ahead_at_most():
     link = session().link(Cursor("e1"), 0.0)
     link.receive({"grant": 2**60}, 0.0)
     assert link.granted == 1_048_576
+
+
+def test_a_commit_stirs_a_link_only_if_it_would_look_too_late_by_itself():
+    """While a look at waiting data is planned, more of it changes nothing: until a frame is full, or it is urgent."""
+    home = session()
+    link = home.link(Cursor("e1"), 0.0, LinkPlan(max_items=4))
+    assert link.stirs
+    home.emit(make())
+    assert link.poll(0.0)
+    assert link.stirs, "nothing is planned"
+    home.emit(make())
+    assert link.poll(0.001) == []
+    home.emit(make())
+    assert not link.stirs
+    assert link.deadline() == pytest.approx(0.011)
+    home.emit(make("RUN_ERROR"))
+    assert link.stirs
+    assert link.poll(0.002)
+    for _ in range(4):
+        home.emit(make())
+    assert link.stirs
