@@ -16,7 +16,7 @@ from laneway.actors.attachment import Attachment
 from laneway.actors.census import Census, DirectoryStatistics
 from laneway.actors.ingress import DispatchPort
 from laneway.actors.meters import SessionMeters
-from laneway.actors.ports import Claim, Clock, DeadLetter, Principal, Probe, Store
+from laneway.actors.ports import Claim, Clock, DeadLetter, Journal, Principal, Probe, Store
 from laneway.actors.publications import Publications
 from laneway.actors.session import Packer, SessionHome, SessionPolicy, session_key
 from laneway.actors.spans import Tracer
@@ -189,6 +189,11 @@ class SessionDirectory:
     def homes(self) -> list[SessionHome]:
         """Return the homes that are awake."""
         return list(self._homes.values())
+
+    @property
+    def journal(self) -> Journal | None:
+        """Who records the starts of handlers: this directory, or nobody if the store dies with the process."""
+        return self if self._store.durable else None
 
     # -- ports --------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ names another, large text, overload, a full session) leaves the straight line.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -115,7 +116,7 @@ class DispatchCore:
         self._parking = Parking(self.admission.settled, p.after_wait_s)
         self._over: list[Envelope] = []
         self._woken: set[str] = set()
-        self._refused: dict[str, int] = {}
+        self._refused: Counter[str] = Counter()
         self._admitted = self._done = self._expired = self._cancelled = self._released = 0
 
     # -- pools ----------------------------------------------------------------------------------
@@ -152,8 +153,7 @@ class DispatchCore:
 
         To events that name it in `after` it counts as not yet come.
         """
-        if self.admission.withdraw(env):
-            self._released += 1
+        self._released += self.admission.withdraw(env)
 
     def enqueue(self, env: Envelope, now: float) -> str:
         """Queue an admitted event, or park it; returns the pool that has something to take, or "".
@@ -326,9 +326,6 @@ class DispatchCore:
     def statistics(self) -> DispatchStatistics:
         """Return books and gauges. O(pools + cells)."""
         units = [unit for pool in self._routes.pools.values() for unit in pool.units()]
-        refused = dict(self._refused)
-        for code, count in self.admission.refusals.items():
-            refused[code] = refused.get(code, 0) + count
         return DispatchStatistics(
             admitted=self._admitted,
             done=self._done,
@@ -340,7 +337,7 @@ class DispatchCore:
             parked=self._parking.count,
             after_timeouts=self._parking.timeouts,
             demoted=self.admission.demoted,
-            refused=refused,
+            refused=dict(self._refused + self.admission.refusals),
             waiting=tuple(sum(unit.depth(lane) for unit in units) for lane in Lane),
             pools={name: pool.waiting for name, pool in self._routes.pools.items()},
         )
@@ -367,12 +364,11 @@ class DispatchCore:
                 )
             )
         answer = self.admission.admit(env, now, row.starts_run)
-        if isinstance(answer, tuple):
-            self._admitted += 1
+        self._admitted += isinstance(answer, tuple)
         return answer
 
     def _refuse(self, error: PeerProtocolError) -> PeerProtocolError:
-        self._refused[error.code] = self._refused.get(error.code, 0) + 1
+        self._refused[error.code] += 1
         return error
 
     def _end(self, pool: PoolQueues | None, envs: list[Envelope]) -> list[Envelope]:

@@ -119,8 +119,7 @@ class Engine:
             tracer=self.telemetry.tracer,
         )
         core = DispatchCore(self.kinds, self.config.dispatch_policy())
-        journal = self.directory if self._store.durable else None  # what dies with the process counts no starts
-        self.dispatcher = Dispatcher(core, self._surroundings(), journal=journal, probe=self._probe)
+        self.dispatcher = Dispatcher(core, self._surroundings(), journal=self.directory.journal, probe=self._probe)
         self.directory.bind(self.dispatcher)
         self.calls = Calls(self)
         self.builtins = BuiltinPools(
