@@ -1,7 +1,7 @@
 """`python -m benchmarks`: W1 to W4 beside their baselines in one run, and how far the goals are.
 
-Prints tables, and writes benchmarks/results/<date>-<commit>.jsonl, and latest.md after a whole run. Read
-ratios within one run; absolute figures move with the machine and its load.
+Prints tables, and writes benchmarks/results/<date>-<commit>.jsonl; after a whole run also latest.md
+and the picture of W4. Read ratios within one run; absolute figures move with the machine and its load.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from benchmarks import dispatch, overload, stage_costs, start, token_streams, to
 from benchmarks.environment import environment
 from benchmarks.goals import verdicts
 from benchmarks.measure import Options, Row
+from benchmarks.plot import PICTURES, draw
 from benchmarks.report import about_line, goals_table, rows_table, write_page, write_records
 
 __all__ = ["WORKLOADS", "Workload", "main"]
@@ -74,6 +75,7 @@ def main() -> None:
     console.print(f"every repetition is in {path}", highlight=False)
     if not asked.only and not asked.quick:
         write_page(asked.results / "latest.md", about, path.name, [goals, *tables])
+        draw(path, asked.results / PICTURES[0].name)
 
 
 def _teller(console: Console, update: Callable[[str], None]) -> Callable[[str], None]:

@@ -203,8 +203,8 @@ def _origin(about: Mapping[str, Any]) -> str:
     dirty = " with local changes" if about.get("dirty") else ""
     return (
         f"{about['date'][:10]}, commit {about['commit'] or 'unknown'}{dirty}, {about['processor']}, "
-        f"{about['cores']} cores, {about['machine']}, Python {about['python']}. Medians; figures in the .jsonl beside "
-        "this picture."
+        f"{about['cores']} cores, {about['machine']}, Python {about['python']}, load {about['load_1min']} at "
+        "the start. Medians; figures in the .jsonl beside this picture."
     )
 
 

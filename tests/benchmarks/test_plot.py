@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,14 @@ from benchmarks import plot
 from benchmarks.sweep import LOADS
 from laneway.routing.lanes import LANE_NAMES
 
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
 ROWS = ("asyncio.Queue", "asyncio.PriorityQueue", "laneway engine", "laneway over gRPC")
 
 
 def _run(path: Path, *, empty_lane: str = "") -> Path:
     about = {"date": "2026-01-02T03:04:05+00:00", "commit": "abc123def456", "dirty": False, "processor": "P",
-             "cores": 2, "machine": "M", "python": "3.11"}  # fmt: skip
+             "cores": 2, "machine": "M", "python": "3.11", "load_1min": 0.5}  # fmt: skip
     records: list[dict[str, Any]] = [{"about": about}]
     for row in ROWS:
         for load in LOADS:
@@ -63,3 +67,21 @@ def test_a_run_without_w4_cannot_be_drawn(tmp_path: Path) -> None:
         plot.read(path)
     with pytest.raises(ValueError, match="make bench"):
         plot.newest(tmp_path)
+
+
+def test_the_committed_picture_is_drawn_from_the_committed_run(tmp_path: Path) -> None:
+    """Redrawn from the .jsonl that it names, the picture is the one in the tree: same words, same marks."""
+    for committed in plot.PICTURES:
+        text = committed.read_text(encoding="utf-8")
+        named = re.search(r"<dc:source>([^<]+)</dc:source>", text)
+        assert named is not None, f"{committed} does not say which run it shows"
+        plot.draw(RESULTS / named[1], tmp_path / committed.name)
+        assert _content(tmp_path / committed.name) == _content(committed)
+
+
+def _content(path: Path) -> tuple[list[str], list[tuple[str, int, int]]]:
+    """All words, and each mark with its place in whole points: what another version of the library may not change."""
+    text = path.read_text(encoding="utf-8")
+    marks = re.findall(r'<use xlink:href="#\w+" x="([\d.]+)" y="([\d.]+)" style="([^"]*)"', text)
+    places = [(style, math.floor(float(x)), math.floor(float(y))) for x, y, style in marks]
+    return re.findall(r"<text[^>]*>([^<]+)</text>", text), places
