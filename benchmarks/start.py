@@ -1,8 +1,8 @@
 """Start: how long `import laneway` takes, and when the first event of a fresh process is answered.
 
 Law of this file: fresh processes, one after another; the time counts from the program's first line, so
-the interpreter's own start is not in it and the import is. The first event is a user's message to an
-embedded engine without a model of its own kind: a handler gives its bytes back.
+the interpreter's own start is not in it and the import is. The first event goes to a handler of an
+embedded engine and is over when its result has come back to the session.
 """
 
 from __future__ import annotations
