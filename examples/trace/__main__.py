@@ -78,22 +78,17 @@ async def serving(otlp: str, directory: str) -> AsyncIterator[str]:
 
 
 async def ask(target: str, otlp: str) -> str:
-    """Ask below a span of our own, read the answer to its end."""
+    """Ask with tracing on, read the answer to its end."""
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    from opentelemetry.trace import SpanKind
 
     provider = TracerProvider(resource=Resource({"service.name": "client", "process.pid": os.getpid()}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=otlp, insecure=True)))
     answer = ""
-    async with Client(target, session="weather") as client:
-        with provider.get_tracer("examples").start_as_current_span("send", kind=SpanKind.PRODUCER) as span:
-            span.set_attributes({"messaging.system": "laneway", "laneway.kind": "USER_MESSAGE"})
-            own = span.get_span_context()
-            trace = f"00-{own.trace_id:032x}-{own.span_id:016x}-{own.trace_flags:02x}"
-            await client.send_event("USER_MESSAGE", QUESTION.encode(), run="run-1", trace=trace)
+    async with Client(target, session="weather", tracer_provider=provider) as client:
+        await client.send(QUESTION)
         async for event in client:
             answer += event.text if event.kind == "TEXT_MESSAGE_CONTENT" else ""
             if event.ends_run:

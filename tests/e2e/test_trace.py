@@ -237,26 +237,22 @@ def test_a_receiver_that_is_away_costs_spans_not_answers(setup: Path) -> None:
 def test_a_receiver_that_dies_and_comes_back_gets_what_comes_then(setup: Path) -> None:
     """Answers go on throughout."""
     (setup / "t.toml").write_text("[telemetry]\nsample_ratio = 1\n")
+    port = _free_port()
 
     async def main() -> None:
-        async with asyncio.timeout(WITHIN_S):
-            async with Sink() as sink:
-                port = sink.port
-                server = _server(setup, sink.url, "--config", "t.toml")
-                await server.__aenter__()
-                client = Client(server.target, session="s1")
-                await client.__aenter__()
-                assert await _answer(client)
-                await sink.spans()
-            try:
-                assert await _answer(client)
-                async with Sink(port) as again:
-                    while not again.received:  # the exporter comes back in its own time
-                        assert await _answer(client)
-                    assert (await server.stop())[0] == 0
-            finally:
-                await client.close()
-                await server.__aexit__(None, None, None)
+        async with (
+            asyncio.timeout(WITHIN_S),
+            _server(setup, f"http://127.0.0.1:{port}", "--config", "t.toml") as server,
+            Client(server.target, session="s1") as client,
+        ):
+            async with Sink(port) as sink:
+                while not sink.received:  # the exporter finds it in its own time
+                    assert await _answer(client)
+            assert await _answer(client)
+            async with Sink(port) as again:
+                while not again.received:
+                    assert await _answer(client)
+                assert (await server.stop())[0] == 0
 
     asyncio.run(main())
 

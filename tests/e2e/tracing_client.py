@@ -2,8 +2,7 @@
 
     python -m tests.e2e.tracing_client TARGET OTLP SESSION TEXT
 
-Asks once below a span `ask` of its own, reads the answer, and exports what it recorded. Prints one JSON
-line: {"pid", "trace", "text"}.
+Asks once, reads the answer, and exports what it recorded. Prints one JSON line: {"pid", "text"}.
 """
 
 from __future__ import annotations
@@ -13,20 +12,16 @@ import json
 import os
 import sys
 
-from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 
 from laneway.engine.client import Client
-from tests.engine.testing.exporting import tracing
+from tests.engine.testing.exporting import providing
 
 
-async def _ask(target: str, session: str, text: str, tracer: trace.Tracer) -> str:
+async def _ask(target: str, session: str, text: str, provider: TracerProvider) -> str:
     answer = ""
-    async with asyncio.timeout(60), Client(target, session=session) as client:
-        with tracer.start_as_current_span("send", kind=trace.SpanKind.PRODUCER) as span:
-            span.set_attributes({"messaging.system": "laneway", "laneway.kind": "USER_MESSAGE"})
-            own = span.get_span_context()
-            parent = f"00-{own.trace_id:032x}-{own.span_id:016x}-{own.trace_flags:02x}"
-            await client.send_event("USER_MESSAGE", text.encode(), run=f"{session}-1", trace=parent)
+    async with asyncio.timeout(60), Client(target, session=session, tracer_provider=provider) as client:
+        await client.send(text)
         async for event in client:
             answer += event.text
             if event.ends_run:
@@ -36,8 +31,8 @@ async def _ask(target: str, session: str, text: str, tracer: trace.Tracer) -> st
 
 def main() -> None:
     target, otlp, session, text = sys.argv[1:]
-    with tracing(otlp, "shop", os.getpid()) as tracer:
-        answer = asyncio.run(_ask(target, session, text, tracer))
+    with providing(otlp, "shop", os.getpid()) as provider:
+        answer = asyncio.run(_ask(target, session, text, provider))
     print(json.dumps({"pid": os.getpid(), "text": answer}))
 
 

@@ -13,11 +13,18 @@ from opentelemetry.trace import Tracer
 
 
 @contextmanager
-def tracing(url: str, service: str = "client", pid: int = 1) -> Iterator[Tracer]:
-    """A tracer whose spans are at the sink when the block is left. Blocks: call it in a thread."""
+def providing(url: str, service: str = "client", pid: int = 1) -> Iterator[TracerProvider]:
+    """A provider whose spans are at the sink when the block is left. Blocks: call it in a thread."""
     provider = TracerProvider(resource=Resource.create({"service.name": service, "process.pid": pid}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url, insecure=True, timeout=10)))
     try:
-        yield provider.get_tracer("test")
+        yield provider
     finally:
         provider.shutdown()
+
+
+@contextmanager
+def tracing(url: str, service: str = "client", pid: int = 1) -> Iterator[Tracer]:
+    """A tracer of such a provider."""
+    with providing(url, service, pid) as provider:
+        yield provider.get_tracer("test")
