@@ -62,7 +62,7 @@ class Arrivals:
         """Decide whether an event is traced; return it with the trace that it has from here on."""
         if self._tracer is None:
             return env
-        if envelope_id(env) in self._open:  # it came again before its answer: one arrival, one span
+        if self._open and envelope_id(env) in self._open:  # it came again before its answer: one arrival, one span
             return with_trace(env, "")
         span = self._tracer.receive(env[TRACE], now)
         if span is None:

@@ -105,6 +105,7 @@ class RunLink:
             grants=False,
         )
         self._attachment = await self._gateway.attach(hello, self._principal)
+        self._attachment.origin = {"laneway.transport": "agui"}
         welcome: Mapping[str, Any] = (await self._attachment.frames())[0].header["welcome"]
         how = str(welcome["resume"])
         if how == "failed":

@@ -14,6 +14,7 @@ from laneway.routing.classify import KindTable
 from laneway.routing.envelope import EnvelopeView
 from laneway.routing.errors import LocalProtocolError
 from laneway.routing.lanes import Lane
+from tests.actors.recording import TRACE, KeptTracer
 
 
 class Desk:
@@ -177,3 +178,42 @@ def test_who_asks_and_what_they_may_call(rig):
     unknown, _ = _context(rig, Desk())
     assert (unknown.principal, unknown.tools()) == (Principal("", "t"), ())
     assert (unknown.tenant, unknown.session, unknown.run, unknown.deadline) == ("t", "s", "r1", 130.0)
+
+
+def test_steps_are_spans_of_the_events_trace(rig):
+    """Inside a block events belong to its span; what was timed elsewhere is told below it; errors mark it."""
+    desk = Desk()
+    tracer = KeptTracer(desk)
+    context, _ = _context(rig, desk, rig.event(1, run="r1", trace=TRACE), tracer=tracer)
+
+    def broken():
+        with context.span("inner"):
+            context.record("elsewhere", 98.0, 99.0, process__pid=7)
+            raise ValueError("no")
+
+    async def main():
+        with context.span("outer", "client", laneway__step=1) as outer:
+            await context.emit(Out("LOG"))
+            with pytest.raises(ValueError, match="no"):
+                broken()
+            assert context.trace == outer.traceparent
+        assert context.trace == TRACE
+
+    asyncio.run(main())
+    outer, inner, elsewhere = tracer.spans
+    assert tracer.told == [("outer", ""), ("inner", "ValueError"), ("elsewhere", "")]
+    assert (outer.parent, inner.parent, elsewhere.parent) == (TRACE, outer.traceparent, inner.traceparent)
+    assert (outer.kind, outer.attributes) == ("client", {"laneway.step": 1})
+    assert (elsewhere.start, elsewhere.end_at, elsewhere.attributes) == (98.0, 99.0, {"process.pid": 7})
+    assert desk.emitted[0].trace == outer.traceparent
+
+
+def test_steps_of_an_event_that_is_not_sampled_reach_no_tracer(rig):
+    """The block runs, and nobody is asked."""
+    desk = Desk()
+    tracer = KeptTracer(desk)
+    context, _ = _context(rig, desk, rig.event(1), tracer=tracer)
+    with context.span("outer") as span:
+        context.record("elsewhere", 98.0, 99.0)
+        assert span.traceparent == ""
+    assert tracer.spans == []

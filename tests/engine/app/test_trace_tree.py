@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from laneway import Config, Engine
 from laneway.engine.models.scripted import ScriptedModel
-from laneway.routing.errors import LanewayError, ToolError
+from laneway.routing.errors import LanewayError, ToolError, ToolUnavailable
 
 Rows = list[tuple[str, str, str]]
 
@@ -245,6 +245,61 @@ def test_every_ending_has_its_code_and_no_span_is_left_open() -> None:
     assert ("receive", "PERMISSION_DENIED") in codes
     assert {("queue normal", "CANCELLED"), ("route slow", "CANCELLED")} & codes
     assert {("queue normal", "DEADLINE_EXCEEDED"), ("route slow", "DEADLINE_EXCEEDED")} & codes
+
+
+class Panic(BaseException):
+    """What native code raises when it breaks."""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_handler_that_takes_its_worker_down_ends_its_span() -> None:
+    """The span says so, and the next event is handled in a new one."""
+    traced = Traced()
+
+    @traced.engine.pool("mad", ["MAD", "SANE"], concurrency=1)
+    async def mad(event: Any, context: Any) -> None:
+        if event.kind == "MAD":
+            raise Panic("broken")
+
+    async def main() -> None:
+        async with _running(traced) as engine, engine.session("s", on_failure=lambda *_: None) as session:
+            await session.send_event("MAD")
+            await session.send_event("SANE")
+
+    asyncio.run(main())
+    traced.check_whole()
+    handles = [span for span in traced.spans if span.name == "handle mad"]
+    assert [_code(span) for span in handles] == ["HANDLER_FAILED", ""]
+
+
+_failures = 0
+
+
+async def shaky() -> str:
+    """Fails the first time."""
+    global _failures
+    _failures += 1
+    if _failures == 1:
+        raise ToolUnavailable("not yet")
+    return "done"
+
+
+def test_retries_of_a_tool_are_moments_of_its_span() -> None:
+    """One span for the call, however often it is tried."""
+    traced = Traced()
+    traced.engine.tools.add(shaky, idempotent=True)
+    traced.engine.nlp.use(ScriptedModel())
+
+    async def main() -> None:
+        async with _running(traced) as engine, engine.session("s") as session:
+            async for _ in session.ask("call shaky {}"):
+                pass
+
+    asyncio.run(main())
+    traced.check_whole()
+    tool = traced.one("tool shaky")
+    assert [event.name for event in tool.events] == ["start", "retry", "start"]
+    assert _code(tool) == ""
 
 
 def test_interrupted_run_ends_its_spans() -> None:

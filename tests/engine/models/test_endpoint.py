@@ -111,6 +111,22 @@ def test_nobody_listening_is_connect() -> None:
     asyncio.run(main())
 
 
+def test_traceparent_goes_along() -> None:
+    """One header, and only if the run is traced."""
+    trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+
+    async def asked(trace: str) -> bytes:
+        answer = b"HTTP/1.1 200 OK\r\n\r\nsome"
+        async with (
+            raw_server(answer, hang=True) as (url, heard, _),
+            Endpoint(url, limits=LIMITS).request("POST", "/y", {"a": 1}, trace=trace),
+        ):
+            return heard[0]
+
+    assert f"\r\ntraceparent: {trace}\r\n".encode() in asyncio.run(asked(trace))
+    assert b"traceparent" not in asyncio.run(asked(""))
+
+
 def test_leaving_a_reply_closes_the_connection() -> None:
     """The server sees the interrupt at once."""
 

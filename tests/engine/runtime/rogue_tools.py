@@ -111,3 +111,7 @@ def raising() -> None:
 def printing() -> str:
     print("noise on stdout")
     return "kept apart"
+
+
+def variable(name: str) -> str | None:
+    return os.environ.get(name)

@@ -6,12 +6,14 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from laneway.engine.runtime.worker import _believable
 from laneway.engine.runtime.workers import WorkerLimits, WorkerPool
 from laneway.routing.errors import ConfigError, ToolCrashed, ToolDenied, ToolError, ToolTimeout, ToolUnavailable
 
@@ -297,3 +299,35 @@ def test_a_pool_needs_at_least_one_process() -> None:
     """Size 0 is a ConfigError at construction."""
     with pytest.raises(ConfigError):
         WorkerPool(0)
+
+
+def test_traced_call_tells_its_own_time_and_finds_its_trace() -> None:
+    """Within what was seen from outside, also if it failed; without a trace there is nothing to find."""
+    trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    told: list[tuple[float, float, int]] = []
+
+    def measured(began: float, ended: float, pid: int) -> None:
+        told.append((began, ended, pid))
+
+    async def check(pool: WorkerPool) -> None:
+        named = {"name": "TRACEPARENT"}
+        asked_at = time.monotonic()
+        found = await pool.run(target("variable"), named, timeout_s=30.0, trace=trace, measured=measured)
+        assert json.loads(found) == trace
+        ((began, ended, pid),) = told
+        assert asked_at <= began <= ended <= time.monotonic()
+        assert pid != os.getpid()
+        assert json.loads(await pool.run(target("variable"), named, timeout_s=30.0, measured=measured)) is None
+        assert len(told) == 1
+        with pytest.raises(ToolError):
+            await pool.run(target("variable"), {"name": 7}, timeout_s=30.0, trace=trace, measured=measured)
+        assert len(told) == 2
+
+    with_pool(check, size=1)
+
+
+@pytest.mark.parametrize("span", [None, [], [0.0, 1e12, 1], ["a", 2.0, 3], [7.0, 6.0, 1], [5.0, 6.0, "x"]])
+def test_what_a_worker_says_of_its_time_must_be_believable(span: object) -> None:
+    """It may run anybody's code: else the time seen from outside counts."""
+    assert _believable(span, 4.0, 8.0, 42) == (4.0, 8.0, 42)
+    assert _believable([5.0, 6.0, 43], 4.0, 8.0, 42) == (5.0, 6.0, 43)
