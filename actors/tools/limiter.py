@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Final, Protocol, runtime_checkable
 
 from laneway.actors.ports import Clock
@@ -78,7 +78,7 @@ class AimdLimit:
         if now - self._judged_at < self._policy.tick_s:
             return
         self._judged_at = now
-        if median(self._waits) > self._policy.target_s:
+        if _median(self._waits) > self._policy.target_s:
             self._limit = max(float(self._policy.floor), self._limit * self._policy.cut)
         elif in_flight * 2 >= self.value:
             self._limit = min(float(self._policy.ceiling), self._limit + 1)
@@ -172,3 +172,10 @@ class Limiter:
             if not place.done():
                 self._in_flight += 1
                 place.set_result(None)
+
+
+def _median(values: Sequence[float]) -> float:
+    """Of at least one value; the library for it takes 5 ms to load."""
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import uuid
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -60,7 +60,7 @@ class EmbeddedSession:
             raise LocalProtocolError(
                 f"{name[:80]!r} in tenant {principal.tenant[:80]!r}: both must be ids, 1 to 64 of A-Z a-z 0-9 _ . : -"
             )
-        self.client = f"local-{uuid.uuid4().hex[:12]}"
+        self.client = f"local-{os.urandom(6).hex()}"
         self.principal = principal
         self.origin: Mapping[str, str] = {"laneway.transport": "embedded"}
         self.name = name

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import os
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ from laneway.engine.app.tap import Tap
 from laneway.engine.app.telemetry import Telemetry
 from laneway.engine.app.toolbox import Toolbox
 from laneway.engine.client_errors import OnFailure, log_failure
-from laneway.engine.config import Config
+from laneway.engine.settings import DEFAULTS
 from laneway.engine.telemetry.exposition import exposition
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.dispatch import DispatchCore
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from laneway.engine.app.serving import Edge
+    from laneway.engine.config import Config
     from laneway.engine.edge.asgi import Asgi
     from laneway.engine.edge.grpc import GrpcEdge
     from laneway.engine.edge.http import HttpEdge
@@ -94,13 +95,13 @@ class Engine:
         probe: Probe | None = None,
         tracer_provider: TracerProvider | None = None,
     ) -> None:
-        self.config = config or Config()
+        self.config = config or DEFAULTS
         self.kinds = KindTable(kinds)
         self.clock = SystemClock()
         self.telemetry = Telemetry(self.config.telemetry, self.clock, partial(measured, self), probe, tracer_provider)
         self.tools = Toolbox(self.config.tools.workers)
         self.nlp = Brain()
-        self.tap = Tap(time.time, uuid.uuid4().hex)
+        self.tap = Tap(time.time, os.urandom(16).hex())
         if self.config.nlp.model:
             self.nlp.use(choose_model(self.config.nlp.model))
         self._probe = self.telemetry.probe
@@ -111,7 +112,7 @@ class Engine:
             kinds=self.kinds,
             packer=LogPacking(self.kinds),
             policy=self.config.session_policy(),
-            link_ids=lambda: uuid.uuid4().hex,
+            link_ids=lambda: os.urandom(16).hex(),
             wall=time.time,
             max_sessions=self.config.limits.sessions,
             observe=self.tap,
@@ -144,7 +145,7 @@ class Engine:
             outlet=CheckedOutlet(self.directory),
             clock=self.clock,
             kinds=self.kinds,
-            ids=lambda: f"call-{uuid.uuid4().hex}",
+            ids=lambda: f"call-{os.urandom(16).hex()}",
             principal=self.directory.principal_of,
             tools=self.tools.specs,
             tracer=self.telemetry.tracer,
@@ -184,13 +185,10 @@ class Engine:
         return handler
 
     def _kind(self, kind: str | Kind) -> Kind:
-        if isinstance(kind, Kind):
-            if kind.name not in self.kinds:
-                self.kinds.add(kind)
-            return kind
-        if kind not in self.kinds:
-            self.kinds.add(Kind(kind, Lane.NORMAL, direction=IN))
-        return self.kinds.require(kind)
+        row = kind if isinstance(kind, Kind) else Kind(kind, Lane.NORMAL, direction=IN)
+        if row.name not in self.kinds:
+            self.kinds.add(row)
+        return row if row is kind else self.kinds.require(row.name)
 
     # -- life ---------------------------------------------------------------------------------
 

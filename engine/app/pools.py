@@ -17,12 +17,12 @@ from laneway.actors.ports import Clock, Context, Model, Probe, Store
 from laneway.actors.tools.calls import ToolCalls, ToolStatistics
 from laneway.actors.tools.catalogue import Catalogue
 from laneway.actors.tools.ledger import Ledger
-from laneway.engine.config import Config
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import BODY, ENTITY, TENANT, Envelope
 
 if TYPE_CHECKING:
     from laneway.actors.sync.documents import Documents
+    from laneway.engine.config import Config
 
 __all__ = ["BuiltinPools", "PoolOptions"]
 

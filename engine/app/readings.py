@@ -15,7 +15,6 @@ from laneway.actors.books import ENDINGS
 from laneway.actors.census import DirectoryStatistics
 from laneway.engine.edge.traffic import RESULTS, Traffic
 from laneway.engine.telemetry.families import Family, Readings, families
-from laneway.engine.telemetry.logs import LogHandler
 from laneway.engine.telemetry.process import process_readings
 from laneway.routing.errors import LanewayError
 from laneway.routing.lanes import LANE_NAMES
@@ -111,6 +110,8 @@ def _of_sessions(sums: DirectoryStatistics) -> dict[str, float]:
 
 def _log_lines_dropped() -> int:
     """Of this process's log; an application that logs by its own handlers counts by itself."""
+    from laneway.engine.telemetry.logs import LogHandler  # for who reads metrics, not for every start
+
     return sum(each.dropped for each in logging.getLogger().handlers if isinstance(each, LogHandler))
 
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 from laneway.actors.ports import Clock, Probe
 from laneway.actors.spans import Tracer
 from laneway.engine.client_spans import ClientSpans
 from laneway.engine.edge.traffic import Traffic
-from laneway.engine.sections import TelemetryConfig
 from laneway.engine.telemetry.counters import Counters
 from laneway.engine.telemetry.families import Family
 from laneway.engine.telemetry.lag import LagTicker
@@ -25,6 +23,7 @@ from laneway.engine.telemetry.tee import Tee
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
+    from laneway.engine.sections import TelemetryConfig
     from laneway.engine.telemetry.otlp import OtlpSpans
     from laneway.engine.telemetry.push import MetricsPush
     from laneway.engine.telemetry.tracing import OtelTracer
@@ -127,6 +126,8 @@ class Telemetry:
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # with zip files and e-mail: only for who exports
+
     try:
         return version("laneway")
     except PackageNotFoundError:  # run from a source tree

@@ -7,11 +7,13 @@ object that implements ToolInvoker), before or after the engine has started.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from laneway.actors.ports import Principal, ToolInvoker, ToolSpec
 from laneway.actors.tools.catalogue import Catalogue
-from laneway.engine.runtime.workers import WorkerPool
+
+if TYPE_CHECKING:
+    from laneway.engine.runtime.workers import WorkerPool
 
 __all__ = ["Toolbox"]
 
@@ -27,7 +29,8 @@ class Toolbox:
 
     def __init__(self, workers: int = 2) -> None:
         self.catalogue = Catalogue()
-        self._workers = WorkerPool(workers)
+        self._max_workers = workers
+        self._workers: WorkerPool | None = None
         self._servers: list[Any] = []
 
     @overload
@@ -46,8 +49,11 @@ class Toolbox:
         if hasattr(tool, "invoke") and hasattr(tool, "spec"):
             self.catalogue.add(tool)
             return tool
+        from laneway.engine.runtime.workers import WorkerPool
         from laneway.engine.tooling.functions import function_tool
 
+        if self._workers is None:
+            self._workers = WorkerPool(self._max_workers)
         self.catalogue.add(function_tool(tool, self._workers, **options))
         return tool
 
@@ -74,4 +80,5 @@ class Toolbox:
         servers, self._servers = self._servers, []
         for server in servers:
             await server.close()
-        await self._workers.close()
+        if self._workers is not None:
+            await self._workers.close()

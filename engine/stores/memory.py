@@ -7,7 +7,7 @@ it never forgets what it acknowledged, except by `trim`, `delete`, a ttl, or the
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from bisect import bisect_left
 from collections import OrderedDict
@@ -65,7 +65,7 @@ class MemoryStore:
         self._max_bytes = max_bytes
         self._max_dead = max_dead
         self._max_dead_bytes = max_dead_bytes
-        self._epoch = epoch or secrets.token_hex(8)
+        self._epoch = epoch or os.urandom(8).hex()
         self._now = now
         self._logs: dict[str, _Log] = {}
         self._values: dict[str, _Value] = {}
