@@ -156,7 +156,7 @@ def test_run_that_calls_a_tool_is_one_tree() -> None:
 def test_what_is_not_sampled_leaves_nothing() -> None:
     """Not one span, and the handler sees no trace; the same run as when it is sampled."""
 
-    async def run(ratio: float) -> tuple[int, list[str], list[str]]:
+    async def run(ratio: float) -> tuple[int, list[str], tuple[list[str], str]]:
         traced, seen = Traced(sample_ratio=ratio), []
         traced.engine.tools.add(shifted)
         traced.engine.nlp.use(ScriptedModel())
@@ -167,9 +167,10 @@ def test_what_is_not_sampled_leaves_nothing() -> None:
 
         async with _running(traced) as engine, engine.session("s") as session:
             await session.send_event("LOOK")
-            kinds = [event.kind async for event in session.ask('call shifted {"n": 4}')]
+            events = [event async for event in session.ask('call shifted {"n": 4}')]
         traced.check_whole()
-        return len(traced.spans), seen, [kind for kind in kinds if kind != "TEXT_MESSAGE_CONTENT"]
+        kinds = [event.kind for event in events if not event.text]
+        return len(traced.spans), seen, (kinds, "".join(event.text for event in events))
 
     none, unseen, plain = asyncio.run(run(0.0))
     some, seen, traced = asyncio.run(run(1.0))
