@@ -53,7 +53,10 @@ class CallKey:
         """Store key; parts are escaped, so that no id can reach into another's place."""
         kind = "key" if self.named else "call"
         parts = (self.tenant, self.session, self.run, self.call_id)
-        return f"tool/{kind}/" + "/".join([part.replace("%", "%25").replace("/", "%2F") for part in parts])
+        text = "/".join(parts)
+        if "%" in text or text.count("/") > 3:  # else nothing is to be escaped: nearly always
+            text = "/".join([part.replace("%", "%25").replace("/", "%2F") for part in parts])
+        return f"tool/{kind}/{text}"
 
 
 @dataclass(frozen=True, slots=True)

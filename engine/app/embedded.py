@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from laneway.actors.alarm import Alarm
 from laneway.actors.attachment import Attachment
 from laneway.actors.directory import SessionDirectory
 from laneway.actors.ports import Clock, Principal
@@ -73,7 +74,8 @@ class EmbeddedSession:
         self._kinds = kinds
         self._clock = clock
         self._counter = 0
-        self._answers: dict[int, asyncio.Future[str]] = {}
+        self._answers: dict[int, tuple[asyncio.Future[str], float, str]] = {}
+        self._late = Alarm(clock, self._give_up)
         self._inbox = Inbox()
         self._attachment: Attachment | None = None
         self._unread: deque[Event] = deque()
@@ -160,17 +162,25 @@ class EmbeddedSession:
         counter = env[COUNTER]
         home = await self._directory.open(self.principal.tenant, self.name)
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._answers[counter] = answer
+        late_at = self._clock.now() + _ANSWER_S
+        self._answers[counter] = (answer, late_at, env[KIND])
         try:
             home.ingest(self, [env])
-            async with asyncio.timeout(_ANSWER_S):
-                return await answer
-        except TimeoutError as error:
-            raise DeadlineExceeded(
-                f"{env[KIND]} was not answered within {_ANSWER_S:g} s; it may have been taken"
-            ) from error
+            self._late.set(late_at)
+            return await answer
         finally:
             del self._answers[counter]
+
+    def _give_up(self) -> None:
+        """Some event has waited long enough for its answer, if it has none yet; those after it have longer."""
+        now = self._clock.now()
+        for answer, late_at, kind in self._answers.values():
+            if late_at > now:
+                self._late.set(late_at)
+                return
+            if not answer.done():
+                late = f"{kind} was not answered within {_ANSWER_S:g} s; it may have been taken"
+                answer.set_exception(DeadlineExceeded(late))
 
     async def interrupt(self, run: str = "") -> Receipt:
         """Stop a run, or all runs of the session; returns when the engine has taken it."""
@@ -179,11 +189,11 @@ class EmbeddedSession:
     def tell(self, **fields: Any) -> None:
         """Take answers to what was sent (the session calls this)."""
         for counter, status in fields.get("ok", ()):
-            if (answer := self._answers.get(counter)) is not None and not answer.done():
-                answer.set_result(status)
+            if (waiting := self._answers.get(counter)) is not None and not waiting[0].done():
+                waiting[0].set_result(status)
         for counter, code, reason, message, retry_after_ms in fields.get("refused", ()):
-            if (answer := self._answers.get(counter)) is not None and not answer.done():
-                answer.set_exception(error_of_code(code, message, reason=reason, retry_after_ms=retry_after_ms))
+            if (waiting := self._answers.get(counter)) is not None and not waiting[0].done():
+                waiting[0].set_exception(error_of_code(code, message, reason=reason, retry_after_ms=retry_after_ms))
 
     # -- out ----------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from laneway.actors.ports import Claim, DeadLetter, Entry, Record
@@ -25,6 +26,8 @@ _ENTRY_OVERHEAD_BYTES: Final = 150
 """An Entry, its three ints, the bytes header and its slot in a list (measured, CPython 3.11)."""
 _LOG_OVERHEAD_BYTES: Final = 1_000
 _SWEPT_PER_PUT: Final = 16
+_STALE_ENDS: Final = 1_024
+"""Planned looks at values that are gone, beside one for each that is there, before they are cleared out."""
 
 
 @dataclass(slots=True)
@@ -69,7 +72,8 @@ class MemoryStore:
         self._now = now
         self._logs: dict[str, _Log] = {}
         self._values: dict[str, _Value] = {}
-        self._expiring: OrderedDict[str, None] = OrderedDict()
+        self._ends: list[tuple[float, str]] = []  # a heap of (when to look, key)
+        self._looked_at: dict[str, float] = {}  # key -> its entry there that counts
         self._versions = 0
         self._dead: OrderedDict[int, DeadLetter] = OrderedDict()
         self._dead_bytes = 0
@@ -184,9 +188,8 @@ class MemoryStore:
         self._versions += 1
         expires = float("inf") if ttl_s is None else self._now() + ttl_s
         self._values[key] = _Value(self._versions, value, expires)
-        self._expiring.pop(key, None)
         if ttl_s is not None:
-            self._expiring[key] = None
+            self._plan(key, expires)
         return self._versions
 
     async def delete(self, key: str) -> None:
@@ -256,16 +259,31 @@ class MemoryStore:
 
     def _drop(self, key: str) -> None:
         held = self._values.pop(key, None)
-        self._expiring.pop(key, None)
         if held is not None:
             self._bytes -= len(held.value) + len(key) + _ENTRY_OVERHEAD_BYTES
 
+    def _plan(self, key: str, expires: float) -> None:
+        """See that a value is looked at when it ends; one that was rewritten for longer is looked at twice."""
+        if expires < self._looked_at.get(key, float("inf")):
+            self._looked_at[key] = expires
+            heappush(self._ends, (expires, key))
+            if len(self._ends) > 2 * len(self._values) + _STALE_ENDS:  # mostly of values that were deleted
+                self._looked_at = {key: at for key, at in self._looked_at.items() if key in self._values}
+                self._ends = [(at, key) for key, at in self._looked_at.items()]
+                heapify(self._ends)
+
     def _sweep(self) -> None:
-        """Look at the few values that have been waiting longest for their end; the rest go round."""
+        """Drop a few of the values whose end has come. O(log values) each, nothing if there is none."""
         now = self._now()
-        for _ in range(min(_SWEPT_PER_PUT, len(self._expiring))):
-            key = next(iter(self._expiring))
-            if self._values[key].expires <= now:
+        for _ in range(_SWEPT_PER_PUT):
+            if not self._ends or self._ends[0][0] > now:
+                return
+            at, key = heappop(self._ends)
+            if self._looked_at.get(key) != at:
+                continue
+            del self._looked_at[key]
+            held = self._values.get(key)
+            if held is not None and held.expires <= now:
                 self._drop(key)
-            else:
-                self._expiring.move_to_end(key)
+            elif held is not None and held.expires != float("inf"):
+                self._plan(key, held.expires)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from laneway import Engine
+from laneway import Engine, Principal
+from laneway.engine.app.embedded import EmbeddedSession
 from laneway.engine.models.synthetic import SyntheticModel
-from laneway.routing.errors import LaneFull, LanewayError, LocalProtocolError, Superseded
+from laneway.routing.classify import KindTable
+from laneway.routing.errors import DeadlineExceeded, LaneFull, LanewayError, LocalProtocolError, Superseded
+from tests.simulation.loop import VirtualClock, run
 
 WITHIN_S = 20.0
 
@@ -127,3 +132,30 @@ def test_an_accepted_event_that_fails_is_said_so(caplog: pytest.LogCaptureFixtur
             reading.cancel()
 
     asyncio.run(main())
+
+
+class _Deaf:
+    """A directory whose sessions take events and never answer."""
+
+    async def open(self, tenant: str, session: str) -> Any:
+        return SimpleNamespace(ingest=lambda speaker, envelopes: None)
+
+
+def test_an_event_that_is_never_answered_is_given_up_after_30_s() -> None:
+    """Each sender waits 30 s for its own answer, and is told that the event may have been taken."""
+
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        session = EmbeddedSession(_Deaf(), KindTable(), VirtualClock(loop), "s1", Principal("u"))  # type: ignore[arg-type]
+
+        async def send() -> float:
+            with pytest.raises(DeadlineExceeded, match="may have been taken"):
+                await session.send_event("USER_MESSAGE", b"hello")
+            return loop.time() - began
+
+        first = asyncio.create_task(send())
+        await asyncio.sleep(20)
+        return [await send(), await first]
+
+    assert run(main()) == [pytest.approx(50, abs=0.01), pytest.approx(30, abs=0.01)]

@@ -51,3 +51,36 @@ def test_full_is_refused_and_says_what_to_do() -> None:
         assert await store.read("k", 1, 1) == []
 
     asyncio.run(main())
+
+
+def test_ended_values_give_their_room_back_however_they_were_written() -> None:
+    """Values rewritten for longer, for ever, or deleted and written again end at their own last time, and only then."""
+
+    async def main() -> None:
+        now = 0.0
+        store = MemoryStore(now=lambda: now)
+        empty = store.used_bytes
+        for number in range(3_000):
+            await store.put(f"v{number}", b"x", ttl_s=10)
+            if number % 3 == 0:
+                await store.delete(f"v{number}")
+        await store.put("longer", b"x", ttl_s=10)
+        await store.put("longer", b"x", ttl_s=30)
+        await store.put("shorter", b"x", ttl_s=30)
+        await store.put("shorter", b"x", ttl_s=5)
+        await store.put("for ever", b"x", ttl_s=5)
+        await store.put("for ever", b"x")
+        await store.delete("v1")
+        await store.put("v1", b"x", ttl_s=20)
+        now = 15.0
+        for _ in range(400):
+            await store.put("now and then", b"x")
+        kept = [name for name in ("longer", "shorter", "for ever", "v1", "v2") if (await store.get(name)).version]
+        assert kept == ["longer", "for ever", "v1"]
+        now = 40.0
+        await store.put("now and then", b"x")
+        await store.delete("now and then")
+        await store.delete("for ever")
+        assert store.used_bytes == empty
+
+    asyncio.run(main())
