@@ -9,6 +9,9 @@ of the envelope's fields, empty ones left out. Its body stands under exactly one
 - ``sealed``: a delta that carries more than its text: 0xFF, then this object in msgpack;
 - ``base64``: the body is these bytes.
 
+Beside `data`, `sealed` and `base64` stands ``bytes``, what the body weighs for credit; a client knows that
+of a text. Coming in it is passed over.
+
 What comes in is held to the same limits as msgpack; a kind travels by name or number.
 """
 
@@ -58,6 +61,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
 }
 """What an absent field means; `lane` 0 asks for the kind's own."""
 _BODIES: Final = ("text", "data", "sealed", "base64")
+_WEIGHT: Final = "bytes"
 _BYTES_KINDS: Final = frozenset({"DOC_SYNC", "PRESENCE"})
 """Always base64: some of their messages happen to be text."""
 _SEAL: Final = bytes([SEAL])
@@ -113,13 +117,15 @@ class JsonFrames:
             fields["remaining_ms"] = max(0, math.ceil((env[DEADLINE] - self._clock.now()) * 1000.0))
         if env[BODY]:
             fields.update(_shown(env[KIND], env[BODY]))
+            if "text" not in fields:
+                fields[_WEIGHT] = len(env[BODY])
         return fields
 
     def _envelope(self, event: object, now: float, trace: str) -> Envelope:
         if not isinstance(event, dict):
             refuse("BAD_TYPE", "an event is an object")
         for name in event:
-            if name not in _DEFAULTS and name not in _BODIES:
+            if name not in _DEFAULTS and name not in _BODIES and name != _WEIGHT:
                 refuse("BAD_TYPE", f"{name[:64]!r} is not a field of an event")
         bodies = [name for name in _BODIES if name in event]
         if len(bodies) > 1:

@@ -2,15 +2,18 @@
 // What was not answered is sent again after a reconnect; the engine knows repeats by their counter.
 const TEXT = new Set(["TEXT_MESSAGE_CONTENT", "REASONING_MESSAGE_CONTENT", "TOOL_CALL_ARGS"]);
 const [URGENT, DATA] = [0, 1];
+const WINDOW_BYTES = 65536;   // how far the engine may run ahead of this page
+const SEQ_BYTES = 16;         // what an event weighs beside its body
+const utf8 = new TextEncoder();
 
 export class Session {
   // onEvent({kind, run, entity, lane, data}); onSnapshot(messages); onState("connecting" | "live" | "waiting" | "closed", resumed)
   constructor({ url, session, onEvent, onSnapshot, onState }) {
     this.url = Object.assign(new URL(url), { protocol: url.protocol === "https:" ? "wss:" : "ws:" });
-    this.hello = { v: [1], session, client: `web-${crypto.randomUUID().slice(0, 18)}`, caps: { grants: false } };
-    Object.assign(this, { onEvent, onSnapshot, onState, cursor: null, skip: 0, counter: 0, failures: 0 });
+    this.hello = { v: [1], session, client: `web-${crypto.randomUUID().slice(0, 18)}` };
+    Object.assign(this, { onEvent, onSnapshot, onState, cursor: null, skip: 0, position: NaN, granted: NaN, counter: 0, failures: 0 });
     this.unanswered = new Map();  // counter -> {event, resolve, reject}
-    addEventListener("offline", () => this.socket?.close());
+    addEventListener("offline", () => this.drop());
     addEventListener("online", () => this.timer && this.open());
   }
 
@@ -23,8 +26,8 @@ export class Session {
       const resume = this.cursor ? { cursor: this.cursor, skip: this.skip } : {};
       this.give({ hello: { ...this.hello, ...resume } });
     };
-    socket.onmessage = ({ data }) => this.take(JSON.parse(data));
-    socket.onclose = ({ reason }) => socket === this.socket && this.lost(reason);
+    socket.onmessage = ({ data }) => socket === this.socket && this.take(JSON.parse(data));
+    socket.onclose = () => socket === this.socket && this.lost();
   }
 
   send(kind, { run = "", text } = {}) {
@@ -35,10 +38,19 @@ export class Session {
     });
   }
 
-  give(header, events = []) { if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ header, events })); }
+  drop() {  // without a network the closing handshake hangs: nobody waits for it
+    const socket = this.socket;
+    if (!socket) return;
+    this.socket = undefined;
+    socket.close();
+    this.lost();
+  }
+
+  give(header, events = []) { if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ header, events })); }
 
   lost() {
     this.welcomed = false;
+    clearTimeout(this.timer);
     if (this.over) return this.onState("closed");
     this.onState("waiting");
     const delayMs = Math.min(8000, 250 * 2 ** this.failures++) * (0.5 + Math.random() / 2);
@@ -56,26 +68,44 @@ export class Session {
     if (header.snapshot) return this.onSnapshot(events[0]?.data?.messages ?? []);
     this.advance(header, events);
     for (const event of events) this.onEvent(shown(event));
+    this.grant();
   }
 
-  begin({ resume, cursor }) {
+  begin({ resume, cursor, position, grant }) {
     const resumed = resume === "resumed";
     if (!resumed) {
       [this.cursor, this.skip] = [cursor, 0];
       if (resume === "failed") this.onSnapshot([]);
     }
+    if (position !== undefined) this.starts(position, grant);
     this.failures = 0;
     this.welcomed = true;
     this.onState("live", resumed);
     this.give({}, [...this.unanswered.values()].map(({ event }) => event));
   }
 
-  advance({ stream, first, shape }, events) {  // the seqs that this frame makes whole, and the bytes of the next one
+  advance({ stream, first, shape, position }, events) {  // the seqs that this frame makes whole, and the bytes of the next one
     if (first === undefined) return;
-    let [seq, tail] = [first, 0];
-    for (const [span, rest] of shape ?? events.map(() => [1, 0])) [seq, tail] = [seq + span - (rest ? 1 : 0), rest];
+    if (position !== undefined) this.starts(position);
+    let seq = first;
+    (shape ?? events.map(() => [1, 0])).forEach(([span, tail], index) => {
+      const whole = span - (tail ? 1 : 0);
+      seq += whole;
+      if (stream !== DATA) return;
+      this.position += weight(events[index], whole, this.skip);
+      this.skip = tail;
+    });
     this.cursor = this.cursor.with(stream === URGENT ? 1 : 2, seq - 1);
-    if (stream === DATA) this.skip = tail;
+  }
+
+  starts(position, granted = position + WINDOW_BYTES) {  // of the data stream's next seq
+    [this.position, this.granted] = [position + this.skip, granted];
+  }
+
+  grant() {  // once half of the window is used: what has been shown makes room for as much
+    if (!(this.granted - this.position <= WINDOW_BYTES / 2)) return;
+    this.granted = this.position + WINDOW_BYTES;
+    this.give({ ack: this.cursor, grant: this.granted });
   }
 
   answer(counter, say) {
@@ -83,6 +113,11 @@ export class Session {
     this.unanswered.delete(counter);
     if (asked) say(asked);
   }
+}
+
+function weight({ kind, text, bytes = 0, data }, whole, had) {
+  if (kind === "GAP") return data.bytes - had;
+  return (text === undefined ? bytes : utf8.encode(text).length) + SEQ_BYTES * whole;
 }
 
 function shown({ kind, run = "", entity = "", lane = 2, text, data, sealed }) {

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from laneway.engine.codec import pack_body
@@ -66,6 +66,7 @@ def envelopes(draw: st.DrawFn) -> Envelope:
     )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(texts, documents, max_size=3), st.lists(envelopes(), max_size=3))
 def test_a_frame_comes_back_as_it_was(header: dict[str, Any], events: list[Envelope]) -> None:
     """Every body, byte for byte, and the same frame as in msgpack."""
@@ -74,6 +75,14 @@ def test_a_frame_comes_back_as_it_was(header: dict[str, Any], events: list[Envel
     assert b"\r" not in data
     assert FRAMES.decode(data) == (header, events)
     assert PACKED.decode(PACKED.encode(header, events))[1] == events
+
+
+@given(envelopes())
+def test_the_weight_of_a_body_is_known(env: Envelope) -> None:
+    """A client without msgpack can count credit: from the text's own bytes, or as it is told."""
+    shown = FRAMES.event(env)
+    own = len(shown.get("text", "").encode())
+    assert shown.get("bytes", own) == len(env[11])
 
 
 @given(envelopes())
