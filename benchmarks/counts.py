@@ -42,8 +42,7 @@ async def engine_counts(engine: Engine, *, sessions: bool = True) -> Mapping[str
 
 async def remote_counts(client: Client, *, sessions: bool = True) -> Mapping[str, int]:
     """Ask an engine in another process for the same."""
-    answer, _ = await client.call("status")
-    status = answer["result"]
+    status = await client.call("status")
     return _stages(status["dispatcher"], status["sessions"] if sessions else {}, status["counters"])
 
 

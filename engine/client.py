@@ -25,14 +25,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from laneway.engine.client_dial import Dial, Token, Trust
-from laneway.engine.client_errors import OnFailure, error_of_call, log_failure, worth_a_reconnect
+from laneway.engine.client_errors import OnFailure, log_failure, worth_a_reconnect
 from laneway.engine.client_events import EventQueue
 from laneway.engine.client_outbox import Outbox, Receipt
 from laneway.engine.client_spans import ClientSpans
-from laneway.engine.codec import decode_frame, encode_frame, pack_body, valid_id
+from laneway.engine.codec import pack_body, valid_id
 from laneway.engine.delivery import Event
 from laneway.engine.limits import DEFAULT_LIMITS
-from laneway.engine.proto.message import CALL_METHOD, unwrap, wrap
 from laneway.routing.backoff import Backoff
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import NO_DEADLINE, envelope
@@ -289,28 +288,16 @@ class Client:
         finally:
             del self._calls[call_id]
 
-    async def call(
-        self, name: str, *, items: Sequence[bytes] = (), timeout_s: float = 30.0, **header: Any
-    ) -> tuple[Mapping[str, Any], list[bytes]]:
-        """Ask the engine one question outside of the session's order (`tools`, `status`, ...).
+    async def call(self, name: str, *, items: Sequence[bytes] = (), timeout_s: float = 30.0, **header: Any) -> Any:
+        """Ask the engine one question outside of the session's order (`tools`, `status`, ...); JSON-like data.
 
         Raises the engine's error, or RuntimeUnavailable.
         """
-        import grpc.aio
-
-        async with self._dial.channel() as channel:
-            request = wrap(encode_frame({**header, "call": name}, list(items)))
-            ask = channel.unary_unary(CALL_METHOD)
-            try:
-                answer = await ask(request, metadata=await self._dial.metadata(), timeout=timeout_s)
-            except grpc.aio.AioRpcError as error:
-                raise error_of_call(error) from error
-        return decode_frame(unwrap(answer))
+        return await self._dial.ask(name, header, items, timeout_s)
 
     async def tools(self) -> list[Mapping[str, Any]]:
         """Return the catalogue rows this principal may call."""
-        answered, _ = await self.call("tools")
-        return list(answered.get("result") or ())
+        return list(await self.call("tools") or ())
 
     # ---- receiving --------------------------------------------------------------------------
 

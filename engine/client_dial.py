@@ -8,12 +8,15 @@ token is asked for each time, so that it is fresh.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from laneway.engine.client_errors import error_of_call
 from laneway.engine.client_spans import ClientSpans
-from laneway.routing.errors import RuntimeUnavailable
+from laneway.engine.codec import decode_frame, encode_frame, unpack_body
+from laneway.engine.proto.message import CALL_METHOD, unwrap, wrap
+from laneway.routing.errors import PeerProtocolError, RuntimeUnavailable
 
 __all__ = ["CHANNEL_OPTIONS", "Dial", "Token", "Trust"]
 
@@ -73,6 +76,23 @@ class Dial:
             return grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
         trust = grpc.ssl_channel_credentials(self.tls.roots, self.tls.key, self.tls.cert)
         return grpc.aio.secure_channel(self.target, trust, options=CHANNEL_OPTIONS)
+
+    async def ask(self, name: str, header: Mapping[str, Any], items: Sequence[bytes], timeout_s: float) -> Any:
+        """Put one unary question, over a connection of its own. Raises the engine's error, or RuntimeUnavailable."""
+        import grpc.aio
+
+        async with self.channel() as channel:
+            request = wrap(encode_frame({**header, "call": name}, list(items)))
+            try:
+                answer = await channel.unary_unary(CALL_METHOD)(
+                    request, metadata=await self.metadata(), timeout=timeout_s
+                )
+            except grpc.aio.AioRpcError as error:
+                raise error_of_call(error) from error
+        _, found = decode_frame(unwrap(answer))
+        if len(found) != 1:
+            raise PeerProtocolError(f"the answer to {name!r} has {len(found)} items, not one", reason="BAD_SHAPE")
+        return unpack_body(found[0]).get("result")
 
     async def metadata(self) -> tuple[tuple[str, str], ...]:
         """Return trace and credentials. Raises RuntimeUnavailable if the token function fails."""

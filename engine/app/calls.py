@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Calls"]
 
-_Answer = tuple[Mapping[str, Any], Sequence[bytes]]
 _MAX_IDS: Final = 1000
 
 
@@ -39,15 +38,13 @@ class Calls:
             "dlq": self._dlq,
         }
 
-    async def __call__(
-        self, name: str, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal
-    ) -> _Answer:
+    async def __call__(self, name: str, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
         """Answer one call. Raises AccessError, or PeerProtocolError for an unknown name or bad fields."""
         call = self._table.get(name)
         if call is None:
             known = ", ".join(sorted(self._table))
             raise PeerProtocolError(f"there is no call {name[:64]!r}; known: {known}", reason="UNKNOWN_CALL")
-        return {"result": await call(header, items, principal)}, ()
+        return await call(header, items, principal)
 
     async def _tools(self, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
         return [

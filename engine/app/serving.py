@@ -73,9 +73,7 @@ class EngineGateway:
         home = await self._engine.directory.open(speaker.principal.tenant, session)
         home.ingest(speaker, envelopes)
 
-    async def call(
-        self, name: str, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal
-    ) -> tuple[Mapping[str, Any], Sequence[bytes]]:
+    async def call(self, name: str, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
         """Answer one unary question."""
         return await self._engine.calls(name, header, items, principal)
 

@@ -47,8 +47,8 @@ def redrive(
 def _call(target: str, token_file: Any, ca: Any, action: str, ids: list[int]) -> Sequence[Mapping[str, Any]]:
     import asyncio
 
-    answered, _ = asyncio.run(dial(target, token_file, ca).call("dlq", action=action, ids=ids))
-    return list(answered["result"])
+    answered = asyncio.run(dial(target, token_file, ca).call("dlq", action=action, ids=ids))
+    return list(answered)
 
 
 def _show(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:

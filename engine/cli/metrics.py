@@ -28,5 +28,5 @@ def metrics(
         return
     import asyncio
 
-    answered, _ = asyncio.run(dial(grpc, token_file, tls_ca).call("metrics"))
-    typer.echo(answered["result"], nl=False)
+    answered = asyncio.run(dial(grpc, token_file, tls_ca).call("metrics"))
+    typer.echo(answered, nl=False)

@@ -68,7 +68,7 @@ async def _follow(client: Any, wanted: Mapping[str, Any], as_json: bool, once: b
     away = False
     while True:
         try:
-            answered, _ = await client.call("tail", **wanted, **place)
+            page = await client.call("tail", **wanted, **place)
         except LanewayError as error:
             if not place or not error.retryable:
                 raise
@@ -77,7 +77,6 @@ async def _follow(client: Any, wanted: Mapping[str, Any], as_json: bool, once: b
             away, pause_s = True, min(2 * pause_s, _LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)
             continue
-        page = answered["result"]
         _show(page, place.get("engine", page["engine"]), away, as_json)
         place, pause_s, away = {"after": page["last"], "engine": page["engine"]}, _POLL_S, False
         if page["more"]:

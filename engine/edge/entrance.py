@@ -112,8 +112,7 @@ class ToolList:
         """Answer with the list, or 304 if the client has it."""
         from pydantic_core import to_json
 
-        header, _ = await self._gateway.call("tools", {}, (), exchange.principal)
-        body = to_json({"tools": header["result"]})
+        body = to_json({"tools": await self._gateway.call("tools", {}, (), exchange.principal)})
         tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
         headers = {"etag": tag, "cache-control": "private, no-cache", "content-type": _JSON}
         known = [each.strip().removeprefix("W/") for each in exchange.headers.get("if-none-match", "").split(",")]

@@ -58,8 +58,6 @@ class Gateway(Protocol):
         """
         ...
 
-    async def call(
-        self, name: str, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal
-    ) -> tuple[Mapping[str, Any], Sequence[bytes]]:
-        """Answer one unary question. Raises a LanewayError; an unknown name is a PeerProtocolError."""
+    async def call(self, name: str, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
+        """Answer one unary question with plain data. Raises a LanewayError; an unknown name is a PeerProtocolError."""
         ...

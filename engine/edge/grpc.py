@@ -26,7 +26,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from laneway.actors.ports import Clock, Principal
-from laneway.engine.codec import decode_frame, encode_frame
+from laneway.engine.codec import decode_frame, encode_frame, pack_body
 from laneway.engine.edge.auth import Authenticate, authenticated, no_auth
 from laneway.engine.edge.exposure import check_exposure
 from laneway.engine.edge.frames import Frame, PackedFrames
@@ -292,7 +292,8 @@ class GrpcEdge:
             name = header.get("call")
             if not isinstance(name, str):
                 raise PeerProtocolError("a call's header must name it: {'call': 'tools'}", reason="BAD_TYPE")
-            return wrap(encode_frame(*await self._gateway.call(name, header, items, principal)))
+            result = await self._gateway.call(name, header, items, principal)
+            return wrap(encode_frame({}, [pack_body({"result": result})]))
         except LanewayError as error:
             _fail(context, error)
         except Exception:

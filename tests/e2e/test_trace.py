@@ -193,8 +193,8 @@ def test_sampling_is_decided_once_at_the_door(setup: Path, ratio: str, flags: in
             async with Client(server.target, session="s1") as client:
                 trace = "" if flags is None else _traceparent(7, flags)
                 assert "pid" in await _answer(client, 'call where {"marker": "m"}', trace)
-                tailed, _ = await client.call("tail", runs=["r-*"])
-                shown = {(row["direction"], row["trace_id"]) for row in tailed["result"]["events"]}
+                tailed = await client.call("tail", runs=["r-*"])
+                shown = {(row["direction"], row["trace_id"]) for row in tailed["events"]}
             assert (await server.stop())[0] == 0
             assert bool(sink.received) is traced
             traces = {span.trace for span in sink.received}

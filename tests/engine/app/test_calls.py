@@ -35,14 +35,14 @@ def test_tools_status_and_tail() -> None:
                 assert "city" in row["schema"]["properties"]
                 result = await client.call_tool("weather", {"city": "Oslo"})
                 assert "sunny in Oslo" in result["content"]
-                status = (await client.call("status"))[0]["result"]
+                status = await client.call("status")
                 assert status["dispatcher"]["handled"] == 1
                 assert status["sessions"]["links"] == 1
-                metrics = (await client.call("metrics"))[0]["result"]
+                metrics = await client.call("metrics")
                 assert 'laneway_tool_calls_total{result="OK"} 1\n' in metrics
-                tailed = (await client.call("tail", kinds=["TOOL_CALL"]))[0]["result"]
+                tailed = await client.call("tail", kinds=["TOOL_CALL"])
                 assert [event["session"] for event in tailed["events"]] == ["s1"]
-                assert (await client.call("tail", after=tailed["last"]))[0]["result"]["events"] == []
+                assert (await client.call("tail", after=tailed["last"]))["events"] == []
 
     asyncio.run(main())
 
@@ -56,8 +56,8 @@ def test_publish_needs_one_item() -> None:
             async with Client(f"127.0.0.1:{edge.port}", session="s1", topics=["topic:x"]) as client:
                 env = envelope("PUBLISH", producer="p", counter=1, tenant="", session="", lane=2, body=b"news")
                 item = pack_envelope(env, 0.0, engine.kinds)
-                answered, _ = await client.call("publish", topic="topic:x", items=[item])
-                assert answered["result"] == 1
+                answered = await client.call("publish", topic="topic:x", items=[item])
+                assert answered == 1
                 assert (await anext(client)).body == b"news"
                 with pytest.raises(PeerProtocolError, match="exactly one item"):
                     await client.call("publish", topic="topic:x")
@@ -81,16 +81,37 @@ def test_dead_letters_are_listed_dropped_and_redriven() -> None:
                 packed = pack_envelope(env, 0.0, engine.kinds)
                 await engine.store.bury(DeadLetter(0, "default", "s1", "POISON", "died", 3, packed, 0.0))
             admin = Principal("root", scopes=frozenset({"admin"}))
-            rows = (await engine.calls("dlq", {}, (), admin))[0]["result"]
+            rows = await engine.calls("dlq", {}, (), admin)
             ids = sorted(row["id"] for row in rows)
             assert all(row["code"] == "POISON" and row["bytes"] > 0 for row in rows)
-            dropped = (await engine.calls("dlq", {"action": "drop", "ids": ids[:1]}, (), admin))[0]["result"]
+            dropped = await engine.calls("dlq", {"action": "drop", "ids": ids[:1]}, (), admin)
             assert [row["id"] for row in dropped] == ids[:1]
             await engine.calls("dlq", {"action": "redrive", "ids": ids[1:]}, (), admin)
             await handled.wait()
-            assert (await engine.calls("dlq", {}, (), admin))[0]["result"] == []
+            assert await engine.calls("dlq", {}, (), admin) == []
 
     asyncio.run(main())
+
+
+def test_long_answers_reach_an_operator() -> None:
+    """A hundred dead letters with long messages, and a catalogue of as many tools, fit into an answer."""
+
+    async def main() -> None:
+        async with asyncio.timeout(WITHIN_S), Engine() as engine:
+            for number in range(100):
+                await engine.store.bury(DeadLetter(0, "default", "s1", "POISON", "m" * 1000, 3, b"", 0.0))
+                engine.tools.add(_echo, name=f"tool_{number}", description="d" * 1000)
+            edge = await engine.serve_grpc()
+            async with Client(f"127.0.0.1:{edge.port}", session="s1") as client:
+                assert len(await client.call("dlq")) == 100
+                assert len(await client.tools()) == 100
+
+    asyncio.run(main())
+
+
+async def _echo(text: str) -> str:
+    """Give back what came."""
+    return text
 
 
 def test_what_cannot_be_redriven_stays_a_dead_letter() -> None:

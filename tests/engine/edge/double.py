@@ -195,11 +195,9 @@ class Engine:
     async def ingest(self, session: str, speaker: Speaker, envelopes: Sequence[Envelope]) -> None:
         self.session(session, speaker.principal.tenant).ingest(speaker, envelopes)
 
-    async def call(
-        self, name: str, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal
-    ) -> tuple[Mapping[str, Any], Sequence[bytes]]:
+    async def call(self, name: str, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
         if name == "status":
-            return {"result": {"subject": principal.subject, "tenant": principal.tenant, "items": len(items)}}, items
+            return {"subject": principal.subject, "tenant": principal.tenant, "items": len(items)}
         if name == "crash":
             raise ZeroDivisionError
         if name == "refuse":

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from laneway.engine.client_errors import error_of_call
-from laneway.engine.codec import decode_frame, encode_frame, pack_envelope
+from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_body
 from laneway.engine.edge.grpc import GrpcEdge, GrpcPolicy
 from laneway.engine.proto.message import CALL_METHOD, SESSION_METHOD, unwrap, wrap
 from laneway.routing.envelope import Envelope
@@ -107,11 +107,12 @@ def channel(target: str, credentials: Any = None) -> Any:
 
 
 async def ask(target: str, header: dict[str, Any], items: Sequence[bytes] = (), token: str = "") -> dict[str, Any]:
-    """One unary call; raises the typed error."""
+    """One unary call, its answer as a map with `result`; raises the typed error."""
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     async with channel(target) as opened, asyncio.timeout(WITHIN_S):
         try:
             answer = await opened.unary_unary(CALL_METHOD)(wrap(encode_frame(header, list(items))), metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise error_of_call(error) from error
-    return decode_frame(unwrap(answer))[0]
+    (result,) = decode_frame(unwrap(answer))[1]
+    return unpack_body(result)

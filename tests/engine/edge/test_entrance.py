@@ -19,11 +19,9 @@ from tests.engine.edge.test_sse import ADA
 class WithTools(Engine):
     """Everybody has a tool of their own."""
 
-    async def call(
-        self, name: str, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal
-    ) -> tuple[Mapping[str, Any], Sequence[bytes]]:
+    async def call(self, name: str, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
         assert name == "tools"
-        return {"result": [{"name": f"of-{principal.subject}", "description": "", "schema": {}}]}, ()
+        return [{"name": f"of-{principal.subject}", "description": "", "schema": {}}]
 
 
 def test_the_catalogue_of_a_principal_has_a_tag() -> None:
