@@ -157,7 +157,8 @@ class Cell:
             self._on_done(env, quarantined(self.name))
         else:
             self._mailbox.push(env)
-            self._summon()
+            if self._summoned is None:
+                self._summon()
 
     def cancel(self, match: Match, reason: str = "") -> int:
         """End queued and running events that match; returns how many. Does not wait for handlers."""
@@ -249,7 +250,7 @@ class Cell:
             if self._summoned is worker:
                 self._summoned = None
             turn = self._take(worker)
-            if self._mailbox.waiting:
+            if self._summoned is None:
                 self._summon()  # also if nothing was left for this one: another may be the one who may take it
             if turn is None:
                 await self._rest(worker)

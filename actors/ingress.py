@@ -363,7 +363,7 @@ class Ingress:
         if env[KIND] in RUN_STARTING:
             if self._runs.over(env, outcome):
                 self._fail_run(env[RUN], outcome)
-        else:
+        elif outcome.status != "handled":
             self._tell_failure(env, outcome)
         entry = self._intake.ended(env)
         if entry is not None:

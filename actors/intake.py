@@ -185,7 +185,8 @@ class Intake:
     def _take(self, env: Envelope) -> None:
         self.mark(env)
         self.pending[envelope_id(env)] = Pending(env)
-        self.starts.ask(env)
+        if env[KIND] in RUN_STARTING:
+            self.starts.ask(env)
         if env[KIND] == "USER_MESSAGE":
             self._keep(env)
 

@@ -292,7 +292,8 @@ class SessionHome:
     def _remember(self, env: Envelope) -> None:
         """Take note of an event that is in the journal and about to be dispatched."""
         self.outbound.transcript.fold(env)
-        self._begin(env)
+        if env[RUN]:
+            self._begin(env)
 
     def _begin(self, env: Envelope) -> None:
         """Whatever a run says comes after this place."""

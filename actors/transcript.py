@@ -18,6 +18,18 @@ __all__ = ["Transcript"]
 
 _MAX_BYTES: Final = 262_144
 _MESSAGE_OVERHEAD_BYTES: Final = 96
+_FOLDED: Final = frozenset(
+    [
+        "TEXT_MESSAGE_CONTENT",
+        "TOOL_CALL_ARGS",
+        "USER_MESSAGE",
+        "TEXT_MESSAGE_START",
+        "TOOL_CALL_START",
+        "TOOL_CALL_RESULT",
+        "RUN_STARTED",
+        "MESSAGES_SNAPSHOT",
+    ]
+)
 _CUT: Final = " [cut: too long for the transcript]"
 
 
@@ -76,6 +88,8 @@ class Transcript:
     def fold(self, env: Envelope) -> None:
         """Take one event in, inbound or outbound; kinds without text are ignored. O(1) amortised."""
         kind = env[KIND]
+        if kind not in _FOLDED:
+            return
         if kind == "TEXT_MESSAGE_CONTENT":
             self._text(env)
         elif kind == "TOOL_CALL_ARGS":

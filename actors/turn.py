@@ -102,6 +102,7 @@ class SingleTurn:
     """One event in its handler."""
 
     __slots__ = ("_answer", "_begin", "_context", "_env", "_handler", "_make_context", "_over", "_span", "_stop")
+    size = 1
 
     def __init__(
         self,
@@ -120,11 +121,6 @@ class SingleTurn:
         self._context: TurnContext | None = None
         self._stop: Outcome | None = None
         self._over = False
-
-    @property
-    def size(self) -> int:
-        """One."""
-        return 1
 
     def deadline(self) -> float:
         """The event's, until it is stopped."""

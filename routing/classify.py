@@ -152,7 +152,7 @@ class KindTable:
 
     def require(self, name: str | int) -> Kind:
         """Return the row by name or wire number. Raises PeerProtocolError(UNKNOWN_KIND)."""
-        kind = self._by_name.get(name) if isinstance(name, str) else self._by_number.get(name)
+        kind = self._by_name.get(name) if type(name) is str else self._by_number.get(name)  # type: ignore[arg-type]
         if kind is None:
             raise PeerProtocolError(
                 f"kind {str(name)[:80]!r} is not known here; see the handshake's kinds", reason="UNKNOWN_KIND"

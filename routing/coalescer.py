@@ -57,7 +57,7 @@ class Coalescer:
         LocalProtocolError: `min_chars` below 1 or a negative `hold_s`.
     """
 
-    __slots__ = ("_bytes", "_held", "_hold_s", "_last", "_min_chars", "_text_kinds")
+    __slots__ = ("_held", "_hold_s", "_last", "_min_chars", "_text_kinds", "bytes")
 
     def __init__(self, min_chars: int = 4, hold_s: float = 0.015, text_kinds: frozenset[str] = _TEXT) -> None:
         if min_chars < 1 or hold_s < 0:
@@ -67,12 +67,8 @@ class Coalescer:
         self._text_kinds = text_kinds
         self._held: dict[str, _Held] = {}  # run -> what waits; in order of arrival, so of due_at
         self._last: OrderedDict[str, tuple[str, str]] = OrderedDict()  # run -> (kind, entity) of its last delta
-        self._bytes = 0
-
-    @property
-    def bytes(self) -> int:
+        self.bytes = 0
         """What is held will add this much to the stream's position, at most."""
-        return self._bytes
 
     def offer(self, env: Envelope, now: float) -> list[Envelope]:
         """Take one event; returns what goes on to be numbered, in order. O(1) amortised."""
@@ -118,18 +114,18 @@ class Coalescer:
             if chars >= self._min_chars:
                 return [env]
             self._held[run] = _Held(env, chars, now + self._hold_s)
-            self._bytes += len(body) + SEQ_COST_BYTES
+            self.bytes += len(body) + SEQ_COST_BYTES
             return []
         held.deltas.append(body)
         held.chars += chars
-        self._bytes += len(body) + SEQ_COST_BYTES
+        self.bytes += len(body) + SEQ_COST_BYTES
         if held.chars < self._min_chars and now < held.due_at:
             return []
         del self._held[run]
         return [self._release(held)]
 
     def _release(self, held: _Held) -> Envelope:
-        self._bytes -= sum(map(len, held.deltas)) + SEQ_COST_BYTES * len(held.deltas)
+        self.bytes -= sum(map(len, held.deltas)) + SEQ_COST_BYTES * len(held.deltas)
         return held.merged()
 
     def _remember(self, run: str, key: tuple[str, str]) -> None:

@@ -70,6 +70,7 @@ class ReplayRing:
 
     Attributes:
         committed: last seq that links may send; moved by `commit` only.
+        head: last seq given, 0 if none; head_position: the position after it. Moved by `append` only.
 
     Raises:
         LocalProtocolError: for bounds below 1.
@@ -81,15 +82,15 @@ class ReplayRing:
         "_dropped",
         "_entries",
         "_floor",
-        "_head",
         "_left",
         "_limit",
         "_low",
         "_max_bytes",
         "_max_events",
-        "_position",
         "_saved",
         "committed",
+        "head",
+        "head_position",
     )
 
     def __init__(
@@ -105,8 +106,8 @@ class ReplayRing:
         self._low: deque[int] = deque()  # seqs of droppable bodies still here, oldest first
         self._buried: deque[tuple[int, int]] = deque()  # (seq, body bytes) of tombstones still here
         self._saved = 0  # body bytes of those
-        self._head = 0
-        self._position = 0  # after the head
+        self.head = 0
+        self.head_position = 0
         self._floor = 0  # before the first entry
         self.committed = 0
         self._dropped: dict[str, int] = {}
@@ -114,8 +115,8 @@ class ReplayRing:
 
     def append(self, env: Envelope) -> tuple[int, int]:
         """Number one event; returns (seq, position after it). O(1) amortised."""
-        self._head = seq = self._head + 1
-        self._position = position = self._position + len(env[11]) + SEQ_COST_BYTES
+        self.head = seq = self.head + 1
+        self.head_position = position = self.head_position + len(env[11]) + SEQ_COST_BYTES
         entries = self._entries
         entries.append((seq, position, env))
         if env[2] in self._droppable:
@@ -130,8 +131,8 @@ class ReplayRing:
         Raises:
             LocalProtocolError: above `head`.
         """
-        if seq > self._head:
-            raise LocalProtocolError(f"commit of seq {seq}, but only {self._head} were numbered")
+        if seq > self.head:
+            raise LocalProtocolError(f"commit of seq {seq}, but only {self.head} were numbered")
         if seq > self.committed:
             self.committed = seq
 
@@ -143,19 +144,19 @@ class ReplayRing:
         Raises:
             LocalProtocolError: after an append, or with a hole in the entries.
         """
-        if self._head:
+        if self.head:
             raise LocalProtocolError("restore() after events were numbered; restore a fresh ring")
-        self._head, self._position, self._floor = head, head_position, head_position
+        self.head, self.head_position, self._floor = head, head_position, head_position
         for seq, position, env in entries:
             if not self._entries:
                 self._floor = position - weight_bytes(env)
-            elif seq != self._head + 1:
-                raise LocalProtocolError(f"the log jumps from seq {self._head} to {seq}")
-            self._head, self._position = seq, position
+            elif seq != self.head + 1:
+                raise LocalProtocolError(f"the log jumps from seq {self.head} to {seq}")
+            self.head, self.head_position = seq, position
             self._entries.append((seq, position, env))
             if env[KIND] in self._droppable:
                 self._low.append(seq)
-        self.committed = self._head
+        self.committed = self.head
         self._shrink()
 
     def release(self, below_seq: int) -> None:
@@ -165,30 +166,20 @@ class ReplayRing:
     @property
     def first(self) -> int:
         """Oldest seq still here; `head + 1` when empty."""
-        return self._head + 1 - len(self._entries)
-
-    @property
-    def head(self) -> int:
-        """Last seq given, 0 if none."""
-        return self._head
-
-    @property
-    def head_position(self) -> int:
-        """Position after the last seq."""
-        return self._position
+        return self.head + 1 - len(self._entries)
 
     @property
     def bytes(self) -> int:
         """Bodies + 16 bytes each now held."""
-        return self._position - self._floor - self._saved
+        return self.head_position - self._floor - self._saved
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def position_before(self, seq: int) -> int | None:
         """Return where `seq` starts (`head + 1` included), or None outside of the ring."""
-        if seq > self._head:
-            return self._position if seq == self._head + 1 else None
+        if seq > self.head:
+            return self.head_position if seq == self.head + 1 else None
         index = seq - self.first
         if index > 0:
             return self._entries[index - 1][1]
@@ -197,7 +188,7 @@ class ReplayRing:
     def get(self, seq: int) -> Envelope | None:
         """Return the event, or None if it is not here or only its tombstone is."""
         index = seq - self.first
-        if index < 0 or seq > self._head:
+        if index < 0 or seq > self.head:
             return None
         env = self._entries[index][2]
         return None if env[BODY] is TOMBSTONE else env
@@ -205,8 +196,8 @@ class ReplayRing:
     def read(self, seq: int, limit: int) -> list[Numbered]:
         """Return up to `limit` committed entries from `seq` on; [] if `seq` is not here (yet)."""
         entries = self._entries
-        start = seq - self._head - 1 + len(entries)
-        stop = len(entries) - self._head + self.committed
+        start = seq - self.head - 1 + len(entries)
+        stop = len(entries) - self.head + self.committed
         if start < 0 or stop <= start:
             return []
         return entries[start : min(start + limit, stop)]
@@ -223,7 +214,7 @@ class ReplayRing:
             self._leave(len(entries) - self._max_events)
         if self.bytes <= self._max_bytes:
             return
-        while self.bytes > self._max_bytes and self._low and self._low[0] != self._head:
+        while self.bytes > self._max_bytes and self._low and self._low[0] != self.head:
             self._bury(self._low.popleft())
         if self.bytes > self._max_bytes:
             self._leave(self._too_many())

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from laneway.routing.envelope import (
     BODY,
@@ -106,8 +106,8 @@ class Tap:
     def __call__(self, direction: str, env: Envelope) -> None:
         """Note one event; `direction` is "in" or "out". O(1)."""
         self._last += 1
-        # the body is let go: only its size is kept
-        self._ring.append((self._last, self._wall(), direction, cast(Envelope, env[:BODY]), len(env[BODY])))
+        address: Any = env[:BODY]  # the body is let go: only its size is kept
+        self._ring.append((self._last, self._wall(), direction, address, len(env[BODY])))
 
     def page(self, wanted: TapFilter, after: int | None = None, engine: str = "") -> dict[str, Any]:
         """Return the next events that `wanted` admits, oldest first, about 150. O(what is new).
