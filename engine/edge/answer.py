@@ -18,6 +18,7 @@ from laneway.engine.edge.exchange import Exchange
 from laneway.engine.edge.gateway import Attachment
 from laneway.engine.edge.hosting import Hosting
 from laneway.engine.edge.jsonframes import JsonFrames
+from laneway.engine.edge.offers import events_of_body
 from laneway.engine.edge.posts import Answers
 from laneway.engine.values import refuse
 from laneway.routing.envelope import BODY, COUNTER, KIND, RUN, Envelope
@@ -48,7 +49,7 @@ class SingleAnswers:
     async def serve(self, exchange: Exchange, hello: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
         """Answer one request. Raises what refused it."""
         offer = {**hello, "caps": {**(hello.get("caps") or {}), "grants": True, "heartbeat_ms": _SILENT_MS}}
-        envelopes = self._events(fields, exchange.trace)
+        envelopes = self._frames.events(events_of_body(fields), exchange.trace)
         runs = _runs(fields, str(hello["client"]), envelopes)
         if runs and "cursor" not in hello:
             offer.setdefault("run", min(runs))  # known already: this request is a repeat, and reads it all
@@ -69,14 +70,6 @@ class SingleAnswers:
             finally:
                 await attachment.close(LinkClosed("the request is answered"))
         await self._reply(exchange, waiting, answers if envelopes else None)
-
-    def _events(self, fields: Mapping[str, Any], trace: str) -> list[Envelope]:
-        message, given = fields.get("message"), fields.get("events", [])
-        if message is None:
-            return self._frames.events(given, trace)
-        if given or not isinstance(message, str):
-            refuse("BAD_TYPE", "send `message`, a text, or `events`, not both")
-        return self._frames.events([{"counter": 1, "kind": "USER_MESSAGE", "text": message}], trace)
 
     async def _reply(self, exchange: Exchange, waiting: _Waiting, answers: Answers | None) -> None:
         rows = [] if answers is None else answers.document()

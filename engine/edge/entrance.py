@@ -13,7 +13,7 @@ from laneway.engine.edge.answer import SingleAnswers
 from laneway.engine.edge.exchange import Exchange
 from laneway.engine.edge.gateway import Gateway
 from laneway.engine.edge.jsonframes import JsonFrames
-from laneway.engine.edge.offers import hello_of_body, hello_of_query
+from laneway.engine.edge.offers import events_of_body, hello_of_body, hello_of_query
 from laneway.engine.edge.sockets import SUBPROTOCOLS
 from laneway.engine.edge.sse import EventStreams
 from laneway.engine.edge.tickets import TICKET_S, Tickets
@@ -60,9 +60,11 @@ class OpenByPost:
         if not streaming:
             await self._answers.serve(exchange, hello, fields)
             return
-        if fields.keys() - {"events"}:
-            refuse("BAD_TYPE", "a stream is opened with hello fields and `events`")
-        await self._streams.serve(exchange, hello, self._frames.events(fields.get("events", []), exchange.trace))
+        if fields.keys() - {"events", "message"}:
+            refuse(
+                "BAD_TYPE", "a stream is opened with hello fields and `events` or `message`; it has no end to wait for"
+            )
+        await self._streams.serve(exchange, hello, self._frames.events(events_of_body(fields), exchange.trace))
 
 
 class Handshake:

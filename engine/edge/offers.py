@@ -14,7 +14,7 @@ from laneway.engine.edge.cursors import hello_cursor
 from laneway.engine.edge.exchange import Exchange
 from laneway.engine.values import refuse
 
-__all__ = ["EXTRA_FIELDS", "hello_of_body", "hello_of_query"]
+__all__ = ["EXTRA_FIELDS", "events_of_body", "hello_of_body", "hello_of_query"]
 
 EXTRA_FIELDS: Final = frozenset({"deadline_ms", "events", "message", "runs"})
 """Fields of a body that are not the hello's."""
@@ -45,6 +45,16 @@ async def hello_of_body(exchange: Exchange) -> tuple[dict[str, Any], dict[str, A
     word = hello.pop("cursor") if isinstance(hello.get("cursor"), str) else None
     rest = {key: value for key, value in body.items() if key in EXTRA_FIELDS}
     return _completed(hello, exchange, word), rest
+
+
+def events_of_body(fields: Mapping[str, Any]) -> object:
+    """Return the list of events that a POST brings: its `events`, or one user message. Raises PeerProtocolError."""
+    message, given = fields.get("message"), fields.get("events", [])
+    if message is None:
+        return given
+    if given or not isinstance(message, str):
+        refuse("BAD_TYPE", "send `message`, a text, or `events`, not both")
+    return [{"counter": 1, "kind": "USER_MESSAGE", "text": message}]
 
 
 def _completed(hello: dict[str, Any], exchange: Exchange, word: str | None) -> dict[str, Any]:

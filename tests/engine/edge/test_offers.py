@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from laneway.engine.edge.asgi import Endpoint
 from laneway.engine.edge.exchange import Exchange
-from laneway.engine.edge.offers import hello_of_body, hello_of_query
+from laneway.engine.edge.offers import events_of_body, hello_of_body, hello_of_query
+from laneway.routing.errors import PeerProtocolError
 from tests.engine.edge.driver import app, ask
 
 JSON = {"content-type": "application/json"}
@@ -45,6 +48,17 @@ def test_a_query_is_a_hello() -> None:
         "skip": 3,
         "run": "r",
     }
+
+
+def test_a_message_is_one_event() -> None:
+    """Whoever only wants to say something needs to know nothing of events; both at once is a mistake."""
+    said = [{"counter": 1, "kind": "USER_MESSAGE", "text": "hi"}]
+    assert events_of_body({"message": "hi"}) == said
+    assert events_of_body({"events": said}) == said
+    assert events_of_body({}) == []
+    for wrong in ({"message": "hi", "events": said}, {"message": 7}):
+        with pytest.raises(PeerProtocolError, match="not both"):
+            events_of_body(wrong)
 
 
 def test_a_body_is_a_hello_and_more() -> None:
