@@ -18,7 +18,7 @@ from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import AppendsAtOnce, Claim, Clock, Entry, Store
 from laneway.routing.errors import Fenced, StoreError
 
-__all__ = ["Committer"]
+__all__ = ["Committer", "read_back"]
 
 _RETRY_FIRST_S: Final = 0.05
 _RETRY_CAP_S: Final = 2.0
@@ -278,6 +278,15 @@ class Committer:
             self.healthy = healthy
             if self._on_health is not None:
                 self._on_health(healthy)
+
+
+async def read_back(store: Store, key: str, stream: int, first: int, head: int) -> list[Entry]:
+    """Return what was committed to one stream, `first` to `head`. O(entries). Raises StoreError."""
+    entries: list[Entry] = []
+    while first <= head and (page := await store.read(key, stream, first)):
+        entries += page
+        first = page[-1].seq + 1
+    return entries
 
 
 def _at_once(store: Store) -> Callable[[Claim, Sequence[Entry]], None] | None:

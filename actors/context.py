@@ -32,7 +32,7 @@ from laneway.actors.ports import (
 from laneway.actors.spans import SILENT, Span, SpanValue, Tracer, ended
 from laneway.actors.tools.request import unpack_answer
 from laneway.routing.classify import KindTable
-from laneway.routing.envelope import DEADLINE, LANE, RUN, SESSION, TENANT, TRACE, Envelope
+from laneway.routing.envelope import DEADLINE, LANE, NO_DEADLINE, RUN, SESSION, TENANT, TRACE, Envelope
 from laneway.routing.errors import LocalProtocolError, ToolArguments
 
 __all__ = ["Ask", "ContextMaker", "RunContext", "Surroundings"]
@@ -220,11 +220,21 @@ class RunContext:
         if self._over:
             self._maker.discard()
             return
+        await self._maker.surroundings.outlet.emit(self._outbound(out))
+
+    async def emit_all(self, outs: Sequence[Out]) -> None:
+        """Send events to the session, in order; none if one of them is of a kind that was never declared."""
+        if self._over:
+            for _ in outs:
+                self._maker.discard()
+        elif outs:
+            await self._maker.surroundings.outlet.emit_all([self._outbound(out) for out in outs])
+
+    def _outbound(self, out: Out) -> Envelope:
         kind = self._maker.surroundings.kinds.get(out.kind)
         if kind is None:
             raise LocalProtocolError(f"kind {out.kind!r} was emitted but never declared; add it to the kind table")
-        never = float("inf")
-        await self._maker.surroundings.outlet.emit(self._maker.outbound(self._env, out, kind.lane, never, self._trace))
+        return self._maker.outbound(self._env, out, kind.lane, NO_DEADLINE, self._trace)
 
     async def call_tool(
         self, name: str, arguments: Mapping[str, Any], call_id: str = "", parent_message_id: str = ""
@@ -250,9 +260,10 @@ class RunContext:
         start = {"toolCallId": call_id, "toolCallName": name}
         if parent_message_id:
             start["parentMessageId"] = parent_message_id
-        await self.emit(Out("TOOL_CALL_START", msgpack.packb(start), call_id))
-        await self.emit(Out("TOOL_CALL_ARGS", args, call_id))
-        await self.emit(Out("TOOL_CALL_END", msgpack.packb({"toolCallId": call_id}), call_id))
+        end = Out("TOOL_CALL_END", msgpack.packb({"toolCallId": call_id}), call_id)
+        await self.emit_all(
+            (Out("TOOL_CALL_START", msgpack.packb(start), call_id), Out("TOOL_CALL_ARGS", args, call_id), end)
+        )
         result = _result(call_id, await self._dispatch(Out("TOOL_CALL", body, call_id)))
         told = {"messageId": f"{call_id}-result", "toolCallId": call_id, "content": result.content, "role": "tool"}
         await self.emit(Out("TOOL_CALL_RESULT", msgpack.packb(told), call_id))

@@ -200,14 +200,19 @@ class SessionDirectory:
     def emit(self, env: Envelope) -> Coroutine[Any, Any, None]:
         """Outlet: hand an event to its session's home; waits for credit."""
         home = self._homes.get((env[TENANT], env[SESSION]))
-        return self._wake_for(env) if home is None else home.emit(env)
+        return self._wake_for((env,)) if home is None else home.emit(env)
 
-    async def _wake_for(self, env: Envelope) -> None:
-        """Emit an event of a session that sleeps."""
-        key = (env[TENANT], env[SESSION])
+    def emit_all(self, envs: Sequence[Envelope]) -> Coroutine[Any, Any, None]:
+        """Outlet: hand events, at least one and all of one session, to its home; waits for credit."""
+        home = self._homes.get((envs[0][TENANT], envs[0][SESSION]))
+        return self._wake_for(envs) if home is None else home.emit_all(envs)
+
+    async def _wake_for(self, envs: Sequence[Envelope]) -> None:
+        """Emit events of a session that sleeps."""
+        key = (envs[0][TENANT], envs[0][SESSION])
         if key in self._lost:
             raise Fenced("another host has this session; what runs here does not speak for it any more")
-        await (await self.open(*key)).emit(env)
+        await (await self.open(*key)).emit_all(envs)
 
     async def starting(self, envs: Sequence[Envelope]) -> None:
         """Journal: record deliveries about to be made, one group commit per session."""

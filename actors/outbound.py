@@ -115,6 +115,16 @@ class Outbound:
         if self._waiters:
             self.wake_producers()
 
+    async def emit_all(self, envs: Sequence[Envelope]) -> None:
+        """Take events in, in order; waits before each for which there is no room, as `emit` does."""
+        for env in envs:
+            if self._waiters or self._error is not None or env[LANE] == Lane.CRITICAL or not self._writable():
+                await self.emit(env)
+                continue
+            self._number(self._coalescer.offer(env, self._clock.now()))
+            if self._timer is None:
+                self._arm()
+
     def emit_urgent(self, env: Envelope) -> None:
         """Take one critical event in at once; RUN_ERROR is told the data seq it stands after."""
         if self._error is not None:

@@ -170,6 +170,10 @@ class Context(Protocol):
         """Send one event to the session; waits for credit."""
         ...
 
+    async def emit_all(self, outs: Sequence[Out]) -> None:
+        """Send events to the session, in order, for less than one by one; waits for credit before each."""
+        ...
+
     async def call_tool(self, name: str, arguments: Mapping[str, Any], call_id: str = "") -> ToolResult:
         """Run a tool through the dispatcher and return its result; never raises for a failed tool."""
         ...
@@ -216,6 +220,10 @@ class Outlet(Protocol):
 
     async def emit(self, env: Envelope) -> None:
         """Number, log and fan out one event of env's session; waits for credit. O(1) + waiting."""
+        ...
+
+    async def emit_all(self, envs: Sequence[Envelope]) -> None:
+        """As `emit` for each, in order; at least one, and all of one session."""
         ...
 
 

@@ -16,13 +16,13 @@ import msgpack
 
 from laneway.actors.arrivals import Speaker
 from laneway.actors.attachment import Attachment
-from laneway.actors.committer import Committer
+from laneway.actors.committer import Committer, read_back
 from laneway.actors.ingress import RUN_ENDS, DispatchPort, Ingress
 from laneway.actors.intake import INBOUND, Intake
 from laneway.actors.links import Links
 from laneway.actors.meters import SessionMeters
 from laneway.actors.outbound import DATA, URGENT, Outbound
-from laneway.actors.ports import Claim, Clock, Entry, Outcome, Principal, Store
+from laneway.actors.ports import Claim, Clock, Outcome, Principal, Store
 from laneway.actors.spans import Tracer
 from laneway.actors.stretches import Stretches
 from laneway.routing.classify import KindTable
@@ -205,12 +205,12 @@ class SessionHome:
     async def restore(self, claim: Claim) -> None:
         """Rebuild from the log; nothing is acted on before `recover`."""
         floor, last = claim.floors.get(INBOUND, 1), claim.heads.get(INBOUND, (0, 0))[0]
-        self._intake.restore(await self._read_all(claim.key, INBOUND, floor, last))
+        self._intake.restore(await read_back(self._store, claim.key, INBOUND, floor, last))
         said = dict(self._intake.said)
         for stream in (URGENT, DATA):
             head = claim.heads.get(stream, (0, 0))
             first = max(claim.floors.get(stream, 1), head[0] - self._policy.ring_events + 1)
-            entries = await self._read_all(claim.key, stream, first, head[0])
+            entries = await read_back(self._store, claim.key, stream, first, head[0])
             tail = [(entry.seq, entry.position, self._unpack(entry.blob)) for entry in entries]
             self.outbound.restore(stream, tail, head)
             for seq, _, env in tail:
@@ -281,6 +281,16 @@ class SessionHome:
         await self.outbound.emit(env)
         if env[KIND] in RUN_ENDS:
             self.ingress.run_told(env[RUN])
+
+    async def emit_all(self, envs: Sequence[Envelope]) -> None:
+        """As `emit` for each, in order."""
+        self._touched = self._clock.now()
+        for env in envs:
+            self._observe("out", env)
+        await self.outbound.emit_all(envs)
+        for env in envs:
+            if env[KIND] in RUN_ENDS:
+                self.ingress.run_told(env[RUN])
 
     def messages(self) -> list[dict[str, Any]]:
         """Return the session's AG-UI messages, oldest first."""
@@ -382,16 +392,6 @@ class SessionHome:
         self.links.end(error)
         self._on_gone(self)
         self.ingress.abandon()
-
-    async def _read_all(self, key: str, stream: int, first: int, head: int) -> list[Entry]:
-        entries: list[Entry] = []
-        while first <= head:
-            page = await self._store.read(key, stream, first)
-            if not page:
-                break
-            entries.extend(page)
-            first = page[-1].seq + 1
-        return entries
 
     def _pack(self, env: Envelope) -> bytes:
         return self._packer.pack(env, 0.0 if env[DEADLINE] == NO_DEADLINE else self._clock.now())

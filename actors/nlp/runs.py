@@ -283,6 +283,10 @@ class _Recorded:
         """Send beside the stream; such events are not checked against the sequence."""
         await self._context.emit(out)
 
+    async def emit_all(self, outs: Sequence[Out]) -> None:
+        """As `emit`."""
+        await self._context.emit_all(outs)
+
     async def call_tool(self, name: str, arguments: Mapping[str, Any], call_id: str = "") -> ToolResult:
         """Run a tool and remember the call."""
         result = await self._context.call_tool(name, arguments, call_id)

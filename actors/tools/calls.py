@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 import msgpack
 
 from laneway.actors.ports import Clock, Context, Out, Probe, ToolInvoker
-from laneway.actors.spans import Span
+from laneway.actors.spans import SILENT, Span
 from laneway.actors.tools.breaker import Breaker
 from laneway.actors.tools.catalogue import Catalogue
 from laneway.actors.tools.ledger import Ledger, Settled, Ticket, digest
@@ -28,7 +28,7 @@ from laneway.actors.tools.limiter import HasQueue, Limiter, LimiterPolicy
 from laneway.actors.tools.request import CallRequest, failure, fallback_id, pack_answer, parse
 from laneway.actors.tools.retries import BASE_S, CAP_S, MAX_ATTEMPTS, RetryBudget, worth_retrying
 from laneway.routing.backoff import full_jitter
-from laneway.routing.envelope import PRODUCER, Envelope
+from laneway.routing.envelope import PRODUCER, TRACE, Envelope
 from laneway.routing.errors import (
     Cancelled,
     LanewayError,
@@ -144,11 +144,15 @@ class ToolCalls:
         if tell is not None:
             await _tell_start(request, tell)
         started = self._clock.now()
-        settled = await self._traced(request, context)
-        self._probe.count("tool.calls", tool=self._label(request.name), result=settled.code or "OK")
+        if env[TRACE]:
+            settled = await self._traced(request, context)
+        else:
+            settled = await self._settle(request, context, SILENT)
+        label = self._label(request.name)
+        self._probe.count("tool.calls", tool=label, result=settled.code or "OK")
         if settled.code:
-            self._probe.count("tool.errors", tool=self._label(request.name))
-        self._probe.observe("tool.seconds", self._clock.now() - started, tool=self._label(request.name))
+            self._probe.count("tool.errors", tool=label)
+        self._probe.observe("tool.seconds", self._clock.now() - started, tool=label)
         return await self._answer(settled, request.call_id, tell)
 
     async def close(self) -> None:
@@ -376,6 +380,10 @@ async def _tell_start(request: CallRequest, context: Context) -> None:
     call_id = request.call_id
     named = {"toolCallId": call_id, "toolCallName": request.name}
     text = json.dumps(request.arguments, ensure_ascii=False)
-    await context.emit(Out("TOOL_CALL_START", msgpack.packb(named), call_id))
-    await context.emit(Out("TOOL_CALL_ARGS", text.encode(), call_id))
-    await context.emit(Out("TOOL_CALL_END", msgpack.packb({"toolCallId": call_id}), call_id))
+    await context.emit_all(
+        (
+            Out("TOOL_CALL_START", msgpack.packb(named), call_id),
+            Out("TOOL_CALL_ARGS", text.encode(), call_id),
+            Out("TOOL_CALL_END", msgpack.packb({"toolCallId": call_id}), call_id),
+        )
+    )

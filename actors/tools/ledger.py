@@ -15,8 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Coroutine
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgpack
 
@@ -34,8 +33,7 @@ _ATTEMPTS: Final = 3
 """Compare-and-set rounds before a write gives up; only a second host can cause even one."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallKey:
+class CallKey(NamedTuple):
     """What makes a call the same call.
 
     Attributes:
@@ -59,8 +57,7 @@ class CallKey:
         return f"tool/{kind}/{text}"
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """How a call ended: content is JSON text; code is empty on success."""
 
     state: State
@@ -88,10 +85,13 @@ def _ordered(value: object) -> object:
 class Ticket:
     """The right to run one call, held by exactly one task of this process until it settles."""
 
-    __slots__ = ("_digest", "_ledger", "_repeatable", "_version", "key")
+    __slots__ = ("_digest", "_ledger", "_place", "_repeatable", "_version", "key")
 
-    def __init__(self, ledger: Ledger, key: CallKey, hashed: bytes, version: int, *, repeatable: bool) -> None:
+    def __init__(
+        self, ledger: Ledger, key: CallKey, place: str, hashed: bytes, version: int, *, repeatable: bool
+    ) -> None:
         self.key = key
+        self._place = place
         self._ledger = ledger
         self._digest = hashed
         self._version = version
@@ -107,7 +107,7 @@ class Ticket:
         if self._repeatable:
             return
         blob = _pack(State.RUNNING, self._digest, None)
-        version = await self._ledger.store.put(self.key.text, blob, version=self._version, ttl_s=_TTL_S)
+        version = await self._ledger.store.put(self._place, blob, version=self._version, ttl_s=_TTL_S)
         if not version:
             raise OutcomeUnknown(
                 f"call {self.key.call_id!r} was started by another process at the same time; ask again for its result"
@@ -120,7 +120,7 @@ class Ticket:
         The answer is given even then: the effect has happened and its result is known here.
         """
         try:
-            return await self._ledger.write(self.key, self._digest, result, self._version)
+            return await self._ledger.write(self._place, self._digest, result, self._version)
         except StoreError:
             return False
         finally:
@@ -190,7 +190,7 @@ class Ledger:
         place = key.text
         record = await self.store.get(place)
         if not record.version:
-            return Ticket(self, key, hashed, 0, repeatable=repeatable)
+            return Ticket(self, key, place, hashed, 0, repeatable=repeatable)
         state, first, result = _unpack(record.value)
         if first != hashed:
             raise _mismatch(key)
@@ -198,7 +198,7 @@ class Ledger:
             self.release(key, result)
             return result
         if repeatable:
-            return Ticket(self, key, hashed, record.version, repeatable=True)
+            return Ticket(self, key, place, hashed, record.version, repeatable=True)
         if state is State.RUNNING:
             blob = _pack(State.OUTCOME_UNKNOWN, hashed, None)
             await self.store.put(place, blob, version=record.version, ttl_s=_TTL_S)
@@ -207,14 +207,14 @@ class Ledger:
             "check the effect at its target, then call again under a new id"
         )
 
-    async def write(self, key: CallKey, hashed: bytes, result: Settled, version: int) -> bool:
+    async def write(self, place: str, hashed: bytes, result: Settled, version: int) -> bool:
         """Write the result over this call's own record; False if somebody else's stands there.
 
         Args:
-            key, hashed, result: the call and how it ended.
+            place: store key of the call. hashed, result: the call and how it ended.
             version: of the call's record as this process last knew it, 0 for none.
         """
-        blob, place = _pack(result.state, hashed, result), key.text
+        blob = _pack(result.state, hashed, result)
         for _ in range(_ATTEMPTS):
             if await self.store.put(place, blob, version=version, ttl_s=_TTL_S):
                 return True
@@ -254,7 +254,7 @@ def _pack(state: State, hashed: bytes, result: Settled | None) -> bytes:
     blob: list[object] = [state.value, hashed]
     if result is not None:
         content = result.content
-        if len(content.encode()) > _MAX_CONTENT_BYTES:
+        if len(content) * 4 > _MAX_CONTENT_BYTES and len(content.encode()) > _MAX_CONTENT_BYTES:
             content = ""
         blob += [content, result.code, result.retryable, content != result.content]
     packed: bytes = msgpack.packb(blob)

@@ -8,8 +8,7 @@ with it is a ToolArguments that says where. The body is a msgpack map {"name", "
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
@@ -35,8 +34,7 @@ _MAX_ITEMS: Final = 10_000
 _MAX_DEPTH: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
-class CallRequest:
+class CallRequest(NamedTuple):
     """One parsed call; `key` is what makes a repetition the same call."""
 
     name: str

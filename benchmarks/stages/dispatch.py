@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from benchmarks.stages.harness import ALWAYS, Batches, Stage, Work, in_batches
@@ -260,6 +260,9 @@ class _Nowhere:
 
     async def emit(self, env: Envelope) -> None:
         self.events += 1
+
+    async def emit_all(self, envs: Sequence[Envelope]) -> None:
+        self.events += len(envs)
 
 
 def _contexts(outlet: _Nowhere) -> ContextMaker:

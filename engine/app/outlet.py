@@ -7,7 +7,7 @@ session's own recovery.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from laneway.actors.ports import Outlet
@@ -30,6 +30,16 @@ class CheckedOutlet:
 
     def emit(self, env: Envelope) -> Coroutine[Any, Any, None]:
         """Pass on. Raises LocalProtocolError for an entity that is no id, or a body above 1 MiB."""
+        self._check(env)
+        return self._outlet.emit(env)
+
+    def emit_all(self, envs: Sequence[Envelope]) -> Coroutine[Any, Any, None]:
+        """Pass on all or, if one of them is refused as `emit` would, none."""
+        for env in envs:
+            self._check(env)
+        return self._outlet.emit_all(envs)
+
+    def _check(self, env: Envelope) -> None:
         entity = env[ENTITY]
         if entity != self._checked:
             if entity and not valid_id(entity, _ENTITY_CHARS):
@@ -42,4 +52,3 @@ class CheckedOutlet:
             raise LocalProtocolError(
                 f"a handler emitted {env[KIND]} of {len(env[BODY])} bytes; one event holds {DEFAULT_LIMITS.body_bytes}"
             )
-        return self._outlet.emit(env)

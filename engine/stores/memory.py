@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from typing import Final
+from typing import Final, NamedTuple
 
 from laneway.actors.ports import Claim, DeadLetter, Entry, Record
 from laneway.engine.stores.continuity import advanced, fenced
@@ -38,8 +38,7 @@ class _Log:
     floors: dict[int, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
+class _Value(NamedTuple):
     version: int
     value: bytes
     expires: float

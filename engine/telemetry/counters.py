@@ -46,17 +46,18 @@ class Distribution:
 class _Recorder:
     """One histogram."""
 
-    __slots__ = ("bounds", "buckets", "total")
+    __slots__ = ("bounds", "buckets", "observe", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.buckets = [0] * (len(bounds) + 1)
         self.total = [0.0]
+        self.observe = self._bind()
 
     def read(self) -> Distribution:
         return Distribution(self.bounds, tuple(self.buckets), self.total[0])
 
-    def bind(self) -> Callable[[float], None]:
+    def _bind(self) -> Callable[[float], None]:
         bounds, buckets, total = self.bounds, self.buckets, self.total
 
         def observe(value: float) -> None:
@@ -78,19 +79,22 @@ class Counters:
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
         """Add to a counter. O(labels)."""
-        self._counts[name, tuple(sorted(labels.items()))] += value
+        self._counts[name, _labels(labels)] += value
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Record one measurement in seconds. O(labels + log buckets)."""
-        self.histogram(name, **labels)(value)
+        self._recorder(name, labels).observe(value)
 
     def histogram(self, name: str, **labels: str) -> Callable[[float], None]:
         """Return `observe` bound to one name and its labels. O(labels); the bound call O(log buckets)."""
-        key = (name, tuple(sorted(labels.items())))
+        return self._recorder(name, labels).observe
+
+    def _recorder(self, name: str, labels: Mapping[str, str]) -> _Recorder:
+        key = (name, _labels(labels))
         recorder = self._histograms.get(key)
         if recorder is None:
             recorder = self._histograms[key] = _Recorder(_bounds(name))
-        return recorder.bind()
+        return recorder
 
     def recorded(self) -> Iterator[tuple[str, Mapping[str, str], int | Distribution]]:
         """Give everything recorded: name, labels, value."""
@@ -109,6 +113,10 @@ class Counters:
                 told = value
             rows[_name(name, labels)] = told
         return rows
+
+
+def _labels(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(labels.items()) if len(labels) < 2 else tuple(sorted(labels.items()))
 
 
 def _bounds(name: str) -> tuple[float, ...]:

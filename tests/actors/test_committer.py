@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from types import SimpleNamespace
 
-from laneway.actors.committer import Committer
+from laneway.actors.committer import Committer, read_back
 from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Claim, Entry
 from laneway.routing.errors import Fenced, StoreError
@@ -282,3 +282,18 @@ def test_a_log_lost_at_once_ends_the_committer() -> None:
 
     assert run(main()) is False
     assert len(fenced) == 1
+
+
+def test_what_was_committed_is_read_back_page_by_page() -> None:
+    """From the first asked for to the head, however small the store's pages are; nothing above a hole."""
+
+    class Pages:
+        async def read(self, key: str, stream: int, first: int) -> list[Entry]:
+            return _entries(first, min(first + 1, 5))
+
+    async def main() -> None:
+        assert await read_back(Pages(), "k", 1, 2, 5) == _entries(2, 5)  # type: ignore[arg-type]
+        assert await read_back(Pages(), "k", 1, 4, 9) == _entries(4, 5)  # type: ignore[arg-type]
+        assert await read_back(Pages(), "k", 1, 1, 0) == []  # type: ignore[arg-type]
+
+    run(main())

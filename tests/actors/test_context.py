@@ -27,6 +27,9 @@ class Desk:
     async def emit(self, env):
         self.emitted.append(EnvelopeView(env))
 
+    async def emit_all(self, envs):
+        self.emitted.extend(map(EnvelopeView, envs))
+
     async def ask(self, env, timeout_s):
         self.asked.append((EnvelopeView(env), timeout_s))
         return self.outcome
@@ -56,6 +59,27 @@ def test_emit_speaks_for_the_run(rig):
     assert (first.id, second.id) == ("engine/r1:1", "engine/r1:2")
     assert (first.tenant, first.session, first.run, first.trace, first.entity) == ("t", "s", "r1", "00-a-b-01", "m1")
     assert (first.lane, second.lane) == (Lane.NORMAL, Lane.CRITICAL)
+
+
+def test_emit_all_is_emit_for_each_or_for_none(rig):
+    """In order, as one hand-over; nothing goes out if one kind is unknown; after the answer all are counted."""
+    desk = Desk()
+    context, maker = _context(rig, desk)
+
+    async def main():
+        await context.emit_all((Out("LOG", b"1", "a"), Out("RUN_ERROR")))
+        await context.emit_all(())
+        with pytest.raises(LocalProtocolError, match="never declared"):
+            await context.emit_all((Out("LOG"), Out("NOBODY_KNOWS")))
+        context.end()
+        await context.emit_all((Out("LOG"), Out("LOG")))
+
+    asyncio.run(main())
+    assert [(each.kind, each.id, each.lane) for each in desk.emitted] == [
+        ("LOG", "engine/r1:1", desk.emitted[0].lane),
+        ("RUN_ERROR", "engine/r1:2", Lane.CRITICAL),
+    ]
+    assert maker.late_emits == 2
 
 
 def test_outside_a_run_the_pool_is_the_producer(rig):

@@ -32,6 +32,9 @@ class Outlet:
     async def emit(self, env):
         self.kinds.append(env[2])
 
+    async def emit_all(self, envs):
+        self.kinds.extend(env[2] for env in envs)
+
 
 class Journal:
     """Takes 5 ms a call, as a group commit does; can be told to fail or to hang."""

@@ -94,6 +94,40 @@ def test_a_held_delta_goes_out_by_itself_after_a_while() -> None:
     run(main())
 
 
+def test_events_that_come_together_are_numbered_together_as_far_as_there_is_room() -> None:
+    """In order, urgent ones in their own stream; where the credit ends the rest waits like any other event."""
+
+    async def main() -> None:
+        grant = [200]
+        half = await _half(lambda: grant[0])
+        together = [_event("CUSTOM", b"1" * 150), _event("RUN_ERROR"), _event("CUSTOM", b"2" * 150)]
+        emitting = asyncio.create_task(half.outbound.emit_all([*together, _event("CUSTOM", b"3")]))
+        await asyncio.sleep(0.01)
+        assert (half.outbound.issued[URGENT], half.outbound.issued[DATA], half.outbound.paused) == (1, 2, 1)
+        grant[0] = 1000
+        half.outbound.wake_producers()
+        await emitting
+        ring = half.outbound.rings[DATA]
+        assert [ring.get(seq)[11][:1] for seq in (1, 2, 3)] == [b"1", b"2", b"3"]  # type: ignore[index]
+        half.outbound.fail(Draining("over"))
+        with pytest.raises(Draining):
+            await half.outbound.emit_all([_event("CUSTOM")])
+
+    run(main())
+
+
+def test_a_held_delta_of_several_goes_out_by_itself() -> None:
+    """Its timer runs while nothing else is emitted."""
+
+    async def main() -> None:
+        half = await _half()
+        await half.outbound.emit_all([_event("TEXT_MESSAGE_CONTENT", text) for text in (b"first, ", b"a", b"b")])
+        await asyncio.sleep(0.1)
+        assert half.outbound.rings[DATA].get(2)[11] == b"ab"  # type: ignore[index]
+
+    run(main())
+
+
 def test_a_cancelled_waiter_hands_its_turn_on() -> None:
     """A producer that is cancelled in the moment it is woken does not leave the next one asleep."""
 

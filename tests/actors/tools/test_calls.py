@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -82,6 +82,9 @@ class Ctx:
 
     async def emit(self, out: Out) -> None:
         self.outs.append(out)
+
+    async def emit_all(self, outs: Sequence[Out]) -> None:
+        self.outs.extend(outs)
 
 
 class Bench:

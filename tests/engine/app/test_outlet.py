@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from laneway import Context, Engine, EnvelopeView, Out
 from laneway.engine.app.outlet import CheckedOutlet
-from laneway.routing.envelope import Envelope, envelope
+from laneway.routing.envelope import ENTITY, Envelope, envelope
 from laneway.routing.errors import LocalProtocolError
 
 WITHIN_S = 20.0
@@ -21,6 +22,9 @@ class Sink:
 
     async def emit(self, env: Envelope) -> None:
         self.taken.append(env)
+
+    async def emit_all(self, envs: Sequence[Envelope]) -> None:
+        self.taken.extend(envs)
 
 
 def event(entity: str = "", body: bytes = b"") -> Envelope:
@@ -50,6 +54,19 @@ def test_others_are_the_handlers_error(bad: Envelope) -> None:
         with pytest.raises(LocalProtocolError, match="a handler emitted CUSTOM"):
             await CheckedOutlet(sink).emit(bad)
         assert sink.taken == []
+
+    asyncio.run(main())
+
+
+def test_of_several_all_or_none_pass() -> None:
+    """One that is refused keeps the others back."""
+
+    async def main() -> None:
+        sink = Sink()
+        await CheckedOutlet(sink).emit_all([event("a"), event("b")])
+        with pytest.raises(LocalProtocolError, match="a handler emitted CUSTOM"):
+            await CheckedOutlet(sink).emit_all([event("c"), event("two words")])
+        assert [env[ENTITY] for env in sink.taken] == ["a", "b"]
 
     asyncio.run(main())
 
