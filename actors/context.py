@@ -21,6 +21,7 @@ import msgpack
 from laneway.actors.endings import cancelled
 from laneway.actors.ports import (
     Clock,
+    Extends,
     Out,
     Outcome,
     Outlet,
@@ -83,6 +84,8 @@ class ContextMaker:
         self.surroundings = surroundings
         self.ask = ask
         self.late_emits = 0
+        outlet = surroundings.outlet
+        self.extend = outlet.extend if isinstance(outlet, Extends) else _never_extends
         self._pool = pool
         self._number = number
         self._probe = probe
@@ -220,7 +223,9 @@ class RunContext:
         if self._over:
             self._maker.discard()
             return
-        await self._maker.surroundings.outlet.emit(self._outbound(out))
+        env, maker = self._env, self._maker
+        if not maker.extend(env[TENANT], env[SESSION], env[RUN], out):
+            await maker.surroundings.outlet.emit(self._outbound(out))
 
     async def emit_all(self, outs: Sequence[Out]) -> None:
         """Send events to the session, in order; none if one of them is of a kind that was never declared."""
@@ -278,6 +283,10 @@ class RunContext:
         return await self._maker.ask(
             self._maker.outbound(self._env, call, lane, deadline, self._trace), max(0.0, deadline - now)
         )
+
+
+def _never_extends(tenant: str, session: str, run: str, out: Out) -> bool:
+    return False
 
 
 def _result(call_id: str, outcome: Outcome) -> ToolResult:

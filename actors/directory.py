@@ -16,7 +16,7 @@ from laneway.actors.attachment import Attachment
 from laneway.actors.census import Census, DirectoryStatistics
 from laneway.actors.ingress import DispatchPort
 from laneway.actors.meters import SessionMeters
-from laneway.actors.ports import Claim, Clock, DeadLetter, Journal, Principal, Probe, Store
+from laneway.actors.ports import Claim, Clock, DeadLetter, Journal, Out, Principal, Probe, Store
 from laneway.actors.publications import Publications
 from laneway.actors.session import Packer, SessionHome, SessionPolicy, session_key
 from laneway.actors.spans import Tracer
@@ -201,6 +201,11 @@ class SessionDirectory:
         """Outlet: hand an event to its session's home; waits for credit."""
         home = self._homes.get((env[TENANT], env[SESSION]))
         return self._wake_for((env,)) if home is None else home.emit(env)
+
+    def extend(self, tenant: str, session: str, run: str, out: Out) -> bool:
+        """Add a text delta to what its session holds back anyway, if it does; see `ports.Extends`."""
+        home = self._homes.get((tenant, session))
+        return home is not None and home.outbound.extend(out, run)
 
     def emit_all(self, envs: Sequence[Envelope]) -> Coroutine[Any, Any, None]:
         """Outlet: hand events, at least one and all of one session, to its home; waits for credit."""

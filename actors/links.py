@@ -159,8 +159,7 @@ class Links:
     def moved(self) -> None:
         """Acks, grants or positions moved: remember the furthest ack, let producers go on."""
         position = max((a.link.acked_position for a in self._by_client.values()), default=0)
-        self._outbound.acked_position = max(self._outbound.acked_position, position)
-        self._outbound.wake_producers()
+        self._outbound.taken(position)
 
     def remove(self, attachment: Attachment) -> None:
         """Forget a link that is over (a superseded one has been replaced already)."""

@@ -17,7 +17,7 @@ import msgpack
 
 from laneway.actors.committer import Committer
 from laneway.actors.meters import SessionMeters
-from laneway.actors.ports import Clock, Entry
+from laneway.actors.ports import Clock, Entry, Out
 from laneway.actors.stretches import Stretches
 from laneway.actors.transcript import Transcript
 from laneway.routing.coalescer import Coalescer
@@ -33,6 +33,8 @@ URGENT: Final = 0
 DATA: Final = 1
 """Stream of everything else."""
 _TEXT: Final = "TEXT_MESSAGE_CONTENT"
+_NEAR_S: Final = 0.010
+"""Deltas closer than this gather: it is how long a link gathers, unless told otherwise."""
 
 
 class Outbound:
@@ -45,6 +47,7 @@ class Outbound:
         stall_s: how long a producer waits for a session that nobody reads, before it is given up.
         budget_bytes: how far an unread session runs ahead of its last ack with no live link.
         on_commit: called when links may have something new to send.
+        on_number: told of every event that gets a number.
         stretches: told of sampled events, if they are traced.
 
     Attributes:
@@ -63,6 +66,7 @@ class Outbound:
         budget_bytes: int,
         stall_s: float,
         on_commit: Callable[[], None],
+        on_number: Callable[[Envelope], None] = lambda env: None,
         meters: SessionMeters | None = None,
         stretches: Stretches | None = None,
     ) -> None:
@@ -77,10 +81,12 @@ class Outbound:
         self._budget_bytes = budget_bytes
         self._stall_s = stall_s
         self._on_commit = on_commit
+        self._on_number = on_number
         self._meters = meters or SessionMeters()
         self._stretches = stretches
-        self._coalescer = Coalescer()
+        self._coalescer = Coalescer(near_s=_NEAR_S)
         self._unwritten: deque[tuple[int, int, Envelope]] = deque()
+        self._untaken = False  # no link has taken anything since the last number
         self._on_written = self._written  # one object, by which the committer knows what goes together
         self._timer: asyncio.TimerHandle | None = None
         self._granted: Callable[[], int | None] = lambda: None
@@ -92,6 +98,13 @@ class Outbound:
     def bind_grants(self, granted: Callable[[], int | None]) -> None:
         """Tell where the furthest grant of the live links is asked (None = no live link)."""
         self._granted = granted
+
+    def taken(self, acked_position: int) -> None:
+        """A link has sent something, or its acks or grants moved: `acked_position` is the furthest ack."""
+        self._untaken = False
+        self.acked_position = max(self.acked_position, acked_position)
+        if self._waiters:
+            self.wake_producers()
 
     def forget_grants(self) -> None:
         """A link is over: how far producers may run is asked anew."""
@@ -109,8 +122,8 @@ class Outbound:
             await self._room(env)
         if self._error is not None:
             raise self._error
-        self._number(self._coalescer.offer(env, self._clock.now()))
-        if self._timer is None:
+        self._number(self._coalescer.offer(env, self._clock.now(), crowded=self._untaken))
+        if self._timer is None and self._coalescer.bytes:
             self._arm()
         if self._waiters:
             self.wake_producers()
@@ -121,9 +134,18 @@ class Outbound:
             if self._waiters or self._error is not None or env[LANE] == Lane.CRITICAL or not self._writable():
                 await self.emit(env)
                 continue
-            self._number(self._coalescer.offer(env, self._clock.now()))
-            if self._timer is None:
+            self._number(self._coalescer.offer(env, self._clock.now(), crowded=self._untaken))
+            if self._timer is None and self._coalescer.bytes:
                 self._arm()
+
+    def extend(self, out: Out, run: str) -> bool:
+        """Add a text delta of `run` to what waits for company anyway; False if it must be emitted.
+
+        About 0.8 us: it takes no number, no record and no turn of anybody else.
+        """
+        if self._waiters or self._error is not None or not self._writable():
+            return False
+        return self._coalescer.extend(run, out.kind, out.entity, out.body, self._clock.now())
 
     def emit_urgent(self, env: Envelope) -> None:
         """Take one critical event in at once; RUN_ERROR is told the data seq it stands after."""
@@ -223,6 +245,8 @@ class Outbound:
     def _number(self, envs: Sequence[Envelope]) -> None:
         for env in envs:
             blob = self._pack(env)  # first: what cannot be packed must not take a number
+            self._on_number(env)
+            self._untaken = True
             stream = DATA if env[LANE] else URGENT
             seq, position = self.rings[stream].append(env)
             self.issued[stream] += 1

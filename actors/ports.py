@@ -20,6 +20,7 @@ __all__ = [
     "Context",
     "DeadLetter",
     "Entry",
+    "Extends",
     "Handler",
     "Journal",
     "Model",
@@ -224,6 +225,19 @@ class Outlet(Protocol):
 
     async def emit_all(self, envs: Sequence[Envelope]) -> None:
         """As `emit` for each, in order; at least one, and all of one session."""
+        ...
+
+
+@runtime_checkable
+class Extends(Protocol):
+    """An Outlet that gathers text deltas before it numbers them."""
+
+    def extend(self, tenant: str, session: str, run: str, out: Out) -> bool:
+        """Add a delta to those of the same run, kind and entity that wait for company.
+
+        Returns False, having done nothing, if it must be emitted: none waits, or it would not fit, or
+        there is no credit. O(1), never waits.
+        """
         ...
 
 

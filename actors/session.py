@@ -110,7 +110,7 @@ class SessionHome:
         claim: the right to write its log.
         link_ids: fresh ids for links.
         on_gone: called once when the home must be forgotten (fenced).
-        observe: called with ("in" | "out", event) for each event taken in or emitted.
+        observe: called with ("in" | "out", event) for each event taken in or numbered.
         meters: what is counted and measured.
         tracer: spans of sampled events, or None.
     """
@@ -198,6 +198,7 @@ class SessionHome:
             budget_bytes=policy.budget_bytes,
             stall_s=policy.stall_s,
             on_commit=lambda: self.links.wake(),
+            on_number=lambda env: self._observe("out", env),
             meters=self._meters,
             stretches=self._stretches,
         )
@@ -277,7 +278,6 @@ class SessionHome:
     async def emit(self, env: Envelope) -> None:
         """Number, log and fan out one event; waits for credit. Raises Fenced when the home is gone."""
         self._touched = self._clock.now()
-        self._observe("out", env)
         await self.outbound.emit(env)
         if env[KIND] in RUN_ENDS:
             self.ingress.run_told(env[RUN])

@@ -6,7 +6,9 @@ waited `hold_s`; any other event of the run first pushes out what is held. Runs 
 other. Sealed deltas and every other kind pass through unchanged.
 
 A model writes 3 to 5 characters a token: below `min_chars` 4, two tokens share one seq, one log
-record and one wire item, at the price of at most 15 ms.
+record and one wire item, at the price of at most 15 ms. Deltas that come within `near_s` of each
+other, or before what went on was taken, gather whatever their size: no link would have sent them
+sooner, and the next one costs an append to a list.
 """
 
 from __future__ import annotations
@@ -25,24 +27,32 @@ _TEXT: Final = frozenset(kind.name for kind in BUILTIN_KINDS if kind.text)
 _MAX_RUNS: Final = 1024
 """Runs whose last entity is remembered; a forgotten one passes its next delta at once, no more."""
 _RUN_ENDS: Final = frozenset(("RUN_FINISHED", "RUN_ERROR"))
+_FULL_BYTES: Final = 200
+"""A gathered delta is not held for more: about fifty tokens, which is one item of a link with a good network."""
 
 
-class _Held:
-    """Adjacent deltas of one run that wait for company."""
+class _Flow:
+    """The entity whose deltas a run emits now, and those of them that wait for company."""
 
-    __slots__ = ("chars", "deltas", "due_at", "first")
+    __slots__ = ("at", "chars", "deltas", "due_at", "entity", "first", "kind", "near", "size")
 
-    def __init__(self, env: Envelope, chars: int, due_at: float) -> None:
-        self.first = env
-        self.deltas = [env[11]]
-        self.chars = chars
-        self.due_at = due_at
+    def __init__(self, kind: str, entity: str, at: float) -> None:
+        self.kind = kind
+        self.entity = entity
+        self.at = at  # when its last delta came
+        self.first: Envelope | None = None
+        self.deltas: list[bytes] = []
+        self.chars = 0
+        self.size = 0
+        self.due_at = 0.0
+        self.near = False
 
     def merged(self) -> Envelope:
-        first = self.first
-        if len(self.deltas) == 1:
-            return first
-        return (*first[:11], b"".join(self.deltas), first[12])
+        """Return what waits as one event, and let it go."""
+        first, deltas = self.first, self.deltas
+        assert first is not None, "only what waits is released"
+        self.first, self.deltas = None, []
+        return first if len(deltas) == 1 else (*first[:11], b"".join(deltas), first[12])
 
 
 class Coalescer:
@@ -51,84 +61,115 @@ class Coalescer:
     Args:
         min_chars: characters that need no more company.
         hold_s: longest wait in seconds.
+        near_s: a delta so soon after the one before waits as long for company; 0 = its size alone counts.
         text_kinds: kinds whose bodies are plain UTF-8 deltas.
 
     Raises:
-        LocalProtocolError: `min_chars` below 1 or a negative `hold_s`.
+        LocalProtocolError: `min_chars` below 1, a negative `hold_s`, or a `near_s` outside of 0 to `hold_s`.
     """
 
-    __slots__ = ("_held", "_hold_s", "_last", "_min_chars", "_text_kinds", "bytes")
+    __slots__ = ("_flows", "_held", "_hold_s", "_min_chars", "_near_s", "_text_kinds", "bytes")
 
-    def __init__(self, min_chars: int = 4, hold_s: float = 0.015, text_kinds: frozenset[str] = _TEXT) -> None:
+    def __init__(
+        self, min_chars: int = 4, hold_s: float = 0.015, text_kinds: frozenset[str] = _TEXT, *, near_s: float = 0.0
+    ) -> None:
         if min_chars < 1 or hold_s < 0:
             raise LocalProtocolError(f"min_chars {min_chars} must be >= 1 and hold_s {hold_s:g} >= 0")
+        if not 0 <= near_s <= hold_s:
+            raise LocalProtocolError(f"near_s {near_s:g} must be 0 to hold_s {hold_s:g}")
         self._min_chars = min_chars
         self._hold_s = hold_s
+        self._near_s = near_s
         self._text_kinds = text_kinds
-        self._held: dict[str, _Held] = {}  # run -> what waits; in order of arrival, so of due_at
-        self._last: OrderedDict[str, tuple[str, str]] = OrderedDict()  # run -> (kind, entity) of its last delta
+        self._held: dict[str, _Flow] = {}  # run -> what waits, in order of arrival
+        self._flows: OrderedDict[str, _Flow] = OrderedDict()  # run -> its last entity
         self.bytes = 0
-        """What is held will add this much to the stream's position, at most."""
+        """What is held will add this much to the stream's position."""
 
-    def offer(self, env: Envelope, now: float) -> list[Envelope]:
-        """Take one event; returns what goes on to be numbered, in order. O(1) amortised."""
+    def extend(self, run: str, kind: str, entity: str, body: bytes, now: float) -> bool:
+        """Add a delta to those that wait already, if that is all there is to do; else False, and nothing is done.
+
+        About 0.4 us.
+        """
+        flow = self._held.get(run)
+        if (
+            flow is None
+            or not flow.near
+            or flow.entity != entity
+            or flow.kind != kind
+            or now >= flow.due_at
+            or (size := flow.size + len(body)) >= _FULL_BYTES
+            or (body and body[0] == SEAL)
+        ):
+            return False
+        self.bytes += size - flow.size
+        flow.size = size
+        flow.at = now
+        flow.deltas.append(body)
+        return True
+
+    def offer(self, env: Envelope, now: float, *, crowded: bool = False) -> list[Envelope]:
+        """Take one event; returns what goes on to be numbered, in order. O(1) amortised.
+
+        `crowded` = nobody has taken yet what went on before: this one would only stand behind it.
+        """
         run, kind, body = env[5], env[2], env[11]
         if kind not in self._text_kinds or (body and body[0] == SEAL):
             if kind in _RUN_ENDS:
-                self._last.pop(run, None)
+                self._flows.pop(run, None)
             held = self._held.pop(run, None)
             return [env] if held is None else [self._release(held), env]
-        key = (kind, env[6])
-        if self._last.get(run) != key:
-            self._remember(run, key)
+        flow = self._flows.get(run)
+        if flow is None or flow.entity != env[6] or flow.kind != kind:
+            self._remember(run, _Flow(kind, env[6], now))
             held = self._held.pop(run, None)
             return [env] if held is None else [self._release(held), env]
-        return self._gather(run, env, now)
+        near = self._near_s > 0 and (crowded or now - flow.at < self._near_s)
+        flow.at = now
+        return self._gather(run, flow, env, now, near)
 
     def poll(self, now: float) -> list[Envelope]:
-        """Return what has waited long enough. O(1) plus what is returned."""
-        out = []
-        while self._held:
-            run, held = next(iter(self._held.items()))
-            if held.due_at > now:
-                break
-            del self._held[run]
-            out.append(self._release(held))
-        return out
+        """Return what has waited long enough. O(held)."""
+        if not self._held:
+            return []
+        due = [run for run, flow in self._held.items() if flow.due_at <= now]
+        return [self._release(self._held.pop(run)) for run in due]
 
     def deadline(self) -> float | None:
-        """Return when `poll` has something, or None. O(1)."""
-        return next(iter(self._held.values())).due_at if self._held else None
+        """Return when `poll` has something, or None. O(held)."""
+        return min((flow.due_at for flow in self._held.values()), default=None)
 
     def flush(self) -> list[Envelope]:
         """Return everything that is held, oldest first."""
-        out = [self._release(held) for held in self._held.values()]
+        out = [self._release(flow) for flow in self._held.values()]
         self._held.clear()
         return out
 
-    def _gather(self, run: str, env: Envelope, now: float) -> list[Envelope]:
+    def _gather(self, run: str, flow: _Flow, env: Envelope, now: float, near: bool) -> list[Envelope]:
         body = env[11]
         chars = len(body) if body.isascii() else len(body.decode("utf-8", "replace"))
-        held = self._held.get(run)
-        if held is None:
-            if chars >= self._min_chars:
+        if flow.first is None:
+            if chars >= self._min_chars and (not near or len(body) >= _FULL_BYTES):
                 return [env]
-            self._held[run] = _Held(env, chars, now + self._hold_s)
-            self.bytes += len(body) + SEQ_COST_BYTES
-            return []
-        held.deltas.append(body)
-        held.chars += chars
-        self.bytes += len(body) + SEQ_COST_BYTES
-        if held.chars < self._min_chars and now < held.due_at:
+            flow.first, flow.chars, flow.size, flow.near = env, 0, 0, near
+            flow.due_at = now + (self._near_s if near else self._hold_s)
+            self._held[run] = flow
+            self.bytes += SEQ_COST_BYTES
+        flow.deltas.append(body)
+        flow.chars += chars
+        flow.size += len(body)
+        self.bytes += len(body)
+        enough = flow.size >= _FULL_BYTES if flow.near else flow.chars >= self._min_chars
+        if (not enough and now < flow.due_at) or len(flow.deltas) == 1:
             return []
         del self._held[run]
-        return [self._release(held)]
+        return [self._release(flow)]
 
-    def _release(self, held: _Held) -> Envelope:
-        self.bytes -= sum(map(len, held.deltas)) + SEQ_COST_BYTES * len(held.deltas)
-        return held.merged()
+    def _release(self, flow: _Flow) -> Envelope:
+        self.bytes -= flow.size + SEQ_COST_BYTES
+        return flow.merged()
 
-    def _remember(self, run: str, key: tuple[str, str]) -> None:
-        self._last[run] = key
-        if len(self._last) > _MAX_RUNS:
-            self._last.popitem(last=False)
+    def _remember(self, run: str, flow: _Flow) -> None:
+        self._flows[run] = flow
+        if len(self._flows) > _MAX_RUNS:
+            self._flows.popitem(last=False)

@@ -241,3 +241,30 @@ def test_steps_of_an_event_that_is_not_sampled_reach_no_tracer(rig):
         context.record("elsewhere", 98.0, 99.0)
         assert span.traceparent == ""
     assert tracer.spans == []
+
+
+def test_a_delta_that_the_session_gathers_is_not_emitted(rig):
+    """The outlet takes it into what it holds; once the event is answered it is discarded like any other."""
+
+    class Gathering(Desk):
+        def extend(self, tenant, session, run, out):
+            self.asked.append((tenant, session, run, out))
+            return out.body == b"gathered"
+
+    async def main():
+        desk = Gathering()
+        context, maker = _context(rig, desk)
+        await context.emit(Out("TEXT_MESSAGE_CONTENT", b"emitted", "m"))
+        await context.emit(Out("TEXT_MESSAGE_CONTENT", b"gathered", "m"))
+        assert [event.body for event in desk.emitted] == [b"emitted"]
+        assert desk.asked[1] == (
+            context.tenant,
+            context.session,
+            context.run,
+            ("TEXT_MESSAGE_CONTENT", b"gathered", "m"),
+        )
+        context.end()
+        await context.emit(Out("TEXT_MESSAGE_CONTENT", b"gathered", "m"))
+        assert (len(desk.asked), maker.late_emits) == (2, 1)
+
+    asyncio.run(main())

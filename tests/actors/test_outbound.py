@@ -12,6 +12,7 @@ import pytest
 from laneway.actors.committer import Committer
 from laneway.actors.meters import SessionMeters
 from laneway.actors.outbound import DATA, URGENT, Outbound
+from laneway.actors.ports import Out
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import Envelope, envelope
@@ -37,14 +38,18 @@ class _Half:
         self.commits = commits
 
 
-async def _half(granted: Callable[[], int | None] = lambda: None, budget_bytes: int = 100_000) -> _Half:
+async def _half(
+    granted: Callable[[], int | None] = lambda: None,
+    budget_bytes: int = 100_000,
+    on_number: Callable[[Envelope], None] = lambda env: None,
+) -> _Half:
     store = MemoryStore()
     claim = await store.claim("t/session/s")
     committer = Committer(store, claim, clock=VirtualClock(asyncio.get_running_loop()), on_fenced=lambda error: None)
     commits: list[int] = []
     outbound = Outbound(
         committer, lambda env: env[11], VirtualClock(asyncio.get_running_loop()), ring_events=100, ring_bytes=100_000,
-        budget_bytes=budget_bytes, stall_s=60.0, on_commit=lambda: commits.append(1),
+        budget_bytes=budget_bytes, stall_s=60.0, on_commit=lambda: commits.append(1), on_number=on_number,
     )  # fmt: skip
     outbound.bind_grants(granted)
     return _Half(outbound, committer, commits)
@@ -334,5 +339,99 @@ def test_the_first_text_of_a_run_is_timed_at_its_commit(rig: SimpleNamespace) ->
         assert not outbound.awaited
         outbound.flush()
         await committer.flush()
+
+    run(main())
+
+
+def _delta(text: bytes, entity: str = "m") -> Out:
+    return Out("TEXT_MESSAGE_CONTENT", text, entity)
+
+
+async def _half_that_holds() -> _Half:
+    """One delta is numbered and not taken yet, the next is held."""
+    half = await _half()
+    await half.outbound.emit(_event("TEXT_MESSAGE_CONTENT", b"first, "))
+    await half.outbound.emit(_event("TEXT_MESSAGE_CONTENT", b"second, "))
+    assert half.outbound.rings[DATA].head == 1
+    return half
+
+
+def test_a_delta_that_extends_what_is_held_takes_no_number() -> None:
+    """The text comes as one event, in order, and is told of once."""
+
+    async def main() -> None:
+        half = await _half()
+        assert not half.outbound.extend(_delta(b"nothing is held"), "r")
+        half = await _half_that_holds()
+        for text in (b"third, ", b"fourth"):
+            assert half.outbound.extend(_delta(text), "r")
+        await half.outbound.emit(_event("TEXT_MESSAGE_END"))
+        await half.committer.flush()
+        ring = half.outbound.rings[DATA]
+        assert ring.get(2)[11] == b"second, third, fourth"  # type: ignore[index]
+        assert ring.head == 3
+
+    run(main())
+
+
+def test_a_delta_without_credit_is_not_gathered() -> None:
+    """It has to be emitted, which waits; the order among those who wait stays."""
+
+    async def main() -> None:
+        grant = [60]
+        half = await _half(lambda: grant[0])
+        await half.outbound.emit(_event("TEXT_MESSAGE_CONTENT", b"first, "))
+        await half.outbound.emit(_event("TEXT_MESSAGE_CONTENT", b"second, "))
+        assert half.outbound.extend(_delta(b"a third that uses up the credit"), "r")
+        assert not half.outbound.extend(_delta(b"a fourth"), "r")
+        waiting = asyncio.create_task(half.outbound.emit(_event("TEXT_MESSAGE_CONTENT", b"a fourth")))
+        await asyncio.sleep(0.001)
+        grant[0] = 1000
+        assert not half.outbound.extend(_delta(b"a fifth"), "r")
+        half.outbound.taken(0)
+        await waiting
+
+    run(main())
+
+
+def test_after_the_end_nothing_is_gathered() -> None:
+    """A delta that only would extend what was held raises like every other."""
+
+    async def main() -> None:
+        half = await _half_that_holds()
+        half.outbound.fail(Draining("over"))
+        assert not half.outbound.extend(_delta(b"third"), "r")
+
+    run(main())
+
+
+def test_what_a_link_took_lets_the_next_delta_pass_at_once() -> None:
+    """Deltas gather behind one that nobody has taken; a reader that keeps up gets each as it comes."""
+
+    async def main() -> None:
+        half = await _half()
+        for text in (b"first, ", b"second, ", b"third"):
+            await half.outbound.emit(_event("TEXT_MESSAGE_CONTENT", text))
+            half.outbound.taken(0)
+            await asyncio.sleep(0.02)
+        assert half.outbound.rings[DATA].head == 3
+        await half.outbound.emit(_event("TEXT_MESSAGE_CONTENT", b", fourth"))
+        await asyncio.sleep(0.05)
+        await half.outbound.emit(_event("TEXT_MESSAGE_CONTENT", b", fifth"))
+        assert half.outbound.rings[DATA].head == 4
+
+    run(main())
+
+
+def test_every_event_that_gets_a_number_is_told_once() -> None:
+    """Also an urgent one; what is gathered is told of as the one event it becomes."""
+
+    async def main() -> None:
+        told: list[bytes] = []
+        half = await _half(on_number=lambda env: told.append(env[11]))
+        for kind, text in (("TEXT_MESSAGE_CONTENT", b"a"), ("TEXT_MESSAGE_CONTENT", b"b"), ("TEXT_MESSAGE_END", b"")):
+            await half.outbound.emit(_event(kind, text))
+        assert half.outbound.extend(_delta(b"c"), "r") is False
+        assert told == [b"a", b"b", b""]
 
     run(main())

@@ -41,10 +41,10 @@ STEPS = st.lists(
 
 
 @settings(deadline=None)
-@given(STEPS, st.integers(1, 8), st.sampled_from([0.0, 0.015]))
-def test_every_run_reads_the_same_and_nothing_waits_too_long(steps, min_chars, hold_s):
+@given(STEPS, st.integers(1, 8), st.sampled_from([0.0, 0.015]), st.sampled_from([0.0, 0.01]), st.booleans())
+def test_every_run_reads_the_same_and_nothing_waits_too_long(steps, min_chars, hold_s, near_s, crowded):
     """Merged or not: same text, same order within each run; a polled coalescer holds nothing past its time."""
-    coalescer = Coalescer(min_chars, hold_s)
+    coalescer = Coalescer(min_chars, hold_s, near_s=min(near_s, hold_s))
     given_in: list[Envelope] = []
     out: list[Envelope] = []
     arrived: dict[int, float] = {}
@@ -63,7 +63,8 @@ def test_every_run_reads_the_same_and_nothing_waits_too_long(steps, min_chars, h
             env = make(raw, kind=kind, run=run, entity=entity, counter=counter)
             given_in.append(env)
             arrived[counter] = now
-            out.extend(coalescer.offer(env, now))
+            if not coalescer.extend(env[RUN], kind, env[ENTITY], raw, now):
+                out.extend(coalescer.offer(env, now, crowded=crowded))
     position = sum(len(env[BODY]) + 16 for env in out)
     tail = coalescer.flush()
     assert sum(len(env[BODY]) + 16 for env in tail) <= sum(len(e[BODY]) + 16 for e in given_in) - position
@@ -137,3 +138,61 @@ def test_wrong_settings_are_refused():
         Coalescer(0)
     with pytest.raises(LocalProtocolError):
         Coalescer(4, -1.0)
+
+
+def test_deltas_that_come_close_together_gather_whatever_their_size():
+    """Within `near_s` of the one before: held for `near_s` at most, and the next ones only extend what is held."""
+    coalescer = Coalescer(near_s=0.01)
+    first, second = make("a long first token"), make("a long second token")
+    assert coalescer.offer(first, 0.0) == [first]
+    assert not coalescer.extend("r", TEXT, "m", b"x", 0.001)
+    assert coalescer.offer(second, 0.002) == []
+    assert coalescer.extend("r", TEXT, "m", b", a third", 0.003)
+    assert (coalescer.bytes, coalescer.deadline()) == (len("a long second token, a third") + 16, 0.012)
+    assert not coalescer.extend("r", TEXT, "m", b"x", 0.012)
+    assert [env[BODY] for env in coalescer.poll(0.012)] == [b"a long second token, a third"]
+    assert coalescer.bytes == 0
+
+
+def test_deltas_far_apart_pass_at_once_unless_the_one_before_still_waits_to_be_taken():
+    """Who reads in time gets each delta as it comes; behind one that nobody has taken, they gather."""
+    coalescer = Coalescer(near_s=0.01)
+    coalescer.offer(make("first"), 0.0)
+    far, behind = make("second"), make("third")
+    assert coalescer.offer(far, 0.02) == [far]
+    assert coalescer.offer(behind, 0.04, crowded=True) == []
+    assert coalescer.poll(0.05) == [behind]
+
+
+@pytest.mark.parametrize(
+    ("run", "kind", "entity", "body"),
+    [
+        ("r2", TEXT, "m", b"x"),
+        ("r", "TOOL_CALL_ARGS", "m", b"x"),
+        ("r", TEXT, "n", b"x"),
+        ("r", TEXT, "m", bytes([SEAL, 0x80])),
+        ("r", TEXT, "m", bytes(200)),
+    ],
+)
+def test_only_a_small_plain_delta_of_the_same_entity_extends(run, kind, entity, body):
+    """Anything else is left as it was, to be offered."""
+    coalescer = Coalescer(near_s=0.01)
+    coalescer.offer(make("first"), 0.0)
+    coalescer.offer(make("second"), 0.001)
+    assert not coalescer.extend(run, kind, entity, body, 0.002)
+    assert [env[BODY] for env in coalescer.flush()] == [b"second"]
+
+
+def test_a_gathered_delta_is_not_held_beyond_one_item():
+    """200 bytes go on without waiting for time."""
+    coalescer = Coalescer(near_s=0.01)
+    coalescer.offer(make("first"), 0.0)
+    assert coalescer.offer(make("a" * 150), 0.001) == []
+    (full,) = coalescer.offer(make("b" * 100), 0.002)
+    assert (len(full[BODY]), coalescer.bytes) == (250, 0)
+
+
+def test_a_near_time_longer_than_the_hold_is_refused():
+    """Nothing may be held longer than `hold_s`."""
+    with pytest.raises(LocalProtocolError):
+        Coalescer(near_s=0.02)

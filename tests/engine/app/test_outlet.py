@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from laneway import Context, Engine, EnvelopeView, Out
+from laneway.actors.ports import Extends
 from laneway.engine.app.outlet import CheckedOutlet
 from laneway.routing.envelope import ENTITY, Envelope, envelope
 from laneway.routing.errors import LocalProtocolError
@@ -111,3 +112,14 @@ def test_what_an_application_sends_is_checked_too() -> None:
                 await session.send_event("PUBLISH", bytes(2_000_000), entity="tenant")
 
     asyncio.run(main())
+
+
+def test_a_delta_for_what_is_held_goes_straight_to_who_holds_it() -> None:
+    """Its entity was checked with the one that is held; an outlet that gathers nothing is never asked."""
+
+    class Gathering(Sink):
+        def extend(self, tenant: str, session: str, run: str, out: Out) -> bool:
+            return (tenant, session, run, out.body) == ("t", "s", "r", b"x")
+
+    assert CheckedOutlet(Gathering()).extend("t", "s", "r", Out("TEXT_MESSAGE_CONTENT", b"x", "m"))
+    assert not isinstance(CheckedOutlet(Sink()), Extends)
