@@ -48,7 +48,7 @@ class Content:
         document: an empty replica; owned from here on.
     """
 
-    __slots__ = ("_characters", "_nesting", "_pending", "_pending_bytes", "document", "refused", "spoiled")
+    __slots__ = ("_characters", "_known", "_nesting", "_pending", "_pending_bytes", "document", "refused", "spoiled")
 
     def __init__(self, document: Document) -> None:
         self.document = document
@@ -56,6 +56,7 @@ class Content:
         """True once the document raised: it may hold half a change; discard it."""
         self.refused = 0
         """Waiting or stored updates that could not be applied in the end."""
+        self._known: dict[int, int] | None = None
         self._characters = Characters()
         self._nesting = Nesting()
         self._pending: list[Update] = []
@@ -84,7 +85,7 @@ class Content:
 
         Raises PeerProtocolError; GAP_TOO_LARGE if too much waits already.
         """
-        if update.missing(self.vector()):
+        if update.missing(self._vector()):
             self._hold(update)
             return Integrated(held=True)
         done = Integrated(fresh=self._apply(update))
@@ -112,7 +113,9 @@ class Content:
 
     def note(self, fresh: bytes) -> None:
         """Remember where the items of an own change stand. Raises PeerProtocolError(DEPTH_EXCEEDED)."""
-        self._admit(parse_update(fresh, _STORED))
+        own = parse_update(fresh, _STORED)
+        self._admit(own)
+        self._advance(own)
 
     def _admit(self, update: Update) -> None:
         self._characters.admit(update)
@@ -120,7 +123,21 @@ class Content:
 
     def vector(self) -> dict[int, int]:
         """Return client -> next clock."""
-        return decode_vector(self.document.vector())
+        return dict(self._vector())
+
+    def _vector(self) -> dict[int, int]:
+        """The document's own word, kept as long as every change that is made is known."""
+        if self._known is None:
+            self._known = decode_vector(self.document.vector())
+        return self._known
+
+    def _advance(self, update: Update) -> None:
+        """An update that leaves no gap has changed the document."""
+        known = self._vector()
+        for struct in update.structs:
+            after = struct.clock + struct.length
+            if after > known.get(struct.client, 0):
+                known[struct.client] = after
 
     def whole(self) -> list[bytes]:
         """Return updates from which `load` makes the same content: the snapshot, then what waits."""
@@ -134,8 +151,12 @@ class Content:
     def _apply(self, update: Update) -> bytes:
         self._admit(update)
         self.spoiled, before = True, self.spoiled
+        known, self._known = self._vector(), None  # unless the change is seen to be made
         fresh = self.document.apply(update)
         self.spoiled = before
+        if fresh:
+            self._known = known
+            self._advance(update)
         return fresh
 
     def _hold(self, update: Update) -> None:
@@ -149,7 +170,7 @@ class Content:
 
     def _next(self) -> Update | None:
         """Take out one update whose gap is closed."""
-        vector = self.vector()
+        vector = self._vector()
         for index, update in enumerate(self._pending):
             if not update.missing(vector):
                 self._pending_bytes -= len(update.raw)

@@ -122,6 +122,11 @@ class Documents:
         self._sweeper: asyncio.Task[None] | None = None
         self._counter = 0
         self._closed = False
+        self._takers: dict[str, Callable[[Room, Envelope, Context], Awaitable[None]]] = {
+            "DOC_SYNC": self._sync,
+            "DOC_PATCH": self._patch,
+            "PRESENCE": self._presence,
+        }
 
     # ---- events -----------------------------------------------------------------------------
 
@@ -130,7 +135,7 @@ class Documents:
 
         Raises PeerProtocolError for a bad one, LaneFull and Overloaded at a bound, StoreError.
         """
-        take = self._takers().get(env[KIND])
+        take = self._takers.get(env[KIND])
         if take is None:
             raise LocalProtocolError(f"kind {env[KIND]!r} is routed to the documents pool; route it elsewhere")
         room = self._room(env[TENANT], env[ENTITY])
@@ -140,9 +145,6 @@ class Documents:
             # Nothing of it is in the log: another home took the document. Take it back, once.
             self._count("documents.fenced")
             await take(room, env, context)
-
-    def _takers(self) -> dict[str, Callable[[Room, Envelope, Context], Awaitable[None]]]:
-        return {"DOC_SYNC": self._sync, "DOC_PATCH": self._patch, "PRESENCE": self._presence}
 
     async def _sync(self, room: Room, env: Envelope, context: Context) -> None:
         message = decode_message(env[BODY])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from laneway.actors.sync.lib0 import Reader, refuse, var_bytes, varuint
 
@@ -45,6 +45,10 @@ class MessageType(IntEnum):
     """Asks for everybody's presence."""
 
 
+_TYPES: Final = {divmod(int(kind), 10): kind for kind in MessageType}
+"""(outer type, sync step) -> what it is."""
+
+
 class Message(NamedTuple):
     """One message."""
 
@@ -57,10 +61,9 @@ def decode_message(body: bytes) -> Message:
     reader = Reader(body)
     outer = reader.varuint()
     step = reader.varuint() if outer == 0 else 0
-    code = outer * 10 + step
-    if step > 2 or code not in MessageType.__members__.values():
+    kind = _TYPES.get((outer, step))
+    if kind is None:
         refuse("UNKNOWN_KIND", f"message type {outer} (step {step}) is not a y-protocols message known here")
-    kind = MessageType(code)
     payload = b"" if kind is MessageType.QUERY_AWARENESS else reader.bytes()
     reader.end()
     return Message(kind, payload)

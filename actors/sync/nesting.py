@@ -40,12 +40,28 @@ class Nesting:
 
         Raises PeerProtocolError(DEPTH_EXCEEDED), and BAD_TYPE if references form a circle.
         """
+        if len(update.structs) == 1:  # a keystroke: it stands on nothing of its own update
+            self._admit_one(update.structs[0])
+            return
         depths = _Depths(self, update)
         for index, struct in enumerate(update.structs):
             if depths.at(index) + struct.depth > self._limit:
                 refuse("DEPTH_EXCEEDED", f"a value would stand deeper than {self._limit} levels in the document")
         for index, struct in enumerate(update.structs):
             self._record(struct, depths.at(index))
+
+    def _admit_one(self, struct: Struct) -> None:
+        depth = 0
+        if struct.place in (INSIDE, BESIDE):
+            known = self.known(*struct.ref)
+            if known is None and struct.ref[0] == struct.client and struct.ref[1] >= struct.clock:
+                refuse("BAD_TYPE", "items of the update stand on each other in a circle")
+            depth = 1 if known is None else max(1, known + (struct.place == INSIDE))
+        elif struct.place != NOWHERE:
+            depth = 1
+        if depth + struct.depth > self._limit:
+            refuse("DEPTH_EXCEEDED", f"a value would stand deeper than {self._limit} levels in the document")
+        self._record(struct, depth)
 
     def known(self, client: int, clock: int) -> int | None:
         """Return the depth at which an item stands, or None if it is not known."""

@@ -283,6 +283,9 @@ class Room:
         self._discard()
 
     def _whole(self, updates: Sequence[bytes]) -> Sequence[bytes]:
+        """Fold the log's updates; the document in memory is that already, if nothing in it waits for the log."""
+        if self._content is not None and not self._waiting and not self._content.spoiled:
+            return self._content.whole()
         scratch = Content(self._engine.open(self.name, self._client_id()))
         try:
             scratch.load(updates)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import random
 
 import pytest
 
 from laneway.actors.sync.content import Content
 from laneway.actors.sync.lib0 import varuint
-from laneway.actors.sync.messages import decode_message
+from laneway.actors.sync.messages import decode_message, decode_vector
+from laneway.actors.sync.patch import parse_operations
 from laneway.actors.sync.update import parse_update
 from laneway.engine.documents.replica import Replica
 from laneway.engine.documents.yjs import YjsEngine
@@ -76,3 +78,33 @@ def test_a_stored_update_that_cannot_be_applied_does_not_lock_the_document():
     with pytest.raises(PeerProtocolError, match="BAD_UPDATE"):
         target.integrate(parse_update(bad))
     assert target.spoiled
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_known_is_what_the_document_says(seed):
+    """After any updates in any order, repeats, merges, deletions and own patches: the vector is the document's own."""
+    random_ = random.Random(seed)
+    engine, target = YjsEngine(), content()
+    writers = [Replica("d", client) for client in (7, 8, 9)]
+    updates = []
+    for _ in range(40):
+        writer = random_.choice(writers)
+        text = writer.text()
+        if text and random_.random() < 0.3:
+            writer.delete_text(random_.randrange(len(text)), 1)
+        else:
+            writer.insert_text(random_.randint(0, len(text)), random_.choice(["a", "bc", "\U0001f600"]))
+        made = writer.changes()
+        updates += [decode_message(body).payload for body in made]
+        for other in random_.sample(writers, 2):
+            for body in made:
+                other.receive(body)
+    updates += random_.sample(updates, 10)
+    updates += [engine.merge(random_.sample(updates, 5)) for _ in range(5)]
+    random_.shuffle(updates)
+    for raw in updates:
+        target.integrate(parse_update(raw))
+        if random_.random() < 0.2:
+            target.patch(parse_operations([{"op": "add", "path": "/n", "value": random_.random()}]))
+        assert target.vector() == decode_vector(target.document.vector())
+    assert target.pending == 0
