@@ -94,7 +94,8 @@ class EdgeConfig(Section):
         on_disconnect: what becomes of an AG-UI run whose client leaves: "continue" or "cancel".
         tls_cert, tls_key: PEM files of the edge's identity; tls_client_ca: roots for mTLS.
         insecure: allow a public address without TLS or authentication.
-        max_streams: streams at once; max_streams_per_principal: likewise, of one (tenant, subject).
+        max_streams: streams at once on each edge: gRPC and HTTP count their own, so an engine with both
+            takes twice as many; max_streams_per_principal: likewise, of one (tenant, subject).
         max_connection_age_s: connections are renewed after it; 0 = never.
         hello_s: how long a client may take to introduce itself.
         stall_s: how long one write may wait for a client that does not read.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from laneway.actors.accounts import DispatcherStatistics
 from laneway.actors.books import ENDINGS
 from laneway.actors.census import DirectoryStatistics
+from laneway.engine.edge.status import HTTP_STATUSES
 from laneway.engine.edge.traffic import RESULTS, Traffic
 from laneway.engine.telemetry.families import Family, Readings, families
 from laneway.engine.telemetry.process import process_readings
@@ -53,6 +54,7 @@ def domains(engine: Engine) -> Mapping[str, Sequence[str]]:
     return {
         "lane": LANE_NAMES,
         "status": ENDINGS,
+        "http_status": tuple(str(status) for status in HTTP_STATUSES),
         "transport": tuple(engine.telemetry.traffic),
         "outcome": _OUTCOMES,
         "resume": _RESUMES,

@@ -200,7 +200,7 @@ def make_asgi(
     Args:
         local: serve this machine only, and its names; default: if nobody is authenticated.
         origins: of web pages that may use it, beside its own.
-        max_streams, max_streams_per_principal, stream: as for gRPC.
+        max_streams, max_streams_per_principal, stream: as for gRPC, and counted apart from it.
         agui: how AG-UI runs are served.
     """
     policy = stream or StreamPolicy()

@@ -16,6 +16,7 @@ from laneway.engine.edge.auth import Authenticate, authenticated, no_auth
 from laneway.engine.edge.exchange import ABORT, Exchange, Receive, Route, Scope, Send
 from laneway.engine.edge.origins import Origins
 from laneway.engine.edge.request import Request
+from laneway.engine.edge.status import wire_status
 from laneway.engine.edge.streams import Streams
 from laneway.engine.edge.tickets import Tickets
 from laneway.engine.edge.traffic import Traffic
@@ -66,7 +67,7 @@ class Asgi:
         origins: which pages and names may use it.
         streams: the book of live streams, shared by the routes.
         limits: of JSON documents. body_s: how long a request's body may take.
-        traffic: counts bytes.
+        traffic: counts bytes and refusals.
     """
 
     def __init__(
@@ -106,6 +107,11 @@ class Asgi:
         elif scope["type"] == "lifespan":
             await _lifespan(receive, send)
 
+    def refused(self, error: LanewayError) -> None:
+        """Count an error that a client was answered with; the server tells those that it refuses itself."""
+        if self._traffic is not None:
+            self._traffic.answered(error, wire_status(error).http)
+
     async def drain(self, grace_s: float) -> None:
         """Take no more streams, ask the live ones to leave, end them after `grace_s`."""
         await self.streams.drain(grace_s)
@@ -114,7 +120,15 @@ class Asgi:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request.unread(scope)
-        exchange = Exchange(request, receive, send, limits=self._limits, body_s=self._body_s, abort=_abort(scope))
+        exchange = Exchange(
+            request,
+            receive,
+            send,
+            limits=self._limits,
+            body_s=self._body_s,
+            abort=_abort(scope),
+            refused=self.refused,
+        )
         try:
             request.read(scope)
             exchange.add_headers(self._origins.shared(request))
@@ -181,6 +195,7 @@ class Asgi:
                 known = ", ".join(endpoint.subprotocols)
                 raise PeerProtocolError(f"offer one of the subprotocols {known}", reason="NO_SUBPROTOCOL")
         except LanewayError as error:
+            self.refused(error)
             await socket.refuse(error, full=_FULL_REFUSAL in scope.get("extensions", {}))
             return
         await self._converse(socket, endpoint, chosen)
@@ -190,7 +205,11 @@ class Asgi:
         error: LanewayError | None = None
         try:
             await socket.accept(subprotocol)
-            socket.principal = await self._principal(socket.request)
+            try:
+                socket.principal = await self._principal(socket.request)
+            except LanewayError as refusal:
+                self.refused(refusal)
+                raise
             await endpoint.route(socket)
         except LanewayError as failure:
             error = failure

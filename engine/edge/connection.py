@@ -13,24 +13,19 @@ pongs for a peer that does not read.
 from __future__ import annotations
 
 import asyncio
-import logging
-import socket
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from email.utils import formatdate
 from typing import Any, Final
 
 from pydantic_core import to_json
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from uvicorn.server import ServerState
 
+from laneway.engine.edge.bounds import Bounds, ConnectionBook, Stall, keep_kernel_lean
 from laneway.engine.edge.exchange import ABORT, error_document
 from laneway.engine.edge.status import wire_status
-from laneway.routing.errors import LanewayError, PeerProtocolError
+from laneway.routing.errors import LanewayError, Overloaded, PeerProtocolError
 
-__all__ = ["Bounds", "Connection", "ConnectionBook", "SocketConnection"]
+__all__ = ["Connection", "SocketConnection"]
 
 _PHRASES: Final = {400: b"Bad Request", 408: b"Request Timeout", 413: b"Content Too Large", 414: b"URI Too Long"} | {
     431: b"Request Header Fields Too Large",
@@ -40,105 +35,19 @@ _LINGER_S: Final = 1.0
 """How long the answer to a refused connection may take to be read."""
 _UPGRADE_LINE_BYTES: Final = 8_100
 """websockets reads header lines of 8,192 bytes (http11.MAX_LINE_LENGTH), and fails without an answer above."""
-_UNSENT_BYTES: Final = 65_536
-"""What the kernel may hold of a connection and has not sent: an urgent frame waits behind no more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What one connection may cost.
+class _Answering:
+    """What one request's answer is written to: the connection, which knows how to end."""
 
-    Attributes:
-        connections: open at once.
-        head_bytes: request line and headers together; url_bytes: the request line's target; headers: how many.
-        message_bytes: one request with everything around its body (chunk sizes, trailers).
-        head_s: until the headers are complete, from the first byte or from the connect.
-        body_s: until the body is complete, whether anybody reads it or not.
-        stall_s: an answer of which nothing was read for so long is cut off.
-        fragments: of one WebSocket message.
-    """
+    __slots__ = ("_end", "write")
 
-    connections: int = 25_000
-    head_bytes: int = 16_384
-    url_bytes: int = 4_096
-    headers: int = 100
-    message_bytes: int = 2_621_440
-    head_s: float = 10.0
-    body_s: float = 35.0
-    stall_s: float = 30.0
-    fragments: int = 1_024
+    def __init__(self, transport: asyncio.Transport, end: Callable[[], None]) -> None:
+        self.write = transport.write
+        self._end = end
 
-
-class _Silent(logging.Logger):
-    """uvicorn asks for a logger; nothing of a peer goes through it."""
-
-    def __init__(self) -> None:
-        super().__init__("silent", logging.CRITICAL + 1)
-
-
-class ConnectionBook(ServerState):
-    """The connections and tasks of one server, as uvicorn's protocols keep them.
-
-    Attributes:
-        empty: set each time the last connection has left.
-    """
-
-    def __init__(self, bounds: Bounds) -> None:
-        self.bounds = bounds
-        self.silent = _Silent()
-        self.empty = asyncio.Event()
-        self._second = 0
-        self._date: list[tuple[bytes, bytes]] = []
-        super().__init__()
-
-    @property
-    def default_headers(self) -> list[tuple[bytes, bytes]]:
-        """The Date header, made once a second."""
-        second = int(time.time())
-        if second != self._second:
-            self._second, self._date = second, [(b"date", formatdate(second, usegmt=True).encode())]
-        return self._date
-
-    @default_headers.setter
-    def default_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
-        return
-
-    def left(self) -> None:
-        """A connection is gone."""
-        if not self.connections:
-            self.empty.set()
-
-
-class _Stall:
-    """Cuts a transport off of which nothing is read for a while."""
-
-    __slots__ = ("_left", "_pause_s", "_timer", "_transport")
-
-    def __init__(self, transport: asyncio.Transport, pause_s: float) -> None:
-        self._transport = transport
-        self._pause_s = pause_s
-        self._left = 0
-        self._timer: asyncio.TimerHandle | None = None
-
-    def watch(self) -> None:
-        """Something waits to be read."""
-        if self._timer is None:
-            self._left = self._transport.get_write_buffer_size()
-            self._timer = asyncio.get_running_loop().call_later(self._pause_s, self._look)
-
-    def stop(self) -> None:
-        """The connection is over."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _look(self) -> None:
-        self._timer = None
-        size = self._transport.get_write_buffer_size()
-        if size and size >= self._left:
-            self._transport.abort()
-        elif size:
-            self.watch()
+    def close(self) -> None:
+        self._end()
 
 
 class Connection(HttpToolsProtocol):
@@ -149,27 +58,37 @@ class Connection(HttpToolsProtocol):
         self._book: ConnectionBook = options["server_state"]
         self.logger = self.access_logger = self._book.silent
         self.access_log = False
-        self._bounds = self._book.bounds
+        self._bounds: Bounds = self._book.bounds
         self._refusal: LanewayError = PeerProtocolError("this is not HTTP/1.1", reason="NOT_HTTP")
         self._deadline: asyncio.TimerHandle | None = None
         self._in_head = True
         self._over = False
         self._seen_bytes = self._head_bytes = 0
+        self._cycles: list[RequestResponseCycle] = []
+
+    @property
+    def _waiting(self) -> list[RequestResponseCycle]:
+        """The requests without a whole answer, in their order; uvicorn itself knows the last one only."""
+        return [cycle for cycle in self._cycles if not cycle.response_complete]
 
     # ---- life -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it, and expect headers soon."""
         super().connection_made(transport)
-        self._stall = _Stall(transport, self._bounds.stall_s)
-        _keep_kernel_lean(transport)
+        self._stall = Stall(transport, self._bounds.stall_s)
+        keep_kernel_lean(transport, self._bounds.stall_s)
         if len(self.connections) > self._bounds.connections:
+            self._book.refused(Overloaded(f"all {self._bounds.connections} connections are taken"))
             transport.abort()
             return
         self._within(self._bounds.head_s, self._slow_headers)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget its timers."""
+        """Forget its timers, and tell every request."""
+        for cycle in self._waiting:
+            cycle.disconnected = True
+            cycle.message_event.set()
         self._within(0.0, None)
         self._stall.stop()
         super().connection_lost(exc)
@@ -203,6 +122,8 @@ class Connection(HttpToolsProtocol):
             self._refuse("HEADERS_TOO_LARGE", f"the headers are over {self._bounds.head_bytes} bytes")
         elif self._seen_bytes > self._bounds.message_bytes:
             self._refuse("TOO_LARGE", f"the request is over {self._bounds.message_bytes} bytes")
+        elif self._deadline is None and self._in_head and not self._waiting:
+            self._within(self._bounds.head_s, self._slow_headers)  # blank lines: they end uvicorn's keep-alive
 
     def on_message_begin(self) -> None:
         """A request begins: its headers are due."""
@@ -231,9 +152,16 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The body is due."""
-        self._in_head = False
         self._within(self._bounds.body_s, self._slow_body)
+        before = self.cycle
         super().on_headers_complete()
+        self._in_head = False
+        if self.cycle is not before:
+            transport: Any = _Answering(self.transport, self._end)
+            self.cycle.transport = transport
+            self._cycles = [*self._waiting, self.cycle]
+            if len(self._cycles) > self._bounds.pipelined:
+                raise ValueError("too many requests at once")
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -242,8 +170,11 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand over to the WebSocket protocol; an upgrade is a GET."""
+        """Hand over to the WebSocket protocol; an upgrade is a GET, and the first thing that waits for an answer."""
         self._within(0.0, None)
+        if self._waiting:
+            self.transport.abort()
+            return
         if self.scope["method"] != "GET":
             self._refuse("NOT_HTTP", "an upgrade to WebSocket is a GET")
             return
@@ -254,31 +185,39 @@ class Connection(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what the parser refuses, in our own shape."""
+        """End the connection with the refusal, if no answer has begun that it would break into."""
+        waiting = self._waiting
+        if waiting and (self._in_head or len(waiting) > 1 or waiting[0].response_started):
+            self.transport.abort()
+            return
+        if self._in_head or waiting:  # else: answered before its end
+            self._tell_refusal()
+        self._linger()
+        for cycle in waiting:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    def _tell_refusal(self) -> None:
+        """Answer in our own shape what the parser refuses."""
+        self._book.refused(self._refusal)
         body = to_json(error_document(self._refusal))
         status = wire_status(self._refusal).http
         self.transport.write(
             b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
             % (status, _PHRASES.get(status, b"Bad Request"), len(body), body)
         )
-        self._linger()
 
     def _refuse(self, reason: str, message: str) -> None:
-        """End the connection with an error, if no answer has begun that it would break into."""
-        if self._over:
-            return
-        self._refusal = PeerProtocolError(message, reason=reason)
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or (self._in_head and cycle.response_complete):
-            self.send_400_response("")
-        elif cycle.response_complete:  # answered before its end
-            self._linger()
-        elif self._in_head or cycle.response_started:  # an answer would stand inside another one
-            self.transport.abort()
+        if not self._over:
+            self._refusal = PeerProtocolError(message, reason=reason)
+            self.send_400_response(message)
+
+    def _end(self) -> None:
+        """The last answer is written."""
+        if self._in_head:
+            self.transport.close()
         else:
-            self.send_400_response("")
-            cycle.disconnected = True
-            cycle.message_event.set()
+            self._linger()
 
     def _linger(self) -> None:
         """End the connection: closed at once, with input unread, the kernel would throw the answer away."""
@@ -315,7 +254,7 @@ class SocketConnection(WebSocketsSansIOProtocol):
     def connection_made(self, transport: Any) -> None:
         """Watch whether the peer reads."""
         super().connection_made(transport)
-        self._stall = _Stall(transport, self._bounds.stall_s)
+        self._stall = Stall(transport, self._bounds.stall_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer."""
@@ -350,15 +289,3 @@ class SocketConnection(WebSocketsSansIOProtocol):
         """The peer does not keep up."""
         super().pause_writing()
         self._stall.watch()
-
-
-def _keep_kernel_lean(transport: asyncio.Transport) -> None:
-    """Let the kernel take little more than it can send; where that cannot be said, credit still bounds it."""
-    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-    raw = transport.get_extra_info("socket")
-    if option is None or raw is None or raw.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    try:
-        raw.setsockopt(socket.IPPROTO_TCP, option, _UNSENT_BYTES)
-    except OSError:  # not on this system
-        return

@@ -56,6 +56,7 @@ class Exchange:
         limits: of JSON documents.
         body_s: how long a body may take.
         abort: resets the connection; None if the server has no such thing.
+        refused: told of the error that is the answer.
 
     Attributes:
         principal: who asks; set by the application before the route is called.
@@ -71,6 +72,7 @@ class Exchange:
         limits: Limits = DEFAULT_LIMITS,
         body_s: float = 30.0,
         abort: Callable[[], None] | None = None,
+        refused: Callable[[LanewayError], None] | None = None,
     ) -> None:
         self.request = request
         self.principal = _NOBODY
@@ -80,6 +82,7 @@ class Exchange:
         self._limits = limits
         self._body_s = body_s
         self._abort = abort
+        self._refused = refused
         self._body: bytes | None = None
         self._extra: dict[str, str] = {}
         self._finished = False
@@ -234,6 +237,8 @@ class Exchange:
 
     async def fail(self, error: LanewayError, more: Mapping[str, Any] | None = None) -> None:
         """Answer with an error; `more` are further keys of its document."""
+        if self._refused is not None:
+            self._refused(error)
         headers = {}
         if (delay_s := retry_after_s(error)) is not None:
             headers["retry-after"] = str(delay_s)

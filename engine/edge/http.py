@@ -18,7 +18,8 @@ from typing import Final
 import uvicorn
 
 from laneway.engine.edge.asgi import Asgi
-from laneway.engine.edge.connection import Bounds, Connection, ConnectionBook, SocketConnection
+from laneway.engine.edge.bounds import Bounds, ConnectionBook
+from laneway.engine.edge.connection import Connection, SocketConnection
 from laneway.engine.edge.tls import Tls, verify_tls13
 from laneway.routing.errors import ConfigError
 
@@ -60,7 +61,7 @@ class HttpEdge:
     def __init__(self, app: Asgi, policy: HttpPolicy | None = None) -> None:
         self._app = app
         self._policy = policy or HttpPolicy()
-        self._book = ConnectionBook(self._policy.bounds)
+        self._book = ConnectionBook(self._policy.bounds, app.refused)
         self._server: asyncio.Server | None = None
         self._port = 0
 

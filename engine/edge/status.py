@@ -18,7 +18,7 @@ from laneway.routing.errors import LanewayError
 if TYPE_CHECKING:
     from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
-__all__ = ["DOMAIN", "WireStatus", "retry_after_s", "rich_status", "wire_status"]
+__all__ = ["DOMAIN", "HTTP_STATUSES", "WireStatus", "retry_after_s", "rich_status", "wire_status"]
 
 DOMAIN: Final = "laneway"
 """Domain of every google.rpc.ErrorInfo we send."""
@@ -102,6 +102,9 @@ _BY_REASON: Final = {
     "URL_TOO_LONG": WireStatus("RESOURCE_EXHAUSTED", 414, 1009),
 }
 """Reasons that HTTP or WebSocket have a number of their own for (RFC 9110 section 15, RFC 6585)."""
+
+HTTP_STATUSES: Final = tuple(sorted({row.http for table in (_BY_CODE, _BY_REASON) for row in table.values()}))
+"""Every status that an error can have."""
 
 
 def wire_status(error: LanewayError) -> WireStatus:

@@ -64,7 +64,7 @@ class Traffic:
 
     Args:
         transport: its name: the label of its metrics.
-        probe: histogram `connection.duration`, counter `connection.error`.
+        probe: histogram `connection.duration`, counters `connection.error` and `http.refused`.
 
     Attributes:
         capacity: connections its edges take at once; each edge adds its own while it is open.
@@ -127,6 +127,10 @@ class Traffic:
         self.opened += 1
         self.closed["refused"] += 1
         self._probe.count("connection.error", code=error.code)
+
+    def answered(self, error: LanewayError, status: int) -> None:
+        """Count an HTTP request or upgrade that was answered with an error."""
+        self._probe.count("http.refused", code=error.code, http_status=str(status))
 
     def counted(self, receive: Receive, send: Send) -> tuple[Receive, Send]:
         """Return an ASGI server's two callables, with their bodies and messages counted."""

@@ -100,6 +100,13 @@ _CONNECTIONS: Final = (
         source="connection.error",
     ),
     _counter(
+        "laneway_http_refused_total",
+        "HTTP requests that were answered with an error, and upgrades that were refused, by its code.",
+        "code",
+        source="http.refused",
+    ),
+    _counter("laneway_http_refused_status_total", "The same by HTTP status.", "http_status", source="http.refused"),
+    _counter(
         "laneway_attachments_total",
         "Links attached to sessions: new, resumed (a reconnect that missed nothing), run (reads a run from its "
         "beginning), failed (a reconnect that had to start from a snapshot).",
