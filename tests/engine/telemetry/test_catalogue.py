@@ -12,7 +12,7 @@ from laneway.engine.telemetry.catalogue import BUCKETS_S, BY_NAME, BY_SOURCE, CA
 
 ROOT = Path(__file__).parents[3]
 ALLOWED_LABELS = {
-    "cell", "code", "lane", "outcome", "pool", "result", "resume", "status", "tool", "transport",
+    "cell", "code", "http_status", "lane", "outcome", "pool", "result", "resume", "status", "tool", "transport",
 }  # fmt: skip
 
 
