@@ -35,6 +35,9 @@ DATA: Final = 1
 _TEXT: Final = "TEXT_MESSAGE_CONTENT"
 _NEAR_S: Final = 0.010
 """Deltas closer than this gather: it is how long a link gathers, unless told otherwise."""
+_NEAR_MOST_S: Final = 0.020
+"""As long as that while the loop is late: then fewer, larger events leave more of it for the models."""
+_LATE_FACTOR: Final = 8
 
 
 class Outbound:
@@ -89,6 +92,8 @@ class Outbound:
         self._untaken = False  # no link has taken anything since the last number
         self._on_written = self._written  # one object, by which the committer knows what goes together
         self._timer: asyncio.TimerHandle | None = None
+        self._due_at = 0.0
+        self._late_s = 0.0  # how late the loop calls that timer, of late
         self._granted: Callable[[], int | None] = lambda: None
         self._reach = 0
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -283,11 +288,15 @@ class Outbound:
         deadline = self._coalescer.deadline()
         if deadline is None or self._timer is not None:
             return
+        self._due_at = deadline
         delay = max(0.0, deadline - self._clock.now())
         self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
         if self._error is None:
-            self._number(self._coalescer.poll(self._clock.now()))
+            now = self._clock.now()
+            self._late_s += (now - self._due_at - self._late_s) / 4
+            self._coalescer.near_s = min(_NEAR_MOST_S, _NEAR_S + max(0.0, self._late_s) * _LATE_FACTOR)
+            self._number(self._coalescer.poll(now))
             self._arm()

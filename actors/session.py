@@ -285,8 +285,6 @@ class SessionHome:
     async def emit_all(self, envs: Sequence[Envelope]) -> None:
         """As `emit` for each, in order."""
         self._touched = self._clock.now()
-        for env in envs:
-            self._observe("out", env)
         await self.outbound.emit_all(envs)
         for env in envs:
             if env[KIND] in RUN_ENDS:

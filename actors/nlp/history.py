@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from laneway.actors.nlp.vocabulary import delta_of, fields_of
 from laneway.actors.ports import Out
+from laneway.routing.envelope import SEAL
 
 __all__ = ["History", "Message", "Turn"]
 
@@ -21,6 +22,7 @@ _SESSION_BYTES: Final = 65_536
 """About 16,000 tokens of English: more than a local model reads, less than a session's budget."""
 _SESSIONS: Final = 1_024
 _MESSAGE_OVERHEAD_BYTES: Final = 96
+_SEALED: Final = bytes([SEAL])
 
 
 class History:
@@ -124,8 +126,14 @@ class Turn:
         self._calls[call_id] = {"name": name, "arguments": []}
 
     def _append(self, parts: list[str] | None, out: Out) -> None:
-        if parts is not None:
+        if parts is None:
+            return
+        size = len(out.body)
+        if size > self._room or out.body[:1] == _SEALED:
             self._keep(parts, delta_of(out))
+        else:  # as nearly all are
+            parts.append(out.body.decode())
+            self._room -= size
 
     def _keep(self, parts: list[str], text: str) -> None:
         size = len(text.encode("utf-8", "replace"))

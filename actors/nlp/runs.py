@@ -22,10 +22,18 @@ from laneway.actors.nlp.chunks import ChunkExpander
 from laneway.actors.nlp.described import described, usage_of
 from laneway.actors.nlp.history import History, Turn
 from laneway.actors.nlp.sequence import RunSequence
-from laneway.actors.nlp.vocabulary import PROTOCOL_VERSION, bare, fields_of, run_error, run_finished, run_started
+from laneway.actors.nlp.vocabulary import (
+    PROTOCOL_VERSION,
+    TEXT_KINDS,
+    bare,
+    fields_of,
+    run_error,
+    run_finished,
+    run_started,
+)
 from laneway.actors.ports import Clock, Context, Model, Out, Principal, ToolResult, ToolSpec
 from laneway.actors.spans import Span, SpanValue
-from laneway.routing.envelope import BODY, ENTITY, KIND, NO_DEADLINE, RUN, SESSION, TENANT, Envelope, envelope_id
+from laneway.routing.envelope import BODY, ENTITY, KIND, NO_DEADLINE, RUN, SEAL, SESSION, TENANT, Envelope, envelope_id
 from laneway.routing.errors import (
     DeadlineExceeded,
     Drained,
@@ -41,6 +49,10 @@ _CLOSE_S: Final = 2.0
 """For everything after a cancel; the cell abandons a handler after 5 s, and this must be well inside."""
 _LATE: Final = "the run's deadline passed before the model was done"
 _RUN_MARKS: Final = frozenset({"RUN_STARTED", "RUN_FINISHED", "RUN_ERROR"})
+_SEALED: Final = bytes([SEAL])
+_NOTHING: Final = ("", "")
+_TURN_EVENTS: Final = 64
+"""So many events of a model that never waits, then others have a turn: about half a millisecond."""
 
 Earlier = Callable[[str, str], Sequence[Mapping[str, Any]]]
 
@@ -162,6 +174,7 @@ class _Play:
         self._raw = raw
         self._sequence = RunSequence()
         self._chunks = ChunkExpander()
+        self._flows = _NOTHING
         self._ending: dict[str, Any] = {}
         self._started = False
 
@@ -178,7 +191,7 @@ class _Play:
 
     async def _listen(self, model: Model, span: Span) -> None:
         """Pass on what the model says, up to its end."""
-        asked, heard = self._clock.now(), False
+        asked, heard, said = self._clock.now(), False, 0
         async with _closing(model.stream(self.run, _Recorded(self._context, self.turn))) as outs:
             async for out in outs:
                 if not heard:
@@ -189,8 +202,14 @@ class _Play:
                 if out.kind in _RUN_MARKS:
                     if self._marked(out):
                         break
+                elif out.kind == self._flows[0] and out.entity == self._flows[1] and out.body[:1] != _SEALED:
+                    await self._context.emit(out)  # it goes on where the last one stopped: nothing to check
+                    self.turn.fold(out)
                 else:
                     await self._give(out)
+                said += 1
+                if not said % _TURN_EVENTS:
+                    await asyncio.sleep(0)
 
     async def cancelled(self) -> None:
         """Close what is open and say that the run was cancelled."""
@@ -207,12 +226,15 @@ class _Play:
         self._started = True
 
     async def _give(self, out: Out) -> None:
+        self._flows = _NOTHING
         if not self._raw:
             if out.kind == "RAW":
                 return
             out = bare(out)
         for event in self._chunks.expand(out):
             await self._send(event)
+        if out.kind in TEXT_KINDS:
+            self._flows = (out.kind, out.entity)
 
     async def _send(self, event: Out) -> None:
         self._sequence.offer(event)

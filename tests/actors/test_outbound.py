@@ -12,7 +12,7 @@ import pytest
 from laneway.actors.committer import Committer
 from laneway.actors.meters import SessionMeters
 from laneway.actors.outbound import DATA, URGENT, Outbound
-from laneway.actors.ports import Out
+from laneway.actors.ports import Clock, Out
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import Envelope, envelope
@@ -42,14 +42,16 @@ async def _half(
     granted: Callable[[], int | None] = lambda: None,
     budget_bytes: int = 100_000,
     on_number: Callable[[Envelope], None] = lambda env: None,
+    clock: Clock | None = None,
 ) -> _Half:
     store = MemoryStore()
     claim = await store.claim("t/session/s")
     committer = Committer(store, claim, clock=VirtualClock(asyncio.get_running_loop()), on_fenced=lambda error: None)
     commits: list[int] = []
     outbound = Outbound(
-        committer, lambda env: env[11], VirtualClock(asyncio.get_running_loop()), ring_events=100, ring_bytes=100_000,
-        budget_bytes=budget_bytes, stall_s=60.0, on_commit=lambda: commits.append(1), on_number=on_number,
+        committer, lambda env: env[11], clock or VirtualClock(asyncio.get_running_loop()), ring_events=100,
+        ring_bytes=100_000, budget_bytes=budget_bytes, stall_s=60.0, on_commit=lambda: commits.append(1),
+        on_number=on_number,
     )  # fmt: skip
     outbound.bind_grants(granted)
     return _Half(outbound, committer, commits)
@@ -435,3 +437,34 @@ def test_every_event_that_gets_a_number_is_told_once() -> None:
         assert told == [b"a", b"b", b""]
 
     run(main())
+
+
+def test_a_late_loop_gathers_longer_up_to_a_bound() -> None:
+    """Whoever calls the timer late has too much to do: the next deltas wait longer, 20 ms at most."""
+
+    async def main() -> None:
+        clock = _LateClock(VirtualClock(asyncio.get_running_loop()))
+        half = await _half(clock=clock)
+        waits = []
+        for _ in range(12):
+            await half.outbound.emit(_event("TEXT_MESSAGE_CONTENT", b"held, "))
+            if (due := half.outbound._coalescer.deadline()) is not None:
+                waits.append(round(due - clock.now(), 4))
+            await asyncio.sleep(0.005)
+            clock.ahead_s += 0.010
+            await asyncio.sleep(0.030)
+        assert waits[0] == 0.010
+        assert max(waits) == 0.020
+
+    run(main())
+
+
+class _LateClock:
+    """Jumps ahead while the loop believes that it is in time."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.ahead_s = 0.0
+        self._clock = clock
+
+    def now(self) -> float:
+        return self._clock.now() + self.ahead_s

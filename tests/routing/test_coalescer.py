@@ -138,6 +138,8 @@ def test_wrong_settings_are_refused():
         Coalescer(0)
     with pytest.raises(LocalProtocolError):
         Coalescer(4, -1.0)
+    with pytest.raises(LocalProtocolError):
+        Coalescer(near_s=-1.0)
 
 
 def test_deltas_that_come_close_together_gather_whatever_their_size():
@@ -190,9 +192,3 @@ def test_a_gathered_delta_is_not_held_beyond_one_item():
     assert coalescer.offer(make("a" * 150), 0.001) == []
     (full,) = coalescer.offer(make("b" * 100), 0.002)
     assert (len(full[BODY]), coalescer.bytes) == (250, 0)
-
-
-def test_a_near_time_longer_than_the_hold_is_refused():
-    """Nothing may be held longer than `hold_s`."""
-    with pytest.raises(LocalProtocolError):
-        Coalescer(near_s=0.02)

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+import msgpack
 import pytest
 
 from laneway.actors.nlp import vocabulary as v
 from laneway.actors.nlp.runs import RunDriver
 from laneway.actors.ports import Context, Out
-from laneway.routing.envelope import Envelope, envelope
+from laneway.routing.envelope import SEAL, Envelope, envelope
 from laneway.routing.errors import DeadlineExceeded, Drained, HandlerFailed, ModelFailed, PeerProtocolError
 from laneway.routing.lanes import Lane
 
@@ -415,3 +416,44 @@ def test_a_stop_after_the_deadline_is_called_that(recording: Recording) -> None:
         assert v.fields_of(context.outs[-1])["code"] == "DEADLINE_EXCEEDED"
 
     asyncio.run(main())
+
+
+def test_a_model_that_never_waits_lets_others_run(recording: Recording) -> None:
+    """A cancel reaches it, although neither it nor the session ever pauses it."""
+
+    async def never_waits(run: Mapping[str, Any], context: Context) -> AsyncIterator[Out]:
+        yield v.text_start("m")
+        while True:
+            yield v.text("m", "word ")
+
+    async def main() -> None:
+        context = recording()
+        task = asyncio.create_task(RunDriver(ScriptedStream(never_waits), clock=LoopClock())(message(), context))
+        await _cancel_when(task, context, "TEXT_MESSAGE_CONTENT")
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert context.kinds[-2:] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
+        assert len(context.outs) < 200
+
+    asyncio.run(main())
+
+
+def test_only_what_goes_on_where_the_last_delta_stopped_is_not_checked_again(recording: Recording) -> None:
+    """The first delta, one after another event, of another entity, and a sealed one are held to the sequence."""
+
+    async def main(*outs: Out) -> str:
+        async def script(run: Mapping[str, Any], context: Context) -> AsyncIterator[Out]:
+            for out in (v.text_start("m"), v.text("m", "a"), v.text("m", "b"), *outs):
+                yield out
+
+        context = recording()
+        with suppress(ModelFailed):
+            await RunDriver(ScriptedStream(script), clock=LoopClock())(message(), context)
+        return str(context.kinds[-1])
+
+    sealed = Out("TEXT_MESSAGE_CONTENT", bytes([SEAL]) + msgpack.packb({"subagentRunId": "other"}), "m")
+    assert asyncio.run(main(v.text("m", "c"))) == "RUN_FINISHED"
+    assert asyncio.run(main(v.text_end("m"), v.text("m", "c"))) == "RUN_ERROR"
+    assert asyncio.run(main(v.text("n", "c"))) == "RUN_ERROR"
+    assert asyncio.run(main(v.reasoning("m", "c"))) == "RUN_ERROR"
+    assert asyncio.run(main(sealed)) == "RUN_ERROR"
