@@ -24,12 +24,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from laneway.engine.client_calls import CallDesk
 from laneway.engine.client_dial import Dial, Token, Trust
 from laneway.engine.client_errors import OnFailure, log_failure, worth_a_reconnect
 from laneway.engine.client_events import EventQueue
 from laneway.engine.client_outbox import Outbox, Receipt
 from laneway.engine.client_spans import ClientSpans
-from laneway.engine.codec import pack_body, valid_id
+from laneway.engine.codec import valid_id
 from laneway.engine.delivery import Event
 from laneway.engine.limits import DEFAULT_LIMITS
 from laneway.routing.backoff import Backoff
@@ -37,7 +38,6 @@ from laneway.routing.classify import KindTable
 from laneway.routing.envelope import NO_DEADLINE, envelope
 from laneway.routing.errors import (
     ConfigError,
-    DeadlineExceeded,
     LanewayError,
     LinkClosed,
     LocalProtocolError,
@@ -124,7 +124,7 @@ class Client:
         self._next_counter = first_counter
         self._link: ClientLink | None = None
         self._live = asyncio.Event()
-        self._calls: dict[str, asyncio.Future[Event]] = {}
+        self._calls = CallDesk(self.send_event)
         self._runner: asyncio.Task[None] | None = None
         self._closed = False
         self._failure: LanewayError | None = None
@@ -168,7 +168,9 @@ class Client:
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.gather(self._runner, return_exceptions=True)
-        self._outbox.fail(self._failure or LinkClosed("this client is closed"))
+        over = self._failure or LinkClosed("this client is closed")
+        self._outbox.fail(over)
+        self._calls.fail(over)
         self._events.end(self._failure)
 
     @property
@@ -273,20 +275,7 @@ class Client:
         waits: with unread events in front, the result stays behind the credit.
         Raises a refusal, or DeadlineExceeded.
         """
-        call_id = call_id or f"call-{uuid.uuid4().hex[:16]}"
-        body: dict[str, Any] = {"name": name, "arguments": dict(arguments), "call_id": call_id}
-        if idempotency_key:
-            body["idempotency_key"] = idempotency_key
-        result: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
-        self._calls[call_id] = result
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self.send_event("TOOL_CALL", pack_body(body), entity=call_id, run=call_id)
-                return (await result).data
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"tool {name!r} did not answer within {timeout_s:g} s") from error
-        finally:
-            del self._calls[call_id]
+        return await self._calls.call(name, arguments, call_id, idempotency_key, timeout_s)
 
     async def call(self, name: str, *, items: Sequence[bytes] = (), timeout_s: float = 30.0, **header: Any) -> Any:
         """Ask the engine one question outside of the session's order (`tools`, `status`, ...); JSON-like data.
@@ -346,7 +335,7 @@ class Client:
                 kinds=self._kinds,
                 pulse=Pulse(*self._times),
                 fresh_token=self._dial.renews,
-                on_result=self._result,
+                on_result=self._calls.take,
                 on_failure=self._on_failure,
             )
             link.welcome.add_done_callback(self._welcomed)
@@ -358,18 +347,11 @@ class Client:
             self._backoff.connected(time.monotonic())
             self._live.set()
 
-    def _result(self, event: Event) -> None:
-        waiting = self._calls.get(event.entity)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(event)
-
     def _fail(self, error: LanewayError) -> None:
         self._failure = error
         self._outbox.fail(error)
         self._events.end(error)
-        for waiting in self._calls.values():
-            if not waiting.done():
-                waiting.set_exception(error)
+        self._calls.fail(error)
 
     def _hello(self) -> dict[str, Any]:
         hello: dict[str, Any] = {

@@ -17,6 +17,7 @@ from laneway.actors.alarm import Alarm
 from laneway.actors.attachment import Attachment
 from laneway.actors.directory import SessionDirectory
 from laneway.actors.ports import Clock, Principal
+from laneway.engine.client_calls import CallDesk
 from laneway.engine.client_errors import OnFailure, error_of_code, error_of_notice, log_failure, tell_failure
 from laneway.engine.client_outbox import Receipt
 from laneway.engine.client_spans import ClientSpans
@@ -26,7 +27,7 @@ from laneway.engine.edge.traffic import Traffic
 from laneway.engine.limits import DEFAULT_LIMITS
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import COUNTER, KIND, NO_DEADLINE, Envelope, envelope
-from laneway.routing.errors import DeadlineExceeded, Draining, LinkClosed, LinkLost, LocalProtocolError
+from laneway.routing.errors import DeadlineExceeded, Draining, LanewayError, LinkClosed, LinkLost, LocalProtocolError
 from laneway.routing.handshake import Hello, parse_topics
 from laneway.routing.inbox import Inbox
 from laneway.routing.link import LinkFrame
@@ -77,6 +78,7 @@ class EmbeddedSession:
         self._answers: dict[int, tuple[asyncio.Future[str], float, str]] = {}
         self._late = Alarm(clock, self._give_up)
         self._inbox = Inbox()
+        self._calls = CallDesk(self.send_event)
         self._attachment: Attachment | None = None
         self._unread: deque[Event] = deque()
 
@@ -108,6 +110,7 @@ class EmbeddedSession:
             if attachment.live:
                 await attachment.receive({"ack": list(self._inbox.cursor[:3])}, ())
             await attachment.close(LinkClosed("the application left the session"))
+        self._calls.fail(LinkClosed("the application left the session"))
         self._entered.close()
 
     # -- in -----------------------------------------------------------------------------------
@@ -182,6 +185,22 @@ class EmbeddedSession:
                 late = f"{kind} was not answered within {_ANSWER_S:g} s; it may have been taken"
                 answer.set_exception(DeadlineExceeded(late))
 
+    async def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        call_id: str | None = None,
+        idempotency_key: str = "",
+        timeout_s: float = 60.0,
+    ) -> Mapping[str, Any]:
+        """Call a tool without a model and wait for its result (the TOOL_CALL_RESULT event's fields).
+
+        The events of the call also come through iteration, and only by it: some task must go on iterating
+        over the entered session meanwhile. Raises a refusal, DeadlineExceeded, or what ended the iteration.
+        """
+        return await self._calls.call(name, arguments, call_id, idempotency_key, timeout_s)
+
     async def interrupt(self, run: str = "") -> Receipt:
         """Stop a run, or all runs of the session; returns when the engine has taken it."""
         return await self.send_event("INTERRUPT", run=run)
@@ -218,8 +237,11 @@ class EmbeddedSession:
         while not self._unread:
             try:
                 await self._fetch()
-            except (LinkClosed, Draining):
-                raise StopAsyncIteration from None
+            except LanewayError as error:
+                self._calls.fail(error)
+                if isinstance(error, (LinkClosed, Draining)):
+                    raise StopAsyncIteration from None
+                raise
         return self._unread.popleft()
 
     async def _fetch(self) -> None:
@@ -240,7 +262,10 @@ class EmbeddedSession:
     async def _take(self, attachment: Attachment, frames: Sequence[LinkFrame]) -> None:
         for frame in frames:
             received = self._inbox.receive(frame.header, frame.envelopes, self._clock.now())
-            self._unread.extend(Event(item) for item in received)
+            for item in received:
+                event = Event(item)
+                self._unread.append(event)
+                self._calls.take(event)
             notice = frame.header.get("notice", {})
             told = tell_failure(self.client, notice, self._on_failure)
             if not told and notice.get("fatal") and notice.get("code") != LinkLost.code:

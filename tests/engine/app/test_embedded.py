@@ -12,7 +12,7 @@ from laneway import Engine, Principal
 from laneway.engine.app.embedded import EmbeddedSession
 from laneway.engine.models.synthetic import SyntheticModel
 from laneway.routing.classify import KindTable
-from laneway.routing.errors import DeadlineExceeded, LaneFull, LanewayError, LocalProtocolError, Superseded
+from laneway.routing.errors import DeadlineExceeded, LaneFull, LanewayError, LinkClosed, LocalProtocolError, Superseded
 from tests.simulation.loop import VirtualClock, run
 
 WITHIN_S = 20.0
@@ -159,3 +159,37 @@ def test_an_event_that_is_never_answered_is_given_up_after_30_s() -> None:
         return [await send(), await first]
 
     assert run(main()) == [pytest.approx(50, abs=0.01), pytest.approx(30, abs=0.01)]
+
+
+def test_a_tool_is_called_from_inside() -> None:
+    """The result's fields are the answer; its events also come through iteration; leaving ends the wait."""
+
+    async def main() -> None:
+        started = asyncio.Event()
+
+        async def double(number: int) -> int:
+            return 2 * number
+
+        async def forever() -> None:
+            started.set()
+            await asyncio.Event().wait()
+
+        async with asyncio.timeout(WITHIN_S), Engine() as engine:
+            engine.tools.add(double)
+            engine.tools.add(forever)
+            async with engine.session("s1") as session:
+
+                async def read() -> list[str]:
+                    return [event.kind async for event in session]
+
+                reading = asyncio.create_task(read())
+                answer = await session.call_tool("double", {"number": 4}, call_id="c1")
+                assert (answer["content"], answer["toolCallId"]) == ("8", "c1")
+                assert "INVALID_ARGUMENT" in (await session.call_tool("double", {"number": "x"}))["content"]
+                late = asyncio.create_task(session.call_tool("forever", {}))
+                await started.wait()
+            with pytest.raises(LinkClosed):
+                await late
+            assert (await reading)[:4] == ["TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END", "TOOL_CALL_RESULT"]
+
+    asyncio.run(main())
