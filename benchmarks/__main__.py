@@ -20,8 +20,8 @@ from benchmarks import dispatch, overload, stage_costs, start, token_streams, to
 from benchmarks.environment import environment
 from benchmarks.goals import verdicts
 from benchmarks.measure import Options, Row
-from benchmarks.plot import PICTURES, draw
-from benchmarks.report import about_line, goals_table, rows_table, write_page, write_records
+from benchmarks.plot import PICTURE, draw
+from benchmarks.report import about_line, goals_table, rows_table, run_name, write_page, write_records
 
 __all__ = ["WORKLOADS", "Workload", "main"]
 
@@ -71,11 +71,13 @@ def main() -> None:
         rows += found
     goals = goals_table(verdicts(rows))
     console.print(goals)
-    path = write_records(asked.results, about, rows)
+    name = "baseline" if asked.baseline else run_name(about)
+    path = write_records(asked.results / f"{name}.jsonl", about, rows)
     console.print(f"every repetition is in {path}", highlight=False)
     if not asked.only and not asked.quick:
-        write_page(asked.results / "latest.md", about, path.name, [goals, *tables])
-        draw(path, asked.results / PICTURES[0].name)
+        page = asked.results / ("baseline.md" if asked.baseline else "latest.md")
+        write_page(page, about, path.name, [goals, *tables])
+        draw(path, PICTURE if asked.baseline else asked.results / PICTURE.name)
 
 
 def _teller(console: Console, update: Callable[[str], None]) -> Callable[[str], None]:
@@ -99,11 +101,17 @@ def _arguments() -> argparse.Namespace:
     names = [workload.name for workload in WORKLOADS]
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it works, not to be quoted")
+    parser.add_argument(
+        "--baseline", action="store_true", help="renew the committed figures: results/baseline.*, the picture in docs/"
+    )
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="directory")
     for field in fields(Options):
         flag = f"--{field.name.replace('_', '-')}"
         parser.add_argument(flag, type=float if field.name == "seconds" else int, help="size; see measure.Options")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if asked.baseline and (asked.only or asked.quick):
+        parser.error("a baseline is a whole run, without --only and --quick")
+    return asked
 
 
 def _options(asked: argparse.Namespace) -> Options:

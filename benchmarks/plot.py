@@ -23,13 +23,12 @@ from laneway.routing.lanes import LANE_NAMES
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["PICTURES", "draw", "main", "newest", "read"]
+__all__ = ["BASELINE", "PICTURE", "draw", "main", "read"]
 
 _BENCHMARKS: Final = Path(__file__).parent
-PICTURES: Final = (
-    _BENCHMARKS / "results" / "latency-by-lane.svg",
-    _BENCHMARKS.parent / "docs" / "images" / "latency-by-lane.svg",
-)
+BASELINE: Final = _BENCHMARKS / "results" / "baseline.jsonl"
+PICTURE: Final = _BENCHMARKS.parent / "docs" / "images" / "latency-by-lane.svg"
+"""The committed one; it shows `results/baseline.jsonl`."""
 _LOADS: Final = tuple(load for load in LOADS if load != "alone")
 _INK: Final = "#222222"
 _FAINT: Final = "#d8d8d8"
@@ -69,12 +68,12 @@ _MATPLOTLIB: Final[Any] = {
 
 
 def main() -> None:
-    """Draw the newest run that has W4, or the one that is named."""
+    """Draw the committed run, or the one that is named."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.plot", description=__doc__)
     parser.add_argument("results", type=Path, nargs="?", help="a .jsonl of `python -m benchmarks`")
-    parser.add_argument("--to", type=Path, nargs="*", default=PICTURES, help="where to write it (.svg or .png)")
+    parser.add_argument("--to", type=Path, nargs="*", default=(PICTURE,), help="where to write it (.svg or .png)")
     options = parser.parse_args()
-    source = options.results or newest()
+    source = options.results or BASELINE
     for path in options.to:
         draw(source, path)
         print(f"written to {path}")
@@ -87,14 +86,6 @@ def read(path: Path) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
     if not found:
         raise ValueError(f"{path} has no rows of W4; run `make bench` first")
     return about["about"], found
-
-
-def newest(directory: Path = _BENCHMARKS / "results") -> Path:
-    """Return the newest run that has W4. Raises ValueError if there is none."""
-    for path in sorted(directory.glob("*.jsonl"), reverse=True):
-        if '"load": "3x"' in path.read_text(encoding="utf-8"):
-            return path
-    raise ValueError(f"no run in {directory} has rows of W4; run `make bench` first")
 
 
 def draw(source: Path, path: Path) -> None:

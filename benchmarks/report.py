@@ -18,7 +18,7 @@ from rich.table import Table
 from benchmarks.goals import Verdict
 from benchmarks.measure import Row
 
-__all__ = ["about_line", "goals_table", "rows_table", "write_page", "write_records"]
+__all__ = ["about_line", "goals_table", "rows_table", "run_name", "write_page", "write_records"]
 
 _WIDTH: Final = 200
 _LATENCY: Final = (
@@ -98,11 +98,15 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
-def write_records(directory: Path, about: Mapping[str, Any], rows: Sequence[Row]) -> Path:
-    """Write DATE-COMMIT.jsonl, one line about the machine and one per row; returns its path."""
-    directory.mkdir(parents=True, exist_ok=True)
+def run_name(about: Mapping[str, Any]) -> str:
+    """Return DATE-COMMIT of a run."""
     stamp = str(about["date"]).replace("-", "").replace(":", "").replace("+0000", "Z")
-    path = directory / f"{stamp}-{about['commit'] or 'no-commit'}.jsonl"
+    return f"{stamp}-{about['commit'] or 'no-commit'}"
+
+
+def write_records(path: Path, about: Mapping[str, Any], rows: Sequence[Row]) -> Path:
+    """Write JSON lines, one about the machine and one per row; returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     records = [{"about": about}, *(row.record() for row in rows)]
     path.write_text("".join(json.dumps(record, allow_nan=False) + "\n" for record in records), encoding="utf-8")
     return path
@@ -111,7 +115,7 @@ def write_records(directory: Path, about: Mapping[str, Any], rows: Sequence[Row]
 def write_page(path: Path, about: Mapping[str, Any], records: str, tables: Sequence[Table]) -> None:
     """Write the tables as Markdown, with what the figures mean nothing without."""
     parts = [
-        "# Latest run of the benchmarks",
+        "# A run of the benchmarks",
         f"{about_line(about)}.",
         f"Rows and goals are explained in the [README](../README.md); every repetition is in [{records}]({records}).",
     ]

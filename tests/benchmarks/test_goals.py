@@ -54,7 +54,7 @@ def test_a_run_is_written_for_people_and_for_programs(tmp_path: Path) -> None:
     """JSON lines with machine, commit, date and versions; the same tables as Markdown."""
     about = environment()
     assert {"machine", "commit", "date", "python", "cores", "versions"} <= set(about)
-    path = report.write_records(tmp_path, about, ROWS)
+    path = report.write_records(tmp_path / f"{report.run_name(about)}.jsonl", about, ROWS)
     first, *records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert first["about"] == about
     assert [record["row"] for record in records] == [row.row for row in ROWS]
