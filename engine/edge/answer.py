@@ -48,7 +48,9 @@ class SingleAnswers:
 
     async def serve(self, exchange: Exchange, hello: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
         """Answer one request. Raises what refused it."""
-        offer = {**hello, "caps": {**(hello.get("caps") or {}), "grants": True, "heartbeat_ms": _SILENT_MS}}
+        offer = dict(hello)
+        if isinstance(caps := hello.get("caps") or {}, Mapping):  # anything else `parse_hello` refuses
+            offer["caps"] = {**caps, "grants": True, "heartbeat_ms": _SILENT_MS}
         envelopes = self._frames.events(events_of_body(fields), exchange.trace)
         runs = _runs(fields, str(hello["client"]), envelopes)
         if runs and "cursor" not in hello:

@@ -87,7 +87,7 @@ class Handshake:
         if not isinstance(offer, Mapping) or not offer.keys() <= _OFFER_FIELDS:
             refuse("BAD_TYPE", f"an offer is an object of {', '.join(sorted(_OFFER_FIELDS))}")
         path = offer.get("ticket_for", _STREAM)
-        if path not in self._paths:
+        if not isinstance(path, str) or path not in self._paths:
             refuse("BAD_TYPE", f"`ticket_for` is one of {', '.join(sorted(self._paths))}")
         hello = parse_hello({"v": [1], "client": "offer", "session": "offer", **offer})
         plan = negotiate(hello, self._policy)

@@ -40,6 +40,7 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
     "NUL": (b'{"session": "s\\u0000"}', 400, "BAD_UTF8"),
     "an id that is a path": (b'{"session": "../../etc", "message": "hi"}', 400, "BAD_ID"),
     "an id of 4 KiB": (json.dumps({"session": "s" * 4096, "message": "hi"}).encode(), 400, "BAD_ID"),
+    "capabilities that are a list": (b'{"session": "s", "message": "hi", "caps": [1]}', 400, "BAD_TYPE"),
     "an unknown kind": (b'{"session": "s", "events": [{"counter": 1, "kind": "NO"}]}', 400, "UNKNOWN_KIND"),
     "an unknown field": (b'{"session": "s", "message": "hi", "admin": true}', 400, "BAD_TYPE"),
     "a kind of the engine's": (b'{"session": "s", "events": [{"counter": 1, "kind": "STATE_SNAPSHOT"}]}', 403, ""),

@@ -63,6 +63,9 @@ def test_an_offer_gets_its_plan() -> None:
         ({"v": [7]}, "UNKNOWN_VERSION"),
         ({"caps": {"chunk_chars": -1}}, "NUMBER_RANGE"),
         ({"ticket_for": "/metrics"}, "BAD_TYPE"),
+        ({"ticket_for": []}, "BAD_TYPE"),
+        ({"ticket_for": {}}, "BAD_TYPE"),
+        ({"caps": [1]}, "BAD_TYPE"),
         ({"token": "x"}, "BAD_TYPE"),
     ],
 )
