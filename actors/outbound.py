@@ -35,8 +35,8 @@ DATA: Final = 1
 _TEXT: Final = "TEXT_MESSAGE_CONTENT"
 _NEAR_S: Final = 0.010
 """Deltas closer than this gather: it is how long a link gathers, unless told otherwise."""
-_NEAR_MOST_S: Final = 0.020
-"""As long as that while the loop is late: then fewer, larger events leave more of it for the models."""
+_WAIT_MOST_S: Final = 0.020
+"""They gather as long as that while the loop is late: fewer, larger events leave more of it for the models."""
 _LATE_FACTOR: Final = 8
 
 
@@ -297,6 +297,6 @@ class Outbound:
         if self._error is None:
             now = self._clock.now()
             self._late_s += (now - self._due_at - self._late_s) / 4
-            self._coalescer.near_s = min(_NEAR_MOST_S, _NEAR_S + max(0.0, self._late_s) * _LATE_FACTOR)
+            self._coalescer.wait_s = min(_WAIT_MOST_S, _NEAR_S + max(0.0, self._late_s) * _LATE_FACTOR)
             self._number(self._coalescer.poll(now))
             self._arm()

@@ -62,14 +62,13 @@ class Coalescer:
         min_chars: characters that need no more company.
         hold_s: longest wait in seconds.
         near_s: a delta so soon after the one before waits as long for company; 0 = its size alone counts.
-            May be changed later.
         text_kinds: kinds whose bodies are plain UTF-8 deltas.
 
     Raises:
         LocalProtocolError: `min_chars` below 1, a negative `hold_s` or `near_s`.
     """
 
-    __slots__ = ("_flows", "_held", "_hold_s", "_min_chars", "_text_kinds", "bytes", "near_s")
+    __slots__ = ("_flows", "_held", "_hold_s", "_min_chars", "_near_s", "_text_kinds", "bytes", "wait_s")
 
     def __init__(
         self, min_chars: int = 4, hold_s: float = 0.015, text_kinds: frozenset[str] = _TEXT, *, near_s: float = 0.0
@@ -80,7 +79,8 @@ class Coalescer:
             raise LocalProtocolError(f"near_s {near_s:g} must be >= 0")
         self._min_chars = min_chars
         self._hold_s = hold_s
-        self.near_s = near_s
+        self._near_s = self.wait_s = near_s
+        """How long deltas that come close together gather; may be changed at any time."""
         self._text_kinds = text_kinds
         self._held: dict[str, _Flow] = {}  # run -> what waits, in order of arrival
         self._flows: OrderedDict[str, _Flow] = OrderedDict()  # run -> its last entity
@@ -125,7 +125,7 @@ class Coalescer:
             self._remember(run, _Flow(kind, env[6], now))
             held = self._held.pop(run, None)
             return [env] if held is None else [self._release(held), env]
-        near = self.near_s > 0 and (crowded or now - flow.at < self.near_s)
+        near = self._near_s > 0 and (crowded or now - flow.at < self._near_s)
         flow.at = now
         return self._gather(run, flow, env, now, near)
 
@@ -153,7 +153,7 @@ class Coalescer:
             if chars >= self._min_chars and (not near or len(body) >= _FULL_BYTES):
                 return [env]
             flow.first, flow.chars, flow.size, flow.near = env, 0, 0, near
-            flow.due_at = now + (self.near_s if near else self._hold_s)
+            flow.due_at = now + (self.wait_s if near else self._hold_s)
             self._held[run] = flow
             self.bytes += SEQ_COST_BYTES
         flow.deltas.append(body)

@@ -126,7 +126,7 @@ class Turn:
         self._calls[call_id] = {"name": name, "arguments": []}
 
     def _append(self, parts: list[str] | None, out: Out) -> None:
-        if parts is None:
+        if parts is None or not self._room:
             return
         size = len(out.body)
         if size > self._room or out.body[:1] == _SEALED:

@@ -37,6 +37,8 @@ __all__ = ["EmbeddedSession"]
 _ANSWER_S: Final = 30.0
 _HEARTBEAT_S: Final = 300.0
 """In one process silence means a consumer that is busy, not a broken wire."""
+_ACK_DELAY_S: Final = 0.25
+"""Acks matter here for what is kept unread, not for a network's quality; 32 events are acked at once."""
 
 
 class EmbeddedSession:
@@ -77,7 +79,7 @@ class EmbeddedSession:
         self._counter = 0
         self._answers: dict[int, tuple[asyncio.Future[str], float, str]] = {}
         self._late = Alarm(clock, self._give_up)
-        self._inbox = Inbox()
+        self._inbox = Inbox(ack_delay_s=_ACK_DELAY_S)
         self._calls = CallDesk(self.send_event)
         self._attachment: Attachment | None = None
         self._unread: deque[Event] = deque()
