@@ -50,6 +50,7 @@ _UNHEALTHY: Final = (ToolTimeout, ToolCrashed, ToolUnavailable, OutcomeUnknown)
 """Errors that speak about the tool's health; a tool that answers with an error is alive."""
 _SILENT: Final = (ToolArguments, ToolDenied)
 _ENGINE: Final = "engine/"
+_JSON: Final = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` makes an encoder at each call
 _LAST_STEP: Final = {
     State.SUCCEEDED: Step.SUCCEED,
     State.FAILED: Step.FAIL,
@@ -379,11 +380,10 @@ def _bounded(content: str) -> str:
 async def _tell_start(request: CallRequest, context: Context) -> None:
     call_id = request.call_id
     named = {"toolCallId": call_id, "toolCallName": request.name}
-    text = json.dumps(request.arguments, ensure_ascii=False)
     await context.emit_all(
         (
             Out("TOOL_CALL_START", msgpack.packb(named), call_id),
-            Out("TOOL_CALL_ARGS", text.encode(), call_id),
+            Out("TOOL_CALL_ARGS", _JSON(request.arguments).encode(), call_id),
             Out("TOOL_CALL_END", msgpack.packb({"toolCallId": call_id}), call_id),
         )
     )

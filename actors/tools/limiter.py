@@ -124,7 +124,10 @@ class Limiter:
         Raises:
             Overloaded: the line in front of the limit is full.
         """
-        await self._enter()
+        if self._in_flight < self._limit.value and not self._line:
+            self._in_flight += 1
+        else:
+            await self._stand()
         self._taken += 1
         if self._taken % _SAMPLED:
             return
@@ -145,10 +148,8 @@ class Limiter:
         """Note that a call which had its turn waited this long, in seconds, for its executor."""
         self._limit.observe(wait_s, self._in_flight, self._clock.now())
 
-    async def _enter(self) -> None:
-        if self._in_flight < self.limit and not self._line:
-            self._in_flight += 1
-            return
+    async def _stand(self) -> None:
+        """Stand in line."""
         if len(self._line) >= self._policy.queue:
             raise Overloaded(
                 f"{len(self._line)} calls already wait for this tool; retry after the given time",

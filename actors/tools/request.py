@@ -32,6 +32,8 @@ MAX_BODY_BYTES: Final = 262_144
 _MAX_ID_CHARS: Final = 128
 _MAX_ITEMS: Final = 10_000
 _MAX_DEPTH: Final = 32
+_PLAIN: Final = frozenset({str, int, bool, type(None)})
+"""Values that are good wherever they stand, so that no path has to be named for them."""
 
 
 class CallRequest(NamedTuple):
@@ -101,10 +103,12 @@ def _check(value: object, path: str, depth: int) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise ToolArguments(f"`{path[:200]}` has a key that is not a string", reason=path[:200])
-            _check(item, f"{path}.{key}", depth + 1)
+            if type(item) not in _PLAIN or depth == _MAX_DEPTH:
+                _check(item, f"{path}.{key}", depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            _check(item, f"{path}.{index}", depth + 1)
+            if type(item) not in _PLAIN or depth == _MAX_DEPTH:
+                _check(item, f"{path}.{index}", depth + 1)
     elif isinstance(value, float):
         if value != value or value in (float("inf"), float("-inf")):
             raise ToolArguments(f"`{path[:200]}` is not a finite number", reason=path[:200])

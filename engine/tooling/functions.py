@@ -27,6 +27,8 @@ __all__ = ["FunctionTool", "Runner", "ToolOptions", "function_tool", "tool"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 _log: Final = logging.getLogger(__name__)
 _MARK: Final = "__laneway_tool__"
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+"""As `json.dumps`, which makes an encoder at each call."""
 
 
 class Runner(Protocol):
@@ -184,7 +186,7 @@ class FunctionTool:
             validated[self._signature.context_name] = context
         try:
             value = self._function(**validated)
-            if inspect.isawaitable(value):
+            if self._awaits or inspect.isawaitable(value):
                 value = await value
             return _as_json(value)
         except LanewayError:
@@ -217,7 +219,7 @@ def _target(name: str, function: Callable[..., Any], signature: Signature) -> st
 
 def _as_json(value: Any) -> str:
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return _JSON(value)
     except TypeError:
         pass  # not plain JSON: models, dataclasses, dates
     try:

@@ -80,7 +80,7 @@ class Signature:
             ToolArguments: with the path of the first error as reason.
         """
         try:
-            validated: dict[str, Any] = self._adapter.validate_python(ArgsKwargs((), dict(arguments)))
+            validated: dict[str, Any] = self._adapter.validator.validate_python(ArgsKwargs((), dict(arguments)))
         except ValidationError as error:
             found = error.errors(include_url=False, include_context=False, include_input=False)
             told = "; ".join(f"`{_path(row['loc'])}`: {row['msg']}" for row in found[:_TOLD])
