@@ -16,6 +16,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+import httptools
 from pydantic_core import to_json
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -31,6 +32,7 @@ _PHRASES: Final = {400: b"Bad Request", 408: b"Request Timeout", 413: b"Content 
     431: b"Request Header Fields Too Large",
     503: b"Service Unavailable",
 }
+_UPGRADING: Final = frozenset({b"connection", b"http2-settings", b"upgrade"})
 _LINGER_S: Final = 1.0
 """How long the answer to a refused connection may take to be read."""
 _UPGRADE_LINE_BYTES: Final = 8_100
@@ -40,10 +42,10 @@ _UPGRADE_LINE_BYTES: Final = 8_100
 class _Answering:
     """What one request's answer is written to: the connection, which knows how to end."""
 
-    __slots__ = ("_end", "write")
+    __slots__ = ("_end", "is_closing", "write")
 
     def __init__(self, transport: asyncio.Transport, end: Callable[[], None]) -> None:
-        self.write = transport.write
+        self.write, self.is_closing = transport.write, transport.is_closing
         self._end = end
 
     def close(self) -> None:
@@ -115,7 +117,8 @@ class Connection(HttpToolsProtocol):
         if self._over:
             return
         self._seen_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
         if self.transport.is_closing():
             return
         if self._in_head and self._seen_bytes > self._bounds.head_bytes:
@@ -124,6 +127,34 @@ class Connection(HttpToolsProtocol):
             self._refuse("TOO_LARGE", f"the request is over {self._bounds.message_bytes} bytes")
         elif self._deadline is None and self._in_head and not self._waiting:
             self._within(self._bounds.head_s, self._slow_headers)  # blank lines: they end uvicorn's keep-alive
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+            else:
+                self._stay(data[upgrade.args[0] :])
+
+    def _stay(self, rest: bytes) -> None:
+        """Read the request again as if it had asked for no upgrade: the parser skips the body of one that did.
+
+        curl --http2 and Java's HttpClient ask for h2c with each first request.
+        """
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%s: %s" % pair for pair in self.headers if pair[0] not in _UPGRADING]
+        if any(name == b"connection" and b"close" in value.lower() for name, value in self.headers):
+            lines.append(b"connection: close")
+        self.parser = httptools.HttpRequestParser(self)
+        self._feed(b"\r\n".join([*lines, b"", rest]))
+
+    @property
+    def _stays(self) -> bool:
+        return self.parser.should_upgrade() and not self._should_upgrade()
 
     def on_message_begin(self) -> None:
         """A request begins: its headers are due."""
@@ -153,6 +184,10 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The body is due."""
         self._within(self._bounds.body_s, self._slow_body)
+        if self.parser.get_method() == b"CONNECT":
+            raise ValueError("no tunnels here")
+        if self._stays:
+            return
         before = self.cycle
         super().on_headers_complete()
         self._in_head = False
@@ -165,6 +200,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        if self._stays:
+            return
         self._within(0.0, None)
         self._seen_bytes, self._in_head = 0, True
         super().on_message_complete()

@@ -282,6 +282,38 @@ def test_an_early_answer_reaches_a_client_that_wants_no_more(start: bytes) -> No
     asyncio.run(main())
 
 
+def test_a_body_that_waits_for_permission() -> None:
+    """`Expect: 100-continue` gets it once somebody reads, and then the answer."""
+
+    async def main() -> None:
+        async with serving() as port, raw(port) as (reader, writer):
+            start = head(b"Content-Length: 4", b"Expect: 100-continue", b"Connection: close")
+            writer.write(start.replace(b"GET", b"POST"))
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+            writer.write(b"body")
+            assert (await reader.read()).endswith(b"body")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("cut", [0, 30, 120, 160])
+def test_an_upgrade_to_something_else_is_passed_over(cut: int) -> None:
+    """The request is served over HTTP/1.1 with its body, and so is the next one; curl --http2 and Java ask so."""
+    h2c = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQ")
+    first = head(*h2c, b"Content-Length: 4").replace(b"GET", b"POST") + b"body"
+    data = first + first + head(b"Connection: close")
+
+    async def main() -> None:
+        async with serving() as port, raw(port) as (reader, writer):
+            writer.write(data[:cut])
+            await asyncio.sleep(0)
+            writer.write(data[cut:])
+            said = await reader.read()
+            assert (said.count(b" 200 "), said.count(b"body"), said[-5:]) == (3, 2, b"hello")
+
+    asyncio.run(main())
+
+
 class Endless:
     """A route that streams until its client is gone."""
 
