@@ -155,7 +155,9 @@ class KindTable:
         kind = self._by_name.get(name) if type(name) is str else self._by_number.get(name)  # type: ignore[arg-type]
         if kind is None:
             raise PeerProtocolError(
-                f"kind {str(name)[:80]!r} is not known here; see the handshake's kinds", reason="UNKNOWN_KIND"
+                f"kind {str(name)[:80]!r} is not known here; the built-in ones are in docs/protocol.md, others are "
+                "registered with the engine",
+                reason="UNKNOWN_KIND",
             )
         return kind
 

@@ -238,7 +238,10 @@ class RouteTable:
         """
         known = self._kinds.get(kind)
         if known is None:
-            raise _unknown(kind, "is not known here; see the handshake's kinds")
+            raise _unknown(
+                kind,
+                "is not known here; the built-in ones are in docs/protocol.md, others are registered with the engine",
+            )
         if known.control:
             raise PeerProtocolError(
                 f"{kind} is acted on by the dispatcher itself; call cancel() for it", reason="CONTROL_KIND"

@@ -151,7 +151,10 @@ class Asgi:
             return
         self._origins.check(request)
         if not methods:
-            raise PeerProtocolError(f"there is no {request.path[:200]!r} here", reason="NO_ROUTE")
+            raise PeerProtocolError(
+                f"there is no {request.path[:200]!r} here; there are {', '.join(sorted(self._exact))}",
+                reason="NO_ROUTE",
+            )
         endpoint = methods.get("GET" if request.method == "HEAD" else request.method)
         if endpoint is None:
             exchange.add_headers({"allow": ", ".join(sorted(methods))})

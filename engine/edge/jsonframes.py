@@ -127,6 +127,8 @@ class JsonFrames:
         for name in event:
             if name not in _DEFAULTS and name not in _BODIES and name != _WEIGHT:
                 refuse("BAD_TYPE", f"{name[:64]!r} is not a field of an event")
+        if "counter" not in event:
+            refuse("NUMBER_RANGE", "an event needs its `counter`: 1, and one more for each that this client sends")
         bodies = [name for name in _BODIES if name in event]
         if len(bodies) > 1:
             refuse("BAD_TYPE", f"an event has one body, not {' and '.join(bodies)}")

@@ -59,6 +59,8 @@ def events_of_body(fields: Mapping[str, Any]) -> object:
 
 def _completed(hello: dict[str, Any], exchange: Exchange, word: str | None) -> dict[str, Any]:
     """The id that the browser remembered is newer than what stands in the URL."""
+    if not hello.get("session"):
+        refuse("BAD_TYPE", "name the session that you want to be in: `session`, 1 to 64 of A-Z a-z 0-9 _ . : -")
     word = exchange.headers.get("last-event-id") or word
     if word is not None:
         hello |= hello_cursor(word)

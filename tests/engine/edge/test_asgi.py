@@ -49,6 +49,7 @@ def test_exact_paths_and_placeholders() -> None:
         for path in ("/", "/a/", "/x//go", "/x/l1/go/on", "/b"):
             answer = await ask(served, "GET", path)
             assert (answer.status, answer.json["reason"]) == (404, "NO_ROUTE")
+            assert answer.json["message"].endswith("there are /a")
         answer = await ask(served, "DELETE", "/x/l1/go")
         assert (answer.status, answer.headers["allow"]) == (405, "GET, POST")
 

@@ -72,3 +72,11 @@ def test_a_body_is_a_hello_and_more() -> None:
     assert said["hello"]["cursor"] == ["e", 0, 9]
     said = asked("POST", "/", JSON, b'{"session": "s1", "caps": {"grants": true}, "cursor": null}')
     assert said["hello"]["caps"] == {"grants": True}
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"session": null}', b'{"session": ""}'])
+def test_a_session_that_nobody_named_is_asked_for(body: bytes) -> None:
+    """By a sentence that says which field, for who never saw a hello."""
+    for answer in (asked("POST", "/", JSON, body), asked("GET", "/?session=", {})):
+        assert answer["reason"] == "BAD_TYPE"
+        assert answer["message"].startswith("name the session")
