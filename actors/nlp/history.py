@@ -126,14 +126,16 @@ class Turn:
         self._calls[call_id] = {"name": name, "arguments": []}
 
     def _append(self, parts: list[str] | None, out: Out) -> None:
-        if parts is None or not self._room:
+        if parts is None:
             return
-        size = len(out.body)
-        if size > self._room or out.body[:1] == _SEALED:
+        size, room = len(out.body), self._room
+        if 0 < room < size or out.body[:1] == _SEALED:
             self._keep(parts, delta_of(out))
-        else:  # as nearly all are
-            parts.append(out.body.decode())
-            self._room -= size
+            return
+        text = out.body.decode()  # also if it is not kept: what is no text must not pass for some
+        if room:
+            parts.append(text)
+            self._room = room - size
 
     def _keep(self, parts: list[str], text: str) -> None:
         size = len(text.encode("utf-8", "replace"))

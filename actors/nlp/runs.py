@@ -174,7 +174,6 @@ class _Play:
         self._raw = raw
         self._sequence = RunSequence()
         self._chunks = ChunkExpander()
-        self._flows = _NOTHING
         self._ending: dict[str, Any] = {}
         self._started = False
 
@@ -191,23 +190,24 @@ class _Play:
 
     async def _listen(self, model: Model, span: Span) -> None:
         """Pass on what the model says, up to its end."""
-        asked, heard, said = self._clock.now(), False, 0
+        asked, said = self._clock.now(), 0
+        kind, entity = _NOTHING  # of the delta before
         async with _closing(model.stream(self.run, _Recorded(self._context, self.turn))) as outs:
             async for out in outs:
-                if not heard:
-                    heard = True
+                if not said:
                     span.note(gen_ai__response__time_to_first_chunk=self._clock.now() - asked)
                 if self._context.cancelled:
                     raise asyncio.CancelledError
-                if out.kind in _RUN_MARKS:
-                    if self._marked(out):
-                        break
-                elif out.kind == self._flows[0] and out.entity == self._flows[1] and out.body[:1] != _SEALED:
+                said += 1
+                if out.kind == kind and out.entity == entity and out.body[:1] != _SEALED:
                     await self._context.emit(out)  # it goes on where the last one stopped: nothing to check
                     self.turn.fold(out)
+                elif out.kind in _RUN_MARKS:
+                    if self._marked(out):
+                        break
                 else:
                     await self._give(out)
-                said += 1
+                    kind, entity = (out.kind, out.entity) if out.kind in TEXT_KINDS else _NOTHING
                 if not said % _TURN_EVENTS:
                     await asyncio.sleep(0)
 
@@ -226,15 +226,12 @@ class _Play:
         self._started = True
 
     async def _give(self, out: Out) -> None:
-        self._flows = _NOTHING
         if not self._raw:
             if out.kind == "RAW":
                 return
             out = bare(out)
         for event in self._chunks.expand(out):
             await self._send(event)
-        if out.kind in TEXT_KINDS:
-            self._flows = (out.kind, out.entity)
 
     async def _send(self, event: Out) -> None:
         self._sequence.offer(event)

@@ -7,7 +7,6 @@ keeps the model it began with. Without a model a run fails with a sentence that 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
 from typing import Any, cast
 
 from laneway.actors.ports import Context, Model, Out
@@ -57,13 +56,11 @@ class Brain:
             raise ConfigError(f"{model!r} is no model: it needs `stream(run, context)` or must be callable")
         return self._model
 
-    async def stream(self, run: Mapping[str, Any], context: Context) -> AsyncIterator[Out]:
+    def stream(self, run: Mapping[str, Any], context: Context) -> AsyncIterator[Out]:
         """Let the present model answer. Raises ModelFailed if there is none."""
         if self._model is None:
             raise ModelFailed("this engine has no model; give it one with engine.nlp.use(...)", reason="NO_MODEL")
-        async with aclosing(cast(Any, self._model.stream(run, context))) as outs:
-            async for out in outs:
-                yield out
+        return self._model.stream(run, context)
 
     async def open(self) -> None:
         """Make the model ready now (download, load) instead of at its first run; raises what it raises."""

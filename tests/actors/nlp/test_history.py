@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from laneway.actors.nlp import vocabulary as v
 from laneway.actors.nlp.history import History, Turn
+from laneway.actors.ports import Out
 
 USER = {"id": "u1", "role": "user", "content": "hello"}
 
@@ -65,3 +67,12 @@ def test_tenants_do_not_share() -> None:
     history = History()
     history.add("a", "s", [USER])
     assert history.messages("b", "s") == []
+
+
+@pytest.mark.parametrize("room", [0, 100])
+def test_what_is_no_text_is_refused_also_where_nothing_is_remembered(room: int) -> None:
+    """A delta that is not UTF-8 raises, so that the run that said it fails."""
+    turn = Turn([], room)
+    turn.fold(v.text_start("m"))
+    with pytest.raises(ValueError, match="utf-8"):
+        turn.fold(Out("TEXT_MESSAGE_CONTENT", b"\xfe\xfe", "m"))
