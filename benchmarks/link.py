@@ -24,33 +24,35 @@ class SessionLink:
         accepted: events that were answered OK.
     """
 
-    def __init__(self, attachment: Attachment, session: str) -> None:
+    def __init__(self, attachment: Attachment, session: str, client: str) -> None:
         self.refused: list[Any] = []
         self.accepted = 0
         self._attachment = attachment
         self._session = session
+        self._client = client
         self._inbox = Inbox()
         self._counter = 0
 
     @classmethod
-    async def open(cls, engine: Engine, session: str) -> SessionLink:
+    async def open(cls, engine: Engine, session: str, client: str = "bench") -> SessionLink:
         """Attach to a session."""
-        hello = Hello(versions=(1,), client="bench", session=session, heartbeat_s=300.0)
-        return cls(await engine.directory.attach(hello, Principal("bench", "t")), session)
+        hello = Hello(versions=(1,), client=client, session=session, heartbeat_s=300.0)
+        return cls(await engine.directory.attach(hello, Principal("bench", "t")), session, client)
 
-    async def send(self, batch: Sequence[Job]) -> None:
-        """Send a frame of events."""
+    async def send(self, batch: Sequence[Job], entity: str = "") -> None:
+        """Send a frame of events, all of one entity."""
         events = []
         for job in batch:
             self._counter += 1
             events.append(
                 envelope(
                     job.kind,
-                    producer="bench",
+                    producer=self._client,
                     counter=self._counter,
                     tenant="t",
                     session=self._session,
                     lane=job.lane,
+                    entity=entity,
                     body=job.body,
                 )
             )

@@ -32,9 +32,9 @@ class Options:
     """How much to run; the defaults are the workloads as defined.
 
     Attributes:
-        events: of W1. calls: of W2. streams: of W3, with so many tokens each.
+        events: of W1. calls: of W2. streams: of W3, with so many tokens each. edits: of a document.
         repeats: repetitions of each row; the median counts.
-        seconds: of open loop (W1) and of overload (W4).
+        seconds: of open loop (W1, state) and of overload (W4).
         overload_repeats: repetitions of each W4 row.
         starts: fresh processes for the start-up figures.
     """
@@ -44,6 +44,7 @@ class Options:
     streams: int = 100
     burst_tokens: int = 200
     paced_tokens: int = 150
+    edits: int = 6_400
     repeats: int = 5
     seconds: float = 3.0
     overload_repeats: int = 3
@@ -58,6 +59,7 @@ class Options:
             streams=20,
             burst_tokens=50,
             paced_tokens=25,
+            edits=640,
             repeats=1,
             seconds=0.5,
             overload_repeats=1,

@@ -37,6 +37,7 @@ _STREAM: Final = (
 _FURTHER: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
     "W1": _LATENCY,
     "W2": (("p50_ms", "p50"), ("p99_ms", "p99")),
+    "state": (("p50_ms", "p50"), ("p99_ms", "p99")),
     "W3 burst": _STREAM,
     "W3 paced": _STREAM,
 }

@@ -32,19 +32,20 @@ def test_a_goal_is_held_against_the_rows_of_one_run() -> None:
     assert (queue.figure, queue.word) == (0.8, "reached")
     assert found["import laneway"].word == "NOT reached"
     assert found["engine, frames of 64, against pykka"].word == "not in this run"
-    assert found["memory of each of 10,000 open sessions"].word == "not measured yet"
+    assert found["two regions 80 ms apart agree after"].word == "not measured yet"
     assert "NOT reached" in _shown(report.goals_table(list(found.values())))
 
 
 def test_every_goal_names_rows_that_there_are() -> None:
     """With a figure for every row of every workload, only goals whose rows are not built lack one."""
-    from benchmarks import dispatch, overload, sweep, token_streams, tool_calls
+    from benchmarks import dispatch, documents, overload, sweep, token_streams, tool_calls
 
-    figures = dict.fromkeys(("engine_cpu_us", "first_p99_ms", "beyond_window_p99_ms"), 1.0)
+    figures = dict.fromkeys(("engine_cpu_us", "first_p99_ms", "beyond_window_p99_ms", "p99_ms"), 1.0)
     names = [("W1", way.row) for way in dispatch.WAYS] + [("W2", row) for row in tool_calls.ROWS]
     names += [(part, row) for part in (token_streams.BURST, token_streams.PACED) for row in token_streams.ROWS]
     names += [("W4", f"{subject.row} @{load}") for subject in overload.SUBJECTS for load in sweep.LOADS]
     names += [("start", "import laneway"), ("start", "first event, embedded")]
+    names += [("state", row) for row in (documents.BARE, documents.CELL, documents.SPREAD)]
     rows = [Row(workload, row, "x", (1.0,), 1.0, 1.0, figures) for workload, row in names]
     missing = [verdict.goal.what for verdict in goals.verdicts(rows) if verdict.word == "not in this run"]
     assert missing == []
