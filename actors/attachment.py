@@ -95,16 +95,18 @@ class Attachment:
     def tell(self, **fields: object) -> None:
         """Put header content (ok, refused, notice) into the next frame."""
         self.link.tell(**fields)
-        self.wake()
+        if self.link.speaks:
+            self.wake()
 
     async def receive(self, header: Mapping[str, object], envelopes: Sequence[Envelope]) -> None:
         """Take one frame from the client. Raises PeerProtocolError if it breaks the contract."""
         self.link.receive(header, self._clock.now())
         if "ack" in header or "grant" in header:
             self._owner.moved(self)
+        if header:
+            self.wake()
         if envelopes:
             self._owner.ingest(self, envelopes)
-        self.wake()
 
     async def frames(self) -> list[LinkFrame]:
         """Wait for and return the frames due now, in order.

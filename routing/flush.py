@@ -1,9 +1,12 @@
 """When a link's data goes out: at once after silence, otherwise in company, never faster than agreed.
 
-Law of this file: the first event after silence is due at once; any other `flush_s` after it was
-first seen; a full frame's worth at once. A declared bandwidth is a token bucket of a quarter
-second, kept as one time (GCRA). A link that asked for whole sentences may hold text back for half
-a second, no longer.
+Law of this file: the first event after silence is due at once. After that text, whose pieces merge,
+waits `flush_s` for company from when it was first seen; an event that merges with nothing goes a gap
+of `flush_s / 5` after the last data frame: no wait when the link is idle, a bounded number of frames
+when it is not. Answers ride on the next frame; one of their own goes half a gap after they were seen
+and a gap after the last frame. A full frame's worth goes at once. A declared bandwidth is a token
+bucket of a quarter second, kept as one time (GCRA). A link that asked for whole sentences may hold
+text back for half a second, no longer.
 """
 
 from __future__ import annotations
@@ -15,6 +18,9 @@ __all__ = ["FlushTimer"]
 _NEVER: Final = float("-inf")
 _BURST_S: Final = 0.25
 _HOLD_S: Final = 0.5
+_GAPS: Final = 5
+"""Gaps in a flush window: 2 ms of 10, so at most 500 frames of events and 500 of answers a second
+(docs/adr/0010-waiting-pays-for-text.md has the measurement)."""
 
 
 class FlushTimer:
@@ -26,14 +32,24 @@ class FlushTimer:
         pace_bytes_per_s: token rate, 0 = not paced.
     """
 
-    __slots__ = ("_due_at", "_full", "_held_at", "_held_head", "_pace", "_paced_until", "_sent_at", "flush_s")
+    __slots__ = (
+        "_due_at",
+        "_frame_at",
+        "_full",
+        "_held_at",
+        "_held_head",
+        "_pace",
+        "_paced_until",
+        "_sent_at",
+        "flush_s",
+    )
 
     def __init__(self, flush_s: float, full: int, pace_bytes_per_s: int) -> None:
         self.flush_s = flush_s
         self._full = full
         self._pace = pace_bytes_per_s
         self._due_at: float | None = None
-        self._sent_at = _NEVER
+        self._sent_at = self._frame_at = _NEVER
         self._paced_until = _NEVER
         self._held_at: float | None = None
         self._held_head = 0
@@ -43,11 +59,22 @@ class FlushTimer:
         """When data is due, or None if it was not looked at since the last sending."""
         return self._due_at
 
-    def due(self, now: float, pending: int, head: int, *, force: bool) -> bool:
+    @property
+    def patient(self) -> bool:
+        """True if data was last seen to wait for company; an event that merges with nothing is due earlier."""
+        return self._due_at is not None and self._due_at > self._sent_at + self.flush_s / _GAPS
+
+    def answers_at(self, now: float) -> float:
+        """Return when answers first seen now may go in a frame of their own."""
+        gap_s = self.flush_s / _GAPS
+        return max(now + gap_s / 2, self._frame_at + gap_s)
+
+    def due(self, now: float, pending: int, head: int, *, force: bool, alone: bool) -> bool:
         """Return whether data goes now, with `pending` seqs waiting up to seq `head`.
 
-        `force` = a frame goes anyway.
+        `force` = a frame goes anyway; `alone` = an event that merges with nothing is among them.
         """
+        company_s = self.flush_s / _GAPS if alone else self.flush_s
         if self._paced_until > now:
             self._due_at = self._paced_until
             return False
@@ -55,9 +82,11 @@ class FlushTimer:
             if head == self._held_head:
                 self._due_at = self._held_at + _HOLD_S
                 return now >= self._due_at
-            self._due_at = min(self._held_at + _HOLD_S, max(self._held_at, self._sent_at + self.flush_s))
-        if self._due_at is None:
+            self._due_at = min(self._held_at + _HOLD_S, max(self._held_at, self._sent_at + company_s))
+        elif self._due_at is None:
             self._due_at = now if now - self._sent_at >= self.flush_s else now + self.flush_s
+        if alone:
+            self._due_at = min(self._due_at, max(now, self._sent_at + company_s))
         return force or now >= self._due_at or pending >= self._full
 
     def nothing(self) -> None:
@@ -71,8 +100,12 @@ class FlushTimer:
         since = max(self._paced_until, now - _BURST_S)
         return min(most, max(1, int((now - since) * self._pace)))
 
+    def went(self, now: float) -> None:
+        """A frame of any kind went."""
+        self._frame_at = now
+
     def sent(self, now: float, size: int, *, more: bool) -> None:
-        """A frame with `size` bytes of bodies went; `more` = what is left is due as well."""
+        """A data frame with `size` bytes of bodies went; `more` = what is left is due as well."""
         if self._pace:
             self._paced_until = max(self._paced_until, now - _BURST_S) + size / self._pace
         self._sent_at = now

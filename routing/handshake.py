@@ -90,7 +90,8 @@ class LinkPolicy:
 
     Attributes:
         chunk_chars: longest text item, in characters; a client may ask for less (>= 16).
-        flush_s: longest wait for company of an event; a client may ask for 0.001 to 1.
+        flush_s: longest wait for company of text, five times that of other events; a client may ask for
+            0.001 to 1.
         max_items: events a frame at most. max_frame_bytes: largest frame at most.
         heartbeat_s: pause between pings; a client may ask for 1 to 300.
         silence_factor: a link without a sign of life for heartbeat_s times this is lost.

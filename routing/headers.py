@@ -18,13 +18,18 @@ _ANSWERS_PER_FRAME: Final = 1024
 
 
 class HeaderQueue:
-    """Header maps to go out, one a frame."""
+    """Header maps to go out, one a frame.
 
-    __slots__ = ("_answers", "_headers")
+    Attributes:
+        patient: nothing but lists of answers waits, which may wait for company.
+    """
+
+    __slots__ = ("_answers", "_headers", "patient")
 
     def __init__(self) -> None:
         self._headers: list[dict[str, Any]] = []
         self._answers = 0
+        self.patient = True
 
     def __len__(self) -> int:
         return len(self._headers)
@@ -45,6 +50,8 @@ class HeaderQueue:
             value = list(value)
         elif name == "pong" and self._replace(name, value):
             return
+        else:
+            self.patient = False
         if last is not None and name not in last:
             last[name] = value
         else:
@@ -57,6 +64,7 @@ class HeaderQueue:
         header = self._headers.pop(0)
         if not self._headers:
             self._answers = 0
+            self.patient = True
         return header
 
     def _replace(self, name: str, value: object) -> bool:

@@ -5,9 +5,9 @@ sends nothing above `committed`, nothing that begins beyond the client's credit,
 data. What is due is asked of it (`poll`), what came is told to it (`receive`), and time comes in as
 an argument, so that the same code runs on an event loop, in a simulation and in a property test.
 
-A frame goes out at once for urgent events, for header content and for the first data after
-silence; otherwise `flush_s` after the first unsent event or when a frame is full (batching
-divides the cost of a gRPC write by the batch: research of the edge, 19 us to 2 us an event).
+A frame goes out at once for urgent events, for header content but answers, and for the first data
+after silence; else when `flush.py` says so (batching divides the cost of a gRPC write by the batch:
+research of the edge, 19 us to 2 us an event).
 Urgent uses no credit: it has a reserve of 64 unacked events and 64 KiB, beyond which the link
 closes SLOW_CONSUMER and never drops. Replay of what was there before the link is exempt: it is
 sent a reserve at a time, as acks come.
@@ -16,7 +16,6 @@ sent a reserve at a time, as acks come.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from laneway.routing.classify import KindTable
@@ -32,9 +31,10 @@ from laneway.routing.errors import (
 from laneway.routing.flush import FlushTimer
 from laneway.routing.handshake import LinkPlan, parse_count, parse_cursor
 from laneway.routing.headers import HeaderQueue, notice
+from laneway.routing.heartbeat import Heartbeat
 from laneway.routing.items import Batch, plan_items
 from laneway.routing.quality import PLANS, Grade, Quality
-from laneway.routing.reader import RESERVE_BYTES, RESERVE_EVENTS, StreamReader
+from laneway.routing.reader import RESERVE_BYTES, RESERVE_EVENTS, LinkStatistics, StreamReader
 from laneway.routing.replay import Cursor, Numbered, ReplayRing
 from laneway.routing.window import INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES, CreditWindow
 
@@ -70,26 +70,6 @@ class LinkFrame(NamedTuple):
     envelopes: list[Envelope]
 
 
-@dataclass(frozen=True, slots=True)
-class LinkStatistics:
-    """Counters of one link; pairs are (urgent, data).
-
-    Attributes:
-        delivered: seqs sent whole, GAPs not counted. gapped: seqs covered by a sent GAP.
-        pending: committed seqs not sent whole yet. For each stream and at any time:
-            committed - where the link began = delivered + gapped + pending.
-        merged: seqs that travelled in an earlier seq's item.
-        bytes: bodies sent. frames: frames given out.
-    """
-
-    delivered: tuple[int, int]
-    gapped: tuple[int, int]
-    pending: tuple[int, int]
-    merged: int
-    bytes: int
-    frames: int
-
-
 class Link:
     """One live connection's protocol state.
 
@@ -123,9 +103,10 @@ class Link:
         self._chunk_chars = plan.chunk_chars
         self._state = "OPEN"
         self._error: LanewayError | None = None
-        self._now = self._heard_at = self._pinged_at = now
-        self._ping = self._awaited = 0  # the last ping's number, and the one whose pong is to come
+        self._now = now
+        self._heartbeat = Heartbeat(plan.heartbeat_s, plan.dead_after_s, now) if plan.grants else None
         self._headers = HeaderQueue()
+        self._answers_at: float | None = None
         self._timer = FlushTimer(plan.flush_s, plan.max_items, plan.pace_bytes_per_s)
         self._gapped = [0, 0]
         self._merged = self._bytes = self._frames = 0
@@ -195,24 +176,26 @@ class Link:
         """
         if self._state == "CLOSED":
             return
-        self._now = self._heard_at = now
+        self._now = now
+        if self._heartbeat is not None:
+            self._heartbeat.heard(now)
+            if "pong" in header and (rtt_s := self._heartbeat.pong(header["pong"], now)) is not None:
+                self._adapt(self.quality.sample(rtt_s=rtt_s))
         if "ack" in header:
             self._acknowledge(parse_cursor(header["ack"], "ack"), now)
         if "grant" in header:
             self._window.grant(parse_count(header["grant"], "grant"))
         if "ping" in header:
             self._headers.add("pong", parse_count(header["ping"], "ping"))
-        if self._awaited and header.get("pong") == self._awaited:
-            self._awaited = 0
-            self._adapt(self.quality.sample(rtt_s=max(0.0, now - self._pinged_at)))
         if header.get("bye") is True:
             self._error = self._error or LinkClosed("the client closed the link; the session goes on")
             self._step("bye")
 
     def tell(self, **fields: object) -> None:
-        """Put header content into the next frame, which then goes at once.
+        """Put header content into the next frame.
 
-        Lists (`ok`, `refused`) gather; anything else takes a frame of its own if the field is taken.
+        Lists (`ok`, `refused`) gather for a moment; all else goes at once,
+        and takes a frame of its own if the field is taken.
         A link that is not polled while 8,192 answers gather closes SLOW_CONSUMER.
         """
         for name, value in fields.items():
@@ -249,10 +232,11 @@ class Link:
         """Return when `poll` should next be called if nothing happens before; None = never."""
         if self._state == "CLOSED":
             return None
-        if len(self._headers) or self._state == "CLOSING" or self._urgent.reserve_room():
+        if self._state == "CLOSING" or self._urgent.reserve_room() or self._headers_due(self._now):
             return self._now
-        plan = self.plan
-        times = [self._heard_at + plan.dead_after_s, self._pinged_at + plan.heartbeat_s] if plan.grants else []
+        times = [] if self._heartbeat is None else [self._heartbeat.due_at]
+        if len(self._headers):
+            times.append(self._now if self._answers_at is None else self._answers_at)
         if self._sendable():
             times.append(self._now if self._timer.due_at is None else self._timer.due_at)
         return min(times, default=None)
@@ -261,7 +245,14 @@ class Link:
     def stirs(self) -> bool:
         """True if what was just committed may be due before `deadline`; else looking then is early enough."""
         planned = self._state == "LIVE" and self._timer.due_at is not None and not self._timer.holding
-        return not planned or self._data.pending >= self.plan.max_items or self._urgent.pending > 0
+        if not planned or self._data.pending >= self.plan.max_items or self._urgent.pending > 0:
+            return True
+        return self._timer.patient and self._data.alone(self._text_kinds)
+
+    @property
+    def speaks(self) -> bool:
+        """True if header content waits that may be due before `deadline`; else looking then is early enough."""
+        return len(self._headers) > 0 and (self._answers_at is None or not self._headers.patient)
 
     def poll(self, now: float) -> list[LinkFrame]:
         """Return the frames due now, urgent first; at most one data frame, so call until empty."""
@@ -272,13 +263,18 @@ class Link:
             self._watch(now)
         urgent = self._take_urgent(now)
         closing = self._error is not None
-        force = len(self._headers) > 0 or urgent is not None
+        if self._answers_at is None and len(self._headers):
+            self._answers_at = self._timer.answers_at(now)
+        force = urgent is not None or closing or self._headers_due(now)
         batches = [] if urgent is None else [(URGENT, urgent)]
         if closing:
             batches.extend(self._drain(now))
         elif self._data_due(now, force) and (batch := self._take_data(now)) is not None:
             batches.append((DATA, batch))
         frames = self._frame(batches) if force or batches else []
+        if frames:
+            self._answers_at = None
+            self._timer.went(now)
         if self._error is not None:
             frames.append(LinkFrame({"notice": notice(self._error, fatal=True)}, []))
         self._frames += len(frames)
@@ -308,14 +304,16 @@ class Link:
         """Close what is silent or too slow; send the heartbeat."""
         if self._urgent.pending and self._urgent.overrun():
             self.close(SlowConsumer(f"{RESERVE_EVENTS} urgent events or {RESERVE_BYTES} bytes wait for an ack; resume"))
-        if not self.plan.grants:
+        if self._heartbeat is None:
             return
-        if now - self._heard_at >= self.plan.dead_after_s:
+        if self._heartbeat.lost(now):
             self.close(LinkLost(f"no frame from the client for {self.plan.dead_after_s:g} s; connect again and resume"))
-        elif now - self._pinged_at >= self.plan.heartbeat_s:
-            self._ping = self._awaited = self._ping + 1
-            self._pinged_at = now
-            self._headers.add("ping", self._ping)
+        elif number := self._heartbeat.ping(now):
+            self._headers.add("ping", number)
+
+    def _headers_due(self, now: float) -> bool:
+        at = self._answers_at
+        return len(self._headers) > 0 and (not self._headers.patient or (at is not None and now >= at))
 
     def _take_urgent(self, now: float) -> Batch | None:
         room = self._urgent.reserve_room() if self._urgent.pending else 0
@@ -332,7 +330,8 @@ class Link:
             self._timer.nothing()
             return False
         reader = self._data
-        return self._timer.due(now, reader.pending, reader.committed, force=force)
+        alone = reader.alone(self._text_kinds)
+        return self._timer.due(now, reader.pending, reader.committed, force=force, alone=alone)
 
     def _take_data(self, now: float) -> Batch | None:
         reader, timer = self._data, self._timer

@@ -7,6 +7,7 @@ it was last given, so a slow link costs nothing and slows nobody.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from laneway.routing.envelope import SEAL, Envelope
@@ -14,11 +15,33 @@ from laneway.routing.errors import LocalProtocolError
 from laneway.routing.items import Batch
 from laneway.routing.replay import TOMBSTONE, Numbered, ReplayRing, weight_bytes
 
-__all__ = ["RESERVE_BYTES", "RESERVE_EVENTS", "StreamReader"]
+__all__ = ["RESERVE_BYTES", "RESERVE_EVENTS", "LinkStatistics", "StreamReader"]
 
 RESERVE_EVENTS: Final = 64
 RESERVE_BYTES: Final = 65_536
 """Urgent events that may be sent without an ack."""
+_LOOK_EVENTS: Final = 64
+"""At a time; as many waiting events are a full frame, which does not wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatistics:
+    """Counters of one link; pairs are (urgent, data).
+
+    Attributes:
+        delivered: seqs sent whole, GAPs not counted. gapped: seqs covered by a sent GAP.
+        pending: committed seqs not sent whole yet. For each stream and at any time:
+            committed - where the link began = delivered + gapped + pending.
+        merged: seqs that travelled in an earlier seq's item.
+        bytes: bodies sent. frames: frames given out.
+    """
+
+    delivered: tuple[int, int]
+    gapped: tuple[int, int]
+    pending: tuple[int, int]
+    merged: int
+    bytes: int
+    frames: int
 
 
 class StreamReader:
@@ -39,6 +62,8 @@ class StreamReader:
     """
 
     __slots__ = (
+        "_alone",
+        "_looked",
         "_page",
         "_ring",
         "acked",
@@ -54,6 +79,7 @@ class StreamReader:
     def __init__(self, ring: ReplayRing, have: int, skip: int = 0) -> None:
         self._ring = ring
         self._page: Sequence[Numbered] = ()
+        self._looked = self._alone = 0  # last seq looked at; last one found that merges with nothing
         self.next = have + 1
         self.skip = skip
         self.position = self.start = ring.position_before(have + 1)
@@ -108,6 +134,18 @@ class StreamReader:
             stop = self._ring.committed + 1 - self._page[0][0]
             return self._page[start : min(start + limit, stop)]
         return self._ring.read(self.next, limit)
+
+    def alone(self, text_kinds: frozenset[str]) -> bool:
+        """Return whether an event waits that merges with no other. Each event is looked at once."""
+        if self._alone >= self.next:
+            return True
+        first = max(self.next, self._looked + 1, self._ring.first)
+        for seq, _, env in self._ring.read(first, _LOOK_EVENTS):
+            self._looked = seq
+            if env[2] not in text_kinds and env[11] is not TOMBSTONE:
+                self._alone = seq
+                return True
+        return False
 
     def mend(self, env: Envelope, text_kinds: frozenset[str]) -> None:
         """Forget a `skip` that does not fit event `next` (a client's claim); it trims what it has."""

@@ -7,28 +7,59 @@ from laneway.routing.flush import FlushTimer
 def test_after_silence_at_once_then_in_company():
     """The first is due now; the next ones 10 ms after they were first seen, or when a frame is full."""
     timer = FlushTimer(0.010, 64, 0)
-    assert timer.due(1.0, 1, 1, force=False)
+    assert timer.due(1.0, 1, 1, force=False, alone=False)
     timer.sent(1.0, 10, more=False)
-    assert not timer.due(1.002, 1, 2, force=False)
+    assert not timer.due(1.002, 1, 2, force=False, alone=False)
     assert timer.due_at == 1.012
-    assert not timer.due(1.005, 63, 64, force=False)
-    assert timer.due(1.005, 64, 65, force=False)
-    assert timer.due(1.006, 1, 65, force=True)
-    assert timer.due(1.012, 1, 65, force=False)
+    assert not timer.due(1.005, 63, 64, force=False, alone=False)
+    assert timer.due(1.005, 64, 65, force=False, alone=False)
+    assert timer.due(1.006, 1, 65, force=True, alone=False)
+    assert timer.due(1.012, 1, 65, force=False, alone=False)
+
+
+def test_what_merges_with_nothing_waits_only_a_gap_after_the_last_frame():
+    """2 ms of 10 after a data frame, at once after that; it takes earlier text along."""
+    timer = FlushTimer(0.010, 64, 0)
+    timer.sent(1.0, 10, more=False)
+    assert not timer.due(1.001, 1, 2, force=False, alone=False)
+    assert timer.patient
+    assert not timer.due(1.0011, 2, 3, force=False, alone=True)
+    assert not timer.patient
+    assert timer.due_at == 1.002
+    assert timer.due(1.002, 2, 3, force=False, alone=True)
+    timer.sent(1.002, 10, more=False)
+    assert timer.due(1.005, 1, 4, force=False, alone=True)
+
+
+def test_a_longer_window_has_longer_gaps():
+    """A poor network, or a client that asks for few frames, gets few frames of events too."""
+    timer = FlushTimer(0.050, 64, 0)
+    timer.sent(1.0, 10, more=False)
+    assert not timer.due(1.009, 1, 2, force=False, alone=True)
+    assert timer.due(1.010, 1, 2, force=False, alone=True)
+
+
+def test_answers_wait_a_moment_for_a_frame_to_ride_on():
+    """1 ms, and 2 ms after any frame."""
+    timer = FlushTimer(0.010, 64, 0)
+    assert timer.answers_at(0.5) == 0.501
+    timer.went(1.0)
+    assert timer.answers_at(1.0) == 1.002
+    assert timer.answers_at(1.0015) == 1.0025
 
 
 def test_what_did_not_fit_into_a_frame_is_due_at_once():
     """Only frame limits stop a flush."""
     timer = FlushTimer(0.010, 64, 0)
     timer.sent(1.0, 10, more=True)
-    assert timer.due(1.0, 1, 1, force=False)
+    assert timer.due(1.0, 1, 1, force=False, alone=False)
 
 
 def test_nothing_to_send_forgets_the_deadline():
     """Data without credit waits for a grant, not for a timer."""
     timer = FlushTimer(0.010, 64, 0)
     timer.sent(1.0, 10, more=False)
-    timer.due(1.001, 1, 1, force=False)
+    timer.due(1.001, 1, 1, force=False, alone=False)
     timer.nothing()
     assert timer.due_at is None
 
@@ -41,7 +72,7 @@ def test_a_paced_link_never_exceeds_its_rate(rate, frames):
     now, total, largest = 0.0, 0, 0
     for pause, size in frames:
         now += pause
-        if timer.due(now, 1, 1, force=True):
+        if timer.due(now, 1, 1, force=True, alone=False):
             timer.sent(now, size, more=False)
             total += size
             largest = max(largest, size)
@@ -56,11 +87,11 @@ def test_held_text_waits_half_a_second_at_most():
     timer.hold(0.0, 1, afresh=True)
     assert timer.holding
     assert timer.due_at == 0.5
-    assert not timer.due(0.1, 1, 1, force=True)
-    assert timer.due(0.2, 2, 2, force=False)
+    assert not timer.due(0.1, 1, 1, force=True, alone=False)
+    assert timer.due(0.2, 2, 2, force=False, alone=False)
     timer.hold(0.2, 2, afresh=False)
     assert timer.due_at == 0.5
     assert not timer.may_hold(0.5)
-    assert timer.due(0.5, 2, 2, force=False)
+    assert timer.due(0.5, 2, 2, force=False, alone=False)
     timer.release()
     assert not timer.holding

@@ -296,21 +296,90 @@ def test_a_full_frame_does_not_wait():
     assert len(link.poll(0.001)[0].envelopes) == 64
 
 
-def test_header_content_goes_at_once_and_takes_waiting_data_along():
-    """An OK is not delayed by the flush timer, nor is data by an OK."""
+def test_answers_ride_on_the_next_frame_and_do_not_wait_long_for_one():
+    """An OK waits 1 ms, or until 2 ms after a frame, and no longer; it delays no data, and takes data along."""
     home = session()
     link = home.link(Cursor("e1"), 0.0)
-    home.emit(make("CUSTOM"))
+    home.emit(make())
     link.poll(0.0)
     home.emit(make("CUSTOM"))
     assert link.poll(0.001) == []
+    assert link.deadline() == 0.002
     link.tell(ok=[[1, "durable"]])
+    assert link.speaks
     link.tell(ok=[[2, "durable"]], refused=[[3, "LANE_FULL", "", "full", 50]])
     assert link.deadline() == 0.001
+    assert link.poll(0.001) == []
+    assert link.deadline() == 0.002
+    assert not link.speaks, "when they go is planned"
     (frame,) = link.poll(0.002)
     assert frame.header["ok"] == [[1, "durable"], [2, "durable"]]
     assert frame.header["refused"][0][0] == 3
     assert frame.header["first"] == 2
+
+
+def test_a_notice_goes_at_once_with_the_answers_that_wait():
+    """Only lists of answers wait for company."""
+    link = session().link(Cursor("e1"), 0.0)
+    link.tell(ok=[[1, "durable"]])
+    assert link.poll(0.0) == []
+    assert [frame.header for frame in link.poll(0.001)] == [{"ok": [[1, "durable"]]}]
+    link.tell(ok=[[2, "durable"]])
+    assert link.poll(0.002) == []
+    link.tell(notice={"code": "DRAINING"})
+    assert link.speaks
+    assert [set(frame.header) for frame in link.poll(0.002)] == [{"ok", "notice"}]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["text", "alone", "answer", "urgent"]), st.integers(0, 4)), max_size=80))
+def test_what_merges_with_nothing_waits_a_gap_text_a_window_and_frames_stay_few(steps):
+    """Asked at its deadlines only, a link keeps no event above 2 ms, no text above 10 ms, no answer above 2 ms,
+    and sends at most one frame of data and one of answers a gap unless something urgent forces one."""
+    home = session()
+    link = home.link(Cursor("e1"), 0.0, LinkPlan(heartbeat_s=1e6, dead_after_s=1e6))
+    waiting: dict[int, tuple[str, float]] = {}
+    answers: dict[int, float] = {}
+    frames: list[float] = []
+    forced, now = 0, 1.0
+
+    def look(at: float) -> None:
+        for frame in link.poll(at):
+            frames.append(at)
+            for counter, _ in frame.header.get("ok", ()):
+                assert at <= answers.pop(counter) + 0.002 + 1e-9
+        for seq in [seq for seq in waiting if seq <= link.sent.data]:
+            kind, since = waiting.pop(seq)
+            assert at <= since + (0.002 if kind == "alone" else 0.010) + 1e-9
+
+    def pass_(until: float) -> None:
+        while (due := link.deadline()) is not None and due <= until:
+            look(max(due, link._now))
+        look(until)
+
+    for number, (what, pause_ms) in enumerate(steps, 1):
+        match what:
+            case "text":
+                home.emit(make(body="t", counter=number))
+            case "alone":
+                home.emit(make("CUSTOM", b"c", counter=number))
+            case "answer":
+                link.tell(ok=[[number, "volatile"]])
+                answers[number] = now
+            case "urgent":
+                home.emit(make("RUN_ERROR", counter=number))
+                forced += 1
+        if what in ("text", "alone"):
+            waiting[home.rings[DATA].committed] = (what, now)
+        if link.stirs or link.speaks:
+            look(now)
+        pass_(now := now + pause_ms / 1000)
+        if link.sent.urgent:
+            link.receive({"ack": ["e1", link.sent.urgent, link.sent.data]}, now)
+    pass_(now + 0.02)
+    assert not waiting
+    assert not answers
+    assert len(frames) <= 2 * ((now - 1.0) / 0.002 + 1) + 2 * forced + 11
 
 
 def test_urgent_overtakes_a_full_data_window():
