@@ -65,7 +65,7 @@ def _cut_at(body: bytes, start: int, end: int) -> int:
         if found >= 0:
             return found + 1
     place = end
-    while place > end - 4 and body[place] & 0xC0 == 0x80:
+    while place > end - 3 and body[place] & 0xC0 == 0x80:
         place -= 1
     # four continuation bytes in a row are not UTF-8: any cut is as good
     return place if body[place] & 0xC0 != 0x80 else end

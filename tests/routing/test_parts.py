@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from laneway.routing.envelope import BODY, Envelope, cost_bytes, envelope
@@ -33,6 +33,7 @@ def test_parts_join_to_the_same_bytes(text: str, limit: int) -> None:
 
 @settings(deadline=None)
 @given(body=st.binary(max_size=300), limit=st.integers(4, 50))
+@example(body=b"\x00" + b"\x80" * 4, limit=4)
 def test_any_bytes_survive(body: bytes, limit: int) -> None:
     """A body that is not text after all is cut anywhere and joined exactly; no part is empty."""
     parts = cut(_event(body), limit)
