@@ -216,12 +216,13 @@ class ClientLink:
     async def _news(self, now: float) -> None:
         """Wait until there may be something to write."""
         due = [at for at in (self._inbox.deadline(), self._outbox.deadline()) if at is not None]
-        pause_s = max(0.0, min(due) - now) if due else None
+        wake = self._outbox.wake
+        timer = asyncio.get_running_loop().call_later(max(0.0, min(due) - now), wake.set) if due else None
         try:
-            async with asyncio.timeout(pause_s):
-                await self._outbox.wake.wait()
-        except TimeoutError:
-            return
+            await wake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def _pace(self) -> None:
         """Let the writer look for a grant as the application takes events."""

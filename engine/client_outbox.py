@@ -40,14 +40,13 @@ class Receipt:
 
 
 class _Pending:
-    __slots__ = ("answer", "attempts", "env", "not_before", "sent")
+    __slots__ = ("answer", "attempts", "env", "not_before")
 
     def __init__(self, env: Envelope, answer: asyncio.Future[str]) -> None:
         self.env = env
         self.answer = answer
         self.attempts = 1
         self.not_before = 0.0
-        self.sent = False
 
 
 class Outbox:
@@ -62,6 +61,7 @@ class Outbox:
         self._max_bytes = max_bytes
         self._max_attempts = max_attempts
         self._pending: dict[int, _Pending] = {}
+        self._unsent: dict[int, _Pending] = {}  # those of them that have to go out (again)
         self._bytes = 0
         self._room = asyncio.Event()
         self._failed: LanewayError | None = None
@@ -82,7 +82,7 @@ class Outbox:
         if self._failed is not None:
             raise self._failed
         pending = _Pending(env, asyncio.get_running_loop().create_future())
-        self._pending[env[COUNTER]] = pending
+        self._pending[env[COUNTER]] = self._unsent[env[COUNTER]] = pending
         self._bytes += cost_bytes(env)
         self.wake.set()
         try:
@@ -91,23 +91,24 @@ class Outbox:
             self._forget(env[COUNTER])
 
     def take(self, now: float) -> list[Envelope]:
-        """Return the events to send now, critical ones first, as much as fits in one frame. O(pending)."""
-        ready = [each for each in self._pending.values() if not each.sent and each.not_before <= now]
-        if any(each.env[LANE] == Lane.CRITICAL for each in ready):
-            ready.sort(key=lambda each: each.env[LANE] != Lane.CRITICAL)
+        """Return the events to send now, critical ones first, as much as fits in one frame. O(unsent)."""
+        if not self._unsent:
+            return []
+        ready = [each for each in self._unsent.values() if each.not_before <= now]
+        ready.sort(key=lambda each: (each.env[LANE] != Lane.CRITICAL, each.env[COUNTER]))
         chosen: list[Envelope] = []
         size = 0
         for each in ready[:_FRAME_EVENTS]:
             size += cost_bytes(each.env)
             if chosen and size > _FRAME_BYTES:
                 break
-            each.sent = True
+            del self._unsent[each.env[COUNTER]]
             chosen.append(each.env)
         return chosen
 
     def deadline(self) -> float | None:
         """Return when the next event may be sent, or None if all are out."""
-        return min((each.not_before for each in self._pending.values() if not each.sent), default=None)
+        return min((each.not_before for each in self._unsent.values()), default=None)
 
     def ok(self, counter: int, status: str) -> None:
         """The server took an event."""
@@ -122,7 +123,7 @@ class Outbox:
             return
         if error.retryable and error.retry_after_ms is not None and pending.attempts < self._max_attempts:
             pending.attempts += 1
-            pending.sent = False
+            self._unsent[counter] = pending
             pending.not_before = now + error.retry_after_ms / 1000
             self.wake.set()
         else:
@@ -130,8 +131,7 @@ class Outbox:
 
     def resend(self) -> None:
         """The link was lost: everything unanswered goes out again on the next one."""
-        for pending in self._pending.values():
-            pending.sent = False
+        self._unsent = dict(self._pending)
         self.wake.set()
 
     def fail(self, error: LanewayError) -> None:
@@ -144,5 +144,6 @@ class Outbox:
 
     def _forget(self, counter: int) -> None:
         pending = self._pending.pop(counter)
+        self._unsent.pop(counter, None)
         self._bytes -= cost_bytes(pending.env)
         self._room.set()

@@ -60,6 +60,11 @@ _JSON_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 """Possessive and matching an unclosed string too, so that hostile quotes cost linear time."""
 
 _ENVELOPE_FIELDS: Final = 12
+_NO_ITEMS: Final = 0x90
+_EMPTY: Final = b"\x80\x90"
+"""Header and items of a frame without either."""
+_SMALL_BYTES: Final = 4_096
+"""Up to here whatever an item holds is built before it is refused; above, its inner lists one by one."""
 _PACKER_BYTES: Final = 4_096
 """First size of a buffer that is kept; it grows to the largest event."""
 _SHAPES: Final = frozenset(
@@ -100,6 +105,8 @@ def decode_frame(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[dict[str
         refuse("BAD_TYPE", "a frame is a msgpack array of version, header and items")
     if len(data) > 1 and data[1] != FRAME_VERSION:
         refuse("UNKNOWN_VERSION", f"this side speaks frame version {FRAME_VERSION} only")
+    if data[2:] == _EMPTY:
+        return {}, []
     end = scan(data, 2, limits)
     if end - 2 > limits.header_bytes:
         refuse("TOO_LARGE", f"a frame header of {end - 2} bytes is over the limit of {limits.header_bytes}")
@@ -112,8 +119,15 @@ def decode_frame(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[dict[str
 
 def _decode_items(data: bytes, start: int, limits: Limits) -> list[bytes]:
     """Return the items; a streaming unpacker, since it can be told to accept no container."""
+    if len(data) == start + 1 and data[start] == _NO_ITEMS:
+        return []
     unpacker = msgpack.Unpacker(
-        max_buffer_size=limits.frame_bytes, max_array_len=0, max_map_len=0, max_str_len=0, max_ext_len=0, read_size=0
+        max_buffer_size=limits.frame_bytes,
+        max_array_len=0,
+        max_map_len=0,
+        max_str_len=0,
+        max_ext_len=0,
+        read_size=max(1, min(len(data) - start, limits.frame_bytes)),  # its buffer; else 1 MiB each time
     )
     unpacker.feed(memoryview(data)[start:])
     try:
@@ -180,23 +194,31 @@ def unpack_envelope(data: bytes, now: float, kinds: KindTable, limits: Limits = 
     becomes an empty one. tenant and session may be empty: the edge stamps them.
     Raises PeerProtocolError.
     """
-    row = _unpack_row(data)
-    producer, counter, kind, tenant, session, run, entity, lane, remaining, trace, after, body = row
+    producer, counter, kind, tenant, session, run, entity, lane, remaining, trace, after, body = _unpack_row(data)
+    if not (type(body) is bytes and type(counter) is type(lane) is int and type(trace) is str):
+        _refuse_fields()
     if len(body) > limits.body_bytes:
         refuse("TOO_LARGE", f"a body of {len(body)} bytes is over the limit of {limits.body_bytes}")
-    address = f"{producer}\n{tenant}\n{session}\n{run}\n{entity}\n{after}"
+    try:
+        address = "\n".join((producer, tenant, session, run, entity, after))
+    except TypeError:
+        _refuse_fields()
     if _ADDRESS.match(address) is None:
         refuse("BAD_ID", "an id is 1 to 64 of A-Z a-z 0-9 _ . : - (entity and after: up to 128) and not only dots")
     if not (1 <= counter <= _INT64_MAX and 0 <= lane < LANE_COUNT):
         refuse("NUMBER_RANGE", f"counter is 1 to 2^63-1 and lane 0 to {LANE_COUNT - 1}")
     if remaining is None:
         deadline = NO_DEADLINE
+    elif type(remaining) is not int:
+        _refuse_fields()
     elif 0 <= remaining <= _INT64_MAX:
         deadline = now + remaining / 1000.0
     else:
         refuse("NUMBER_RANGE", "remaining_ms is 0 to 2^63-1, or nil for no deadline")
     if trace and parse(trace) is None:
         trace = ""
+    if type(kind) is not int and type(kind) is not str:
+        _refuse_fields()
     name = kinds.require(kind).name
     return (producer, counter, name, tenant, session, run, entity, lane, deadline, trace, after, body, now)
 
@@ -205,7 +227,8 @@ def _unpack_row(data: bytes) -> Any:
     try:
         row = msgpack.unpackb(
             data,
-            list_hook=_envelope_row,
+            use_list=False,
+            list_hook=None if len(data) <= _SMALL_BYTES else _envelope_row,
             ext_hook=_no_extension,
             max_array_len=_ENVELOPE_FIELDS,
             max_map_len=0,
@@ -215,16 +238,20 @@ def _unpack_row(data: bytes) -> Any:
         raise
     except ValueError as error:
         raise from_msgpack_error(error) from error
-    if type(row) is not tuple:
-        refuse("BAD_TYPE", f"an item is an array of {_ENVELOPE_FIELDS} fields")
+    if type(row) is not tuple or len(row) != _ENVELOPE_FIELDS:
+        _refuse_fields()
     return row
 
 
-def _envelope_row(row: list[Any]) -> tuple[Any, ...]:
+def _envelope_row(row: Sequence[Any]) -> Sequence[Any]:
     """Check the fields' types; called for inner lists first, which so are refused at once."""
     if tuple(map(type, row)) not in _SHAPES:
-        refuse("BAD_TYPE", f"an item is an array of {_ENVELOPE_FIELDS} fields of fixed types; see docs/protocol.md")
-    return tuple(row)
+        _refuse_fields()
+    return row
+
+
+def _refuse_fields() -> NoReturn:
+    refuse("BAD_TYPE", f"an item is an array of {_ENVELOPE_FIELDS} fields of fixed types; see docs/protocol.md")
 
 
 # ---- bodies ---------------------------------------------------------------------------------

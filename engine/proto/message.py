@@ -30,6 +30,10 @@ def wrap(frame: bytes) -> bytes:
     length = len(frame)
     if not length:
         return b""
+    if length <= 0x7F:
+        return bytes((_FRAME_TAG, length)) + frame
+    if length <= 0x3FFF:
+        return bytes((_FRAME_TAG, length & 0x7F | 0x80, length >> 7)) + frame
     prefix = bytearray((_FRAME_TAG,))
     while length > 0x7F:
         prefix.append(length & 0x7F | 0x80)
@@ -46,6 +50,10 @@ def unwrap(message: bytes) -> bytes:
     frame = b""
     at = 0
     end = len(message)
+    if end > 1 and message[0] == _FRAME_TAG:  # nothing but the frame: nearly every message
+        length, start = _varint(message, 1)
+        if start + length == end:
+            return message[start:]
     while at < end:
         tag, at = _varint(message, at)
         start, at = _field(message, at, tag & 7)
