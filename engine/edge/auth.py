@@ -12,8 +12,10 @@ Verifying costs 41-152 us and a look-up 0.03, so verified tokens are remembered 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import inspect
+import logging
 import math
 import re
 import time
@@ -23,17 +25,28 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from laneway.actors.ports import Principal
-from laneway.routing.errors import AccessError, ConfigError, LanewayError, TokenExpired, TokenInvalid, Unauthenticated
+from laneway.routing.errors import (
+    AccessError,
+    ConfigError,
+    LanewayError,
+    Overloaded,
+    TokenExpired,
+    TokenInvalid,
+    Unauthenticated,
+)
 
 __all__ = ["Authenticate", "JwtAuthenticator", "JwtPolicy", "authenticated", "no_auth"]
 
 Authenticate: TypeAlias = Callable[[Mapping[str, str]], Principal | Awaitable[Principal]]
 """Given lower-case metadata, returns the principal or raises an AccessError. May be a coroutine function."""
 
+_log: Final = logging.getLogger(__name__)
 _HMAC: Final = frozenset({"HS256", "HS384", "HS512"})
 _ASYMMETRIC: Final = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
+_HOOK_S: Final = 10.0
+_HOOK_RETRY_MS: Final = 1000
 _MIN_SECRET_BYTES: Final = 32
 """RFC 7518 section 3.2: an HMAC key at least as long as the hash."""
 _KEY_CARRYING_HEADERS: Final = frozenset({"jku", "jwk", "x5u", "x5c", "crit"})
@@ -47,14 +60,26 @@ def no_auth(metadata: Mapping[str, str]) -> Principal:
     return Principal("local", scopes=frozenset({"admin", "tool:*"}))
 
 
-async def authenticated(hook: Authenticate, metadata: Mapping[str, str]) -> Principal:
-    """Run a hook. Raises AccessError subclasses; any other exception of the hook becomes Unauthenticated."""
+async def authenticated(hook: Authenticate, metadata: Mapping[str, str], within_s: float = _HOOK_S) -> Principal:
+    """Run a hook.
+
+    Raises AccessError subclasses, and Overloaded if it has no answer within `within_s`; any other
+    exception of the hook becomes Unauthenticated.
+    """
     try:
         found = hook(metadata)
-        return await found if inspect.isawaitable(found) else found
+        if not inspect.isawaitable(found):
+            return found
+        async with asyncio.timeout(within_s):
+            return await found
     except LanewayError:
         raise
+    except TimeoutError as error:
+        raise Overloaded(
+            "who checks credentials did not answer in time; try again", retry_after_ms=_HOOK_RETRY_MS
+        ) from error
     except Exception as error:
+        _log.exception("the authenticate hook failed")
         raise Unauthenticated("the credentials could not be checked; see the server's log") from error
 
 

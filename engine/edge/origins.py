@@ -65,7 +65,9 @@ class Origins:
             )
         if self._acts(request) and not self._may_act(request):
             raise AccessError(
-                "a web page of another origin may not do this; add its origin to edge.origins", reason="BAD_ORIGIN"
+                f"a web page of {request.headers.get('origin', 'another origin')[:80]} may not do this on "
+                f"{host[:80]}; add its origin to edge.origins, or let the proxy in between keep the Host",
+                reason="BAD_ORIGIN",
             )
 
     def shared(self, request: Request) -> dict[str, str]:

@@ -23,6 +23,7 @@ from laneway.engine.edge.auth import JwtAuthenticator, JwtPolicy, authenticated,
 from laneway.routing.errors import (
     AccessError,
     ConfigError,
+    Overloaded,
     TokenExpired,
     TokenInvalid,
     Unauthenticated,
@@ -304,8 +305,8 @@ def test_verified_tokens_are_remembered_within_bounds_and_time(monkeypatch: pyte
         authenticator(tokens[2])
 
 
-def test_hooks_may_be_coroutines_and_may_fail() -> None:
-    """A hook's own exception is UNAUTHENTICATED and does not leak its text; a coroutine is awaited."""
+def test_hooks_may_be_coroutines_and_may_fail(caplog: pytest.LogCaptureFixture) -> None:
+    """A hook's own exception is UNAUTHENTICATED, its text in the log and nowhere else; a coroutine is awaited."""
 
     async def slow(metadata: Mapping[str, str]) -> Principal:
         return Principal(metadata["x-user"])
@@ -321,3 +322,20 @@ def test_hooks_may_be_coroutines_and_may_fail() -> None:
         assert "hunter2" not in str(caught.value)
 
     asyncio.run(main())
+    assert "hunter2" in caplog.text
+
+
+def test_a_hook_that_does_not_answer_holds_nobody() -> None:
+    """503 after its time, and so if it says itself that it ran out of time: the credentials may be good."""
+
+    async def stuck(metadata: Mapping[str, str]) -> Principal:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def late(metadata: Mapping[str, str]) -> Principal:
+        raise TimeoutError
+
+    for hook, within_s in ((stuck, 0.0), (late, 10.0)):
+        with pytest.raises(Overloaded) as refused:
+            asyncio.run(authenticated(hook, {}, within_s))
+        assert refused.value.retry_after_ms == 1000
