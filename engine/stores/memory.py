@@ -180,7 +180,7 @@ class MemoryStore:
     async def get(self, key: str) -> Record:
         """Read a value; Record(0, b"") if there is none or its ttl is over."""
         self._check_open()
-        held = self._current(key)
+        held = self._current(key, self._now())
         return Record(held[0], held[1]) if held else Record(0, b"")
 
     async def put(self, key: str, value: bytes, *, version: int | None = None, ttl_s: float | None = None) -> int:
@@ -190,13 +190,14 @@ class MemoryStore:
         does not pass for the old one.
         """
         self._check_open()
-        self._sweep()
-        held = self._current(key)
+        now = self._now()
+        self._sweep(now)
+        held = self._current(key, now)
         if version is not None and version != (held[0] if held else 0):
             return 0
         self._grow(len(value) - len(held[1]) if held else len(value) + len(key) + _ENTRY_OVERHEAD_BYTES)
         self._versions += 1
-        expires = float("inf") if ttl_s is None else self._now() + ttl_s
+        expires = float("inf") if ttl_s is None else now + ttl_s
         self._values[key] = (self._versions, value, expires)
         if ttl_s is not None:
             self._plan(key, expires)
@@ -260,9 +261,9 @@ class MemoryStore:
             )
         self._bytes += size_bytes
 
-    def _current(self, key: str) -> _Value | None:
+    def _current(self, key: str, now: float) -> _Value | None:
         held = self._values.get(key)
-        if held is not None and held[2] <= self._now():
+        if held is not None and held[2] <= now:
             self._drop(key)
             return None
         return held
@@ -282,9 +283,8 @@ class MemoryStore:
                 self._ends = [(at, key) for key, at in self._looked_at.items()]
                 heapify(self._ends)
 
-    def _sweep(self) -> None:
+    def _sweep(self, now: float) -> None:
         """Drop a few of the values whose end has come. O(log values) each, nothing if there is none."""
-        now = self._now()
         for _ in range(_SWEPT_PER_PUT):
             if not self._ends or self._ends[0][0] > now:
                 return

@@ -223,6 +223,23 @@ def test_what_handlers_emit_wakes_its_session() -> None:
     run(main())
 
 
+def test_what_is_emitted_together_wakes_its_session_too() -> None:
+    """All of it, in order; and it is all one session's."""
+
+    async def main() -> None:
+        async with a_directory(Disk()) as (directory, _):
+            for words in ("ab", "cd"):  # asleep, then awake
+                await directory.emit_all([text(1, word) for word in words])
+            await directory.flush()
+            home = directory.find("t", "s")
+            assert home is not None
+            ring = home.outbound.rings[1]
+            said = [ring.get(seq) for seq in range(1, ring.head + 1)]
+            assert b"".join(env[BODY] for env in said if env is not None) == b"abcd"
+
+    run(main())
+
+
 def test_a_publication_reaches_who_listens() -> None:
     """Its tenant, its user, and the topics it named; each session once; nobody of another tenant."""
 
