@@ -95,7 +95,7 @@ def grpc_options(config: Config) -> dict[str, Any]:
 def http_options(config: Config) -> dict[str, Any]:
     """Return the options of `Engine.serve_http` that the configuration asks for; as `grpc_options`."""
     edge = config.edge
-    agui = AguiPolicy(edge.agents, edge.on_disconnect, stall_s=edge.stall_s, limits=config.limits.codec())
+    agui = AguiPolicy(edge.agents, edge.on_disconnect, stall_s=edge.stall_s)
     return {
         "host": edge.http.host,
         "port": edge.http.port,

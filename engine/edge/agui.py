@@ -21,7 +21,6 @@ from laneway.engine.edge.asgi import Endpoint
 from laneway.engine.edge.exchange import Exchange
 from laneway.engine.edge.gateway import Gateway
 from laneway.engine.edge.streams import Streams
-from laneway.engine.limits import DEFAULT_LIMITS, Limits
 from laneway.routing.errors import LanewayError, PeerProtocolError, SlowConsumer
 from laneway.routing.traceparent import parse
 
@@ -42,14 +41,12 @@ class AguiPolicy:
             request may ask for either with ``?on_disconnect=``.
         ping_s: silence after which a comment keeps the connection open.
         stall_s: how long one write may wait for a client that does not read.
-        limits: of the posted document.
     """
 
     agents: tuple[str, ...] = ()
     on_disconnect: str = "continue"
     ping_s: float = 10.0
     stall_s: float = 30.0
-    limits: Limits = DEFAULT_LIMITS
 
 
 def agui_endpoints(gateway: Gateway, streams: Streams, policy: AguiPolicy) -> list[Endpoint]:
@@ -84,8 +81,7 @@ class AguiRuns:
         cancels = self._cancels(exchange.query)
         last = exchange.headers.get("last-event-id", "")
         place = parse_place(last) if last else None
-        limits = self._policy.limits
-        asked = read_run(await exchange.body(limits.body_bytes), agent=agent, limits=limits)
+        asked = read_run(await exchange.body(), agent=agent, limits=exchange.limits)
         trace = parse(exchange.headers.get("traceparent", ""))
         link = RunLink(self._gateway, asked, exchange.principal, place, str(trace or ""))
         answer = _Answer(exchange, link, self._policy)

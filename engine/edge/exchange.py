@@ -59,6 +59,7 @@ class Exchange:
         refused: told of the error that is the answer.
 
     Attributes:
+        limits: of its body.
         principal: who asks; set by the application before the route is called.
         started: the answer has begun.
     """
@@ -79,7 +80,7 @@ class Exchange:
         self.started = False
         self._receive = receive
         self._send = send
-        self._limits = limits
+        self.limits = limits
         self._body_s = body_s
         self._abort = abort
         self._refused = refused
@@ -129,34 +130,32 @@ class Exchange:
 
     # ---- in -----------------------------------------------------------------------------------
 
-    async def body(self, max_bytes: int | None = None, timeout_s: float | None = None) -> bytes:
+    async def body(self) -> bytes:
         """Return the whole body; may be called again.
-
-        Args:
-            max_bytes: default: the largest JSON document. timeout_s: default: of the application.
 
         Raises PeerProtocolError: TOO_LARGE, SLOW_BODY, or ENCODED (compressed); ConnectionError if
         the client left.
         """
         if self._body is None:
-            most = self._limits.body_bytes if max_bytes is None else max_bytes
+            most = self.limits.body_bytes
             self._check_head(most)
-            limit_s = self._body_s if timeout_s is None else timeout_s
             try:
-                async with asyncio.timeout(limit_s):
+                async with asyncio.timeout(self._body_s):
                     self._body = await self._read(most)
             except TimeoutError as error:
-                raise PeerProtocolError(f"the body did not come within {limit_s:g} s", reason="SLOW_BODY") from error
+                raise PeerProtocolError(
+                    f"the body did not come within {self._body_s:g} s", reason="SLOW_BODY"
+                ) from error
         return self._body
 
-    async def json(self, max_bytes: int | None = None) -> Any:
+    async def json(self) -> Any:
         """Return the body as JSON. Raises PeerProtocolError: UNSUPPORTED_MEDIA, or what `body` and the decoder say."""
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != _JSON:
             raise PeerProtocolError(
                 f"the body must be {_JSON}, say so in content-type (it was {kind[:80]!r})", reason="UNSUPPORTED_MEDIA"
             )
-        return decode_json(await self.body(max_bytes), self._limits)
+        return decode_json(await self.body(), self.limits)
 
     def _check_head(self, most: int) -> None:
         if self.headers.get("content-encoding", "identity").lower() != "identity":

@@ -148,3 +148,54 @@ def test_bad_input_over_http_does_not_hurt_a_server(tmp_path: Path) -> None:
             assert "Traceback" not in server.errors, server.errors
 
     asyncio.run(main())
+
+
+REQUESTS = 2_000
+AT_ONCE = 20
+
+
+async def _thrown(server: Server, n: int) -> None:
+    """One abusive request, whose client takes a little of what comes and is gone."""
+    tools = b"GET /v1/tools HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    stream = b"GET /v1/stream?session=s&client=c%d HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n" % n
+    post = b"POST /v1/stream HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    host, _, port = server.http.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        (
+            tools * 3_000,  # pipelined
+            stream + tools * 10,  # behind a stream
+            post + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 50_000,
+            post + b"Content-Length: 400000\r\n\r\n" + b"[" * 400_000,
+            post.replace(b"stream", b"handshake") + b"Content-Length: 2\r\n\r\n{}",  # tickets
+            stream.replace(b"Host", b"Last-Event-ID: \xff\r\nHost"),
+            tools.replace(b"tools", b"%d" % n),
+            stream.replace(b"?session=s", b"?session=s%d" % (n % 50)),
+        )[n % 8]
+    )
+    try:
+        if n % 8 != 2:  # that one is never answered before its deadline
+            await reader.read(100)
+    except ConnectionResetError:
+        return
+    finally:
+        writer.transport.abort()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_two_thousand_abusive_requests_leave_nothing(tmp_path: Path) -> None:
+    """Memory stays where it was after the first quarter, and nobody is taken for connected any more."""
+
+    async def main() -> None:
+        async with asyncio.timeout(110), Server(tmp_path / "engine.db", model="scripted") as server:
+            before = 0
+            for first in range(0, REQUESTS, AT_ONCE):
+                await asyncio.gather(*(_thrown(server, first + n) for n in range(AT_ONCE)))
+                before = before or (server.rss_bytes if first >= REQUESTS // 4 else 0)
+            grown = server.rss_bytes - before
+            assert grown < 16 * MIB, f"{grown / MIB:.1f} MiB"
+            await good(server)
+            assert (await server.stop())[0] == 0
+            assert "Traceback" not in server.errors, server.errors
+
+    asyncio.run(main())
