@@ -103,7 +103,7 @@ class Attachment:
         self.link.receive(header, self._clock.now())
         if "ack" in header or "grant" in header:
             self._owner.moved(self)
-        if header:
+        if header and not self.link.idle:
             self.wake()
         if envelopes:
             self._owner.ingest(self, envelopes)
@@ -120,6 +120,8 @@ class Attachment:
             opening, self._opening = self._opening, []
             return opening
         while True:
+            if not self._awake and self.link.idle:
+                await self._wait()
             self._awake = False
             due = self.link.poll(self._clock.now())
             if due:

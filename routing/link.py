@@ -158,14 +158,9 @@ class Link:
     def statistics(self) -> LinkStatistics:
         """Return the counters of this moment."""
         sent = [reader.sent - start for reader, start in zip(self._readers, self._start, strict=True)]
-        return LinkStatistics(
-            delivered=(sent[URGENT] - self._gapped[URGENT], sent[DATA] - self._gapped[DATA]),
-            gapped=(self._gapped[URGENT], self._gapped[DATA]),
-            pending=(self._urgent.pending, self._data.pending),
-            merged=self._merged,
-            bytes=self._bytes,
-            frames=self._frames,
-        )
+        gapped, pending = (self._gapped[URGENT], self._gapped[DATA]), (self._urgent.pending, self._data.pending)
+        delivered = (sent[URGENT] - gapped[URGENT], sent[DATA] - gapped[DATA])
+        return LinkStatistics(delivered, gapped, pending, self._merged, self._bytes, self._frames)
 
     def receive(self, header: Mapping[str, object], now: float) -> None:
         """Take the header of a client's frame; unknown keys are skipped.
@@ -253,6 +248,11 @@ class Link:
     def speaks(self) -> bool:
         """True if header content waits that may be due before `deadline`; else looking then is early enough."""
         return len(self._headers) > 0 and (self._answers_at is None or not self._headers.patient)
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing waits to be sent: no ack and no grant makes `poll` give anything before `deadline`."""
+        return self._state == "LIVE" and not (self._data.pending or self._urgent.pending or len(self._headers))
 
     def poll(self, now: float) -> list[LinkFrame]:
         """Return the frames due now, urgent first; at most one data frame, so call until empty."""

@@ -712,3 +712,20 @@ def test_a_commit_stirs_a_link_only_if_it_would_look_too_late_by_itself():
     for _ in range(4):
         home.emit(make())
     assert link.stirs
+
+
+def test_an_idle_link_has_nothing_to_send_whatever_its_client_says():
+    """After everything went, acks and grants give `poll` nothing to do; an event, an answer or the end does."""
+    home = session()
+    link = home.link(Cursor("e"), 0.0)
+    assert not link.idle
+    link.poll(0.0)
+    assert link.idle
+    home.emit(make("TEXT_MESSAGE_START"))
+    assert not link.idle
+    assert link.poll(0.0)
+    link.receive({"ack": ["e", 0, 1], "grant": 1_000_000}, 0.001)
+    assert link.idle
+    assert link.poll(0.001) == []
+    link.tell(ok=[[1, "durable"]])
+    assert not link.idle
