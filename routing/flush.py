@@ -2,11 +2,11 @@
 
 Law of this file: the first event after silence is due at once. After that text, whose pieces merge,
 waits `flush_s` for company from when it was first seen; an event that merges with nothing goes a gap
-of `flush_s / 5` after the last data frame: no wait when the link is idle, a bounded number of frames
-when it is not. Answers ride on the next frame; one of their own goes half a gap after they were seen
-and a gap after the last frame. A full frame's worth goes at once. A declared bandwidth is a token
-bucket of a quarter second, kept as one time (GCRA). A link that asked for whole sentences may hold
-text back for half a second, no longer.
+of `flush_s / 5` after the last data frame for each item that one had, `flush_s` at most: no wait when
+the link is idle, full company when it is busy. Answers ride on the next frame; one of their own goes
+half a gap after they were seen and a gap after the last frame. A full frame's worth goes at once. A
+declared bandwidth is a token bucket of a quarter second, kept as one time (GCRA). A link that asked
+for whole sentences may hold text back for half a second, no longer.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class FlushTimer:
         "_due_at",
         "_frame_at",
         "_full",
+        "_gap_s",
         "_held_at",
         "_held_head",
         "_pace",
@@ -50,6 +51,7 @@ class FlushTimer:
         self._pace = pace_bytes_per_s
         self._due_at: float | None = None
         self._sent_at = self._frame_at = _NEVER
+        self._gap_s = flush_s / _GAPS
         self._paced_until = _NEVER
         self._held_at: float | None = None
         self._held_head = 0
@@ -62,7 +64,7 @@ class FlushTimer:
     @property
     def patient(self) -> bool:
         """True if data was last seen to wait for company; an event that merges with nothing is due earlier."""
-        return self._due_at is not None and self._due_at > self._sent_at + self.flush_s / _GAPS
+        return self._due_at is not None and self._due_at > self._sent_at + self._gap_s
 
     def answers_at(self, now: float) -> float:
         """Return when answers first seen now may go in a frame of their own."""
@@ -74,7 +76,7 @@ class FlushTimer:
 
         `force` = a frame goes anyway; `alone` = an event that merges with nothing is among them.
         """
-        company_s = self.flush_s / _GAPS if alone else self.flush_s
+        company_s = self._gap_s if alone else self.flush_s
         if self._paced_until > now:
             self._due_at = self._paced_until
             return False
@@ -104,8 +106,9 @@ class FlushTimer:
         """A frame of any kind went."""
         self._frame_at = now
 
-    def sent(self, now: float, size: int, *, more: bool) -> None:
-        """A data frame with `size` bytes of bodies went; `more` = what is left is due as well."""
+    def sent(self, now: float, size: int, items: int, *, more: bool) -> None:
+        """A data frame of `items` with `size` bytes of bodies went; `more` = what is left is due as well."""
+        self._gap_s = self.flush_s * min(1.0, items / _GAPS)
         if self._pace:
             self._paced_until = max(self._paced_until, now - _BURST_S) + size / self._pace
         self._sent_at = now

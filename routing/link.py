@@ -189,9 +189,8 @@ class Link:
     def tell(self, **fields: object) -> None:
         """Put header content into the next frame.
 
-        Lists (`ok`, `refused`) gather for a moment; all else goes at once,
-        and takes a frame of its own if the field is taken.
-        A link that is not polled while 8,192 answers gather closes SLOW_CONSUMER.
+        Lists (`ok`, `refused`) gather for a moment; all else goes at once, in a frame of its own if the field
+        is taken. A link that is not polled while 8,192 answers gather closes SLOW_CONSUMER.
         """
         for name, value in fields.items():
             self._headers.add(name, value)
@@ -345,7 +344,9 @@ class Link:
         if not batch.held:
             timer.release()
         if batch.envelopes:
-            timer.sent(now, batch.bytes, more=not batch.held and reader.pending > 0 and self._sendable())
+            timer.sent(
+                now, batch.bytes, len(batch.envelopes), more=not batch.held and reader.pending > 0 and self._sendable()
+            )
             self.quality.sent(reader.sent, self.acked_position, now)
         if batch.held:
             timer.hold(now, reader.committed, afresh=bool(batch.envelopes))

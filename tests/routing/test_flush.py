@@ -8,7 +8,7 @@ def test_after_silence_at_once_then_in_company():
     """The first is due now; the next ones 10 ms after they were first seen, or when a frame is full."""
     timer = FlushTimer(0.010, 64, 0)
     assert timer.due(1.0, 1, 1, force=False, alone=False)
-    timer.sent(1.0, 10, more=False)
+    timer.sent(1.0, 10, 1, more=False)
     assert not timer.due(1.002, 1, 2, force=False, alone=False)
     assert timer.due_at == 1.012
     assert not timer.due(1.005, 63, 64, force=False, alone=False)
@@ -20,21 +20,32 @@ def test_after_silence_at_once_then_in_company():
 def test_what_merges_with_nothing_waits_only_a_gap_after_the_last_frame():
     """2 ms of 10 after a data frame, at once after that; it takes earlier text along."""
     timer = FlushTimer(0.010, 64, 0)
-    timer.sent(1.0, 10, more=False)
+    timer.sent(1.0, 10, 1, more=False)
     assert not timer.due(1.001, 1, 2, force=False, alone=False)
     assert timer.patient
     assert not timer.due(1.0011, 2, 3, force=False, alone=True)
     assert not timer.patient
     assert timer.due_at == 1.002
     assert timer.due(1.002, 2, 3, force=False, alone=True)
-    timer.sent(1.002, 10, more=False)
+    timer.sent(1.002, 10, 1, more=False)
     assert timer.due(1.005, 1, 4, force=False, alone=True)
+
+
+def test_a_busy_link_gathers_for_the_whole_window():
+    """Each item of the last frame is a gap: above 500 events a second frames grow instead of becoming more."""
+    timer = FlushTimer(0.010, 64, 0)
+    timer.sent(1.0, 10, 3, more=False)
+    assert not timer.due(1.005, 1, 2, force=False, alone=True)
+    assert timer.due_at == 1.006
+    timer.sent(1.006, 10, 40, more=False)
+    assert not timer.due(1.0155, 63, 2, force=False, alone=True)
+    assert timer.due(1.016, 63, 2, force=False, alone=True)
 
 
 def test_a_longer_window_has_longer_gaps():
     """A poor network, or a client that asks for few frames, gets few frames of events too."""
     timer = FlushTimer(0.050, 64, 0)
-    timer.sent(1.0, 10, more=False)
+    timer.sent(1.0, 10, 1, more=False)
     assert not timer.due(1.009, 1, 2, force=False, alone=True)
     assert timer.due(1.010, 1, 2, force=False, alone=True)
 
@@ -51,14 +62,14 @@ def test_answers_wait_a_moment_for_a_frame_to_ride_on():
 def test_what_did_not_fit_into_a_frame_is_due_at_once():
     """Only frame limits stop a flush."""
     timer = FlushTimer(0.010, 64, 0)
-    timer.sent(1.0, 10, more=True)
+    timer.sent(1.0, 10, 1, more=True)
     assert timer.due(1.0, 1, 1, force=False, alone=False)
 
 
 def test_nothing_to_send_forgets_the_deadline():
     """Data without credit waits for a grant, not for a timer."""
     timer = FlushTimer(0.010, 64, 0)
-    timer.sent(1.0, 10, more=False)
+    timer.sent(1.0, 10, 1, more=False)
     timer.due(1.001, 1, 1, force=False, alone=False)
     timer.nothing()
     assert timer.due_at is None
@@ -73,7 +84,7 @@ def test_a_paced_link_never_exceeds_its_rate(rate, frames):
     for pause, size in frames:
         now += pause
         if timer.due(now, 1, 1, force=True, alone=False):
-            timer.sent(now, size, more=False)
+            timer.sent(now, size, 1, more=False)
             total += size
             largest = max(largest, size)
             assert timer.room(now, 10_000) >= 1
