@@ -54,7 +54,7 @@ def run(options: Options, status: Callable[[str], None]) -> list[Row]:
         rows.append(repeated("state", name, stage, len(work), options.repeats, "updates/s"))
     status(f"state {SPREAD}")
     live = edits(int(PER_S * options.seconds))
-    return [*rows, repeated("state", SPREAD, spread(live), len(live), options.repeats, "updates/s")]
+    return [*rows, repeated("state", SPREAD, spread(live), len(live), options.overload_repeats, "updates/s")]
 
 
 def bare(work: Sequence[bytes]) -> Stage:

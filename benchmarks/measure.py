@@ -33,9 +33,10 @@ class Options:
 
     Attributes:
         events: of W1. calls: of W2. streams: of W3, with so many tokens each. edits: of a document.
+        users: at once. sessions: open at once, at most as many as an engine keeps awake.
         repeats: repetitions of each row; the median counts.
         seconds: of open loop (W1, state) and of overload (W4).
-        overload_repeats: repetitions of each W4 row.
+        overload_repeats: repetitions of each row of W4 and of the catalogue, and of updates to subscribers.
         starts: fresh processes for the start-up figures.
     """
 
@@ -45,6 +46,8 @@ class Options:
     burst_tokens: int = 200
     paced_tokens: int = 150
     edits: int = 6_400
+    users: int = 2_000
+    sessions: int = 10_000
     repeats: int = 5
     seconds: float = 3.0
     overload_repeats: int = 3
@@ -60,6 +63,8 @@ class Options:
             burst_tokens=50,
             paced_tokens=25,
             edits=640,
+            users=200,
+            sessions=500,
             repeats=1,
             seconds=0.5,
             overload_repeats=1,

@@ -37,11 +37,19 @@ _STREAM: Final = (
 _FURTHER: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
     "W1": _LATENCY,
     "W2": (("p50_ms", "p50"), ("p99_ms", "p99")),
+    "edge": (
+        ("mean_ms", "mean ms"),
+        ("p50_ms", "p50 ms"),
+        ("p99_ms", "p99 ms"),
+        ("most_per_s", "at most per s"),
+        ("each_kb", "KB each"),
+        ("connections", "connections"),
+    ),
     "state": (("p50_ms", "p50"), ("p99_ms", "p99")),
     "W3 burst": _STREAM,
     "W3 paced": _STREAM,
 }
-"""Workload -> (name in `extra`, heading), all in ms."""
+"""Workload -> (name in `extra`, heading); in ms where the heading does not say."""
 
 
 def about_line(about: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ __all__ = ["ROLES", "main"]
 Role = Callable[..., AbstractAsyncContextManager[str]]
 
 ROLES: Final[Mapping[str, str]] = {
+    "catalogue": "benchmarks.catalogue_served",
     "engine": "benchmarks.remote_engine",
     "grpc": "benchmarks.raw_grpc",
     "nats": "benchmarks.nats_bus",

@@ -35,6 +35,7 @@ class Wire:
     Attributes:
         inbox: its place in the session's streams.
         sent: events sent so far; the newest has this counter.
+        session: its name.
     """
 
     def __init__(self, channel: Any, session: str, kinds: KindTable, producer: str = "bench") -> None:
@@ -42,16 +43,16 @@ class Wire:
         self.sent = 0
         self.producer = producer
         self._call = channel.stream_stream(SESSION_METHOD)()
-        self._session = session
+        self.session = session
         self._kinds = kinds
         self._pong: int | None = None
         self._writing = asyncio.Lock()  # a call takes one write at a time; acks come in between
 
-    async def hello(self) -> None:
-        """Open the link."""
-        hello = {"v": [1], "client": self.producer, "session": self._session, "caps": {"grants": True}}
-        await self._write({"hello": hello}, [])
-        await self.receive()
+    async def hello(self, heartbeat_s: float = 0.0) -> bool:
+        """Open the link; False if the engine ended it instead. `heartbeat_s`: our wish, 0 = none."""
+        caps = {"grants": True, **({"heartbeat_ms": int(heartbeat_s * 1e3)} if heartbeat_s else {})}
+        await self._write({"hello": {"v": [1], "client": self.producer, "session": self.session, "caps": caps}}, [])
+        return await self.receive() is not None
 
     async def send(self, events: Sequence[Item]) -> None:
         """Send one frame."""

@@ -38,14 +38,16 @@ def test_a_goal_is_held_against_the_rows_of_one_run() -> None:
 
 def test_every_goal_names_rows_that_there_are() -> None:
     """With a figure for every row of every workload, only goals whose rows are not built lack one."""
-    from benchmarks import dispatch, documents, overload, sweep, token_streams, tool_calls
+    from benchmarks import catalogue, dispatch, documents, edge, overload, sweep, token_streams, tool_calls
 
     figures = dict.fromkeys(("engine_cpu_us", "first_p99_ms", "beyond_window_p99_ms", "p99_ms"), 1.0)
+    figures |= dict.fromkeys(("mean_ms", "success", "each_kb"), 1.0)
     names = [("W1", way.row) for way in dispatch.WAYS] + [("W2", row) for row in tool_calls.ROWS]
     names += [(part, row) for part in (token_streams.BURST, token_streams.PACED) for row in token_streams.ROWS]
     names += [("W4", f"{subject.row} @{load}") for subject in overload.SUBJECTS for load in sweep.LOADS]
     names += [("start", "import laneway"), ("start", "first event, embedded")]
     names += [("state", row) for row in (documents.BARE, documents.CELL, documents.SPREAD)]
+    names += [("edge", row) for row in (catalogue.LANEWAY, edge.USERS, edge.SESSIONS)]
     rows = [Row(workload, row, "x", (1.0,), 1.0, 1.0, figures) for workload, row in names]
     missing = [verdict.goal.what for verdict in goals.verdicts(rows) if verdict.word == "not in this run"]
     assert missing == []
