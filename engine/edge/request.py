@@ -58,6 +58,9 @@ class Request:
         self.server = str((scope.get("server") or ("",))[0])
         self.subprotocols = tuple(scope.get("subprotocols", ()))
         self.headers = _headers(scope["headers"])
+        if scope.get("http_version") == "1.0" and scope.get("server"):
+            host, port = scope["server"]  # before 1.1 (RFC 9112 section 3.2) a name was not sent: plain health checks
+            self.headers.setdefault("host", f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         self.query = _query(scope.get("query_string", b""))
 
     def accepts(self, media: str) -> bool:

@@ -123,7 +123,7 @@ def head(*lines: bytes) -> bytes:
         (head(b"X: a\rb: c"), 400, "NOT_HTTP"),
         (b"GET / HTTP/1.1\nHost: localhost\n\n", 400, "NOT_HTTP"),
         (UPGRADE.replace(b"Upgrade:", b"Cookie: " + b"a" * 9_000 + b"\r\nUpgrade:"), 431, "HEADERS_TOO_LARGE"),
-        (b"GET / HTTP/1.0\r\n\r\n", 400, "NO_HOST"),
+        (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", 400, "NO_HOST"),
     ],
 )
 def test_what_is_not_http_is_refused(data: bytes, status: int, reason: str) -> None:
@@ -132,6 +132,16 @@ def test_what_is_not_http_is_refused(data: bytes, status: int, reason: str) -> N
     async def main() -> None:
         async with serving() as port:
             assert await said(port, data) == (status, reason)
+
+    asyncio.run(main())
+
+
+def test_a_plain_health_check_names_no_host() -> None:
+    """HTTP/1.0, as load balancers ask by default: it is for the address it came to."""
+
+    async def main() -> None:
+        async with serving() as port:
+            assert (await said(port, b"GET / HTTP/1.0\r\n\r\n"))[0] == 200
 
     asyncio.run(main())
 
