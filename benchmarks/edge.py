@@ -87,7 +87,7 @@ async def _user(wire: Wire, tokens: int) -> float:
     reading = Reading()
     if not await wire.hello():
         raise Lost("a user's stream was ended instead of welcomed")
-    ask = json.dumps({"count": tokens, "gap_s": 0.005}).encode()
+    ask = json.dumps({"count": tokens, "gap_s": 0.0}).encode()
     await wire.send([Item("USER_MESSAGE", Lane.HIGH, ask)])
     over = False
     while not over:
