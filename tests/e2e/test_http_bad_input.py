@@ -93,9 +93,9 @@ async def one_message(server: Server, subprotocol: str, message: Any, code: int)
         header = {"hello": HELLO}
         await socket.send(json.dumps({"header": header}) if subprotocol.endswith("json") else encode_frame(header, []))
         await socket.recv()
-        await socket.send(message)
 
         async def until_closed() -> None:
+            await socket.send(message)  # the refusal may come before the last byte has gone
             while True:
                 await socket.recv()
 
