@@ -41,6 +41,7 @@ from laneway.engine.sections import (
     EdgeConfig,
     LimitsConfig,
     NlpConfig,
+    RuntimeConfig,
     Section,
     SessionConfig,
     StoreConfig,
@@ -63,6 +64,7 @@ __all__ = [
     "EdgeConfig",
     "LimitsConfig",
     "NlpConfig",
+    "RuntimeConfig",
     "SessionConfig",
     "StoreConfig",
     "TelemetryConfig",
@@ -84,6 +86,7 @@ class Config(Section):
     tools: ToolsConfig = ToolsConfig()
     auth: AuthConfig = AuthConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
 
     @classmethod
     def load(

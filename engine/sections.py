@@ -21,6 +21,7 @@ __all__ = [
     "EdgeConfig",
     "LimitsConfig",
     "NlpConfig",
+    "RuntimeConfig",
     "Section",
     "SessionConfig",
     "StoreConfig",
@@ -225,6 +226,46 @@ class ToolsConfig(Section):
 
     workers: Annotated[int, Field(ge=1, le=1_024)] = 2
     concurrency: _Positive = 256
+
+
+class RuntimeConfig(Section):
+    """Where actors run; all but `kind` is read with "ray" only.
+
+    Attributes:
+        kind: "local": all in this process; "ray": pools on hosts that Ray places, supervises and scales.
+        address: of the Ray cluster ("auto", or HOST:PORT of its head); empty = the one RAY_ADDRESS
+            names, else a local one is started for this engine.
+        cluster: engines of one name are one cluster and share its hosts (Ray namespace ``laneway/NAME``).
+        hosts: pool -> hosts at the start; a pool that is not named here gets one.
+        max_hosts: pool -> most hosts it may be scaled to; default: as many as at the start.
+        cpus: of each host; fractional, so that two cores are enough and an autoscaler sees the demand.
+        ready_s: how long a host may take to become ready.
+        beat_s, lost_s: a host says so often that it lives, and is given up after so long a silence.
+        durability: "volatile" allows several fronts without a shared store: sessions then end with theirs.
+        tls_cert, tls_key, tls_ca: mutual TLS between hosts; all three or none.
+    """
+
+    kind: Literal["local", "ray"] = "local"
+    address: str = ""
+    cluster: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")] = "laneway"
+    hosts: dict[str, Annotated[int, Field(ge=1, le=1_024)]] = {}
+    max_hosts: dict[str, Annotated[int, Field(ge=1, le=1_024)]] = {}
+    cpus: Annotated[float, Field(gt=0, le=256, allow_inf_nan=False)] = 0.25
+    ready_s: _Seconds = 20.0
+    beat_s: Annotated[float, Field(ge=0.05, le=60)] = 0.5
+    lost_s: Annotated[float, Field(ge=0.2, le=600)] = 2.0
+    durability: Literal["durable", "volatile"] = "durable"
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> RuntimeConfig:
+        if len({path is None for path in (self.tls_cert, self.tls_key, self.tls_ca)}) > 1:
+            raise ValueError("tls_cert, tls_key and tls_ca go together: give all three or none")
+        if self.lost_s < 3 * self.beat_s:
+            raise ValueError("lost_s must be at least three beats (3 * beat_s), or a slow moment costs a host")
+        return self
 
 
 class AuthConfig(Section):

@@ -1,0 +1,1 @@
+"""The connections between hosts: gRPC streams that carry `actors.peers` messages."""
