@@ -1,15 +1,14 @@
 """What a server says went wrong, as the same error classes the server raised.
 
-Law of this file: a client never parses sentences. Code, reason and delay come from the notice, the
-refusal, or the google.rpc details of a call's status; a code this version does not know becomes
-the nearest class by what the status promises about a retry. A failure that is told is never lost
-in silence: with nobody to take it, it is logged.
+Law of this file: a client never parses sentences. Code, reason and delay come from the notice, or the
+google.rpc details of a call's status. A failure that is told is never lost in silence: with nobody
+to take it, it is logged.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from laneway.routing.errors import (
@@ -20,11 +19,11 @@ from laneway.routing.errors import (
     Superseded,
     TokenExpired,
 )
+from laneway.routing.failures import error_of_code
 
 __all__ = [
     "OnFailure",
     "error_of_call",
-    "error_of_code",
     "error_of_notice",
     "log_failure",
     "tell_failure",
@@ -38,36 +37,6 @@ _log: Final = logging.getLogger(__name__)
 
 _STATUS_DETAILS: Final = "grpc-status-details-bin"
 _RECONNECT_NEVER: Final = (Superseded,)
-
-
-def _classes(root: type[LanewayError]) -> Iterator[type[LanewayError]]:
-    yield root
-    for child in root.__subclasses__():
-        yield from _classes(child)
-
-
-_BY_CODE: Final = {kind.code: kind for kind in _classes(LanewayError)}
-
-
-class _RemoteError(LanewayError):
-    """An error whose code this version does not know; `code` and `retryable` are the server's."""
-
-    def __init__(self, message: str, *, code: str, retryable: bool, reason: str, retry_after_ms: int | None) -> None:
-        super().__init__(message, reason=reason, retry_after_ms=retry_after_ms)
-        self.code = code  # type: ignore[misc]
-        self.retryable = retryable  # type: ignore[misc]
-
-
-def error_of_code(
-    code: object, message: object, *, reason: object = "", retry_after_ms: object = None, retryable: bool = False
-) -> LanewayError:
-    """Return the error of a code as the server sent it; values of a wrong type are dropped."""
-    delay = retry_after_ms if isinstance(retry_after_ms, int) and retry_after_ms >= 0 else None
-    text, why = str(message), reason if isinstance(reason, str) else ""
-    kind = _BY_CODE.get(code) if isinstance(code, str) else None
-    if kind is None:
-        return _RemoteError(text, code=str(code), retryable=retryable, reason=why, retry_after_ms=delay)
-    return kind(text, reason=why, retry_after_ms=delay)
 
 
 def error_of_notice(notice: Mapping[str, Any]) -> LanewayError:

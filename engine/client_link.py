@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import grpc.aio
 
-from laneway.engine.client_errors import OnFailure, error_of_call, error_of_code, error_of_notice, tell_failure
+from laneway.engine.client_errors import OnFailure, error_of_call, error_of_notice, tell_failure
 from laneway.engine.client_events import EventQueue
 from laneway.engine.client_outbox import Outbox
 from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
@@ -35,6 +35,7 @@ from laneway.routing.errors import (
     RuntimeUnavailable,
     SessionExpired,
 )
+from laneway.routing.failures import error_of_code
 from laneway.routing.inbox import Inbox
 
 __all__ = ["ClientLink", "Pulse"]

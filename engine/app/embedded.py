@@ -18,7 +18,7 @@ from laneway.actors.attachment import Attachment
 from laneway.actors.directory import SessionDirectory
 from laneway.actors.ports import Clock, Principal
 from laneway.engine.client_calls import CallDesk
-from laneway.engine.client_errors import OnFailure, error_of_code, error_of_notice, log_failure, tell_failure
+from laneway.engine.client_errors import OnFailure, error_of_notice, log_failure, tell_failure
 from laneway.engine.client_outbox import Receipt
 from laneway.engine.client_spans import ClientSpans
 from laneway.engine.codec import valid_id
@@ -28,6 +28,7 @@ from laneway.engine.limits import DEFAULT_LIMITS
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import COUNTER, KIND, NO_DEADLINE, Envelope, envelope
 from laneway.routing.errors import DeadlineExceeded, Draining, LanewayError, LinkClosed, LinkLost, LocalProtocolError
+from laneway.routing.failures import error_of_code
 from laneway.routing.handshake import Hello, parse_topics
 from laneway.routing.inbox import Inbox
 from laneway.routing.link import LinkFrame

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from laneway.actors.ports import Principal
-from laneway.engine.client_errors import error_of_code
 from laneway.engine.edge.agui_input import RunRequest
 from laneway.engine.edge.agui_output import Place, RunOutput
 from laneway.engine.edge.gateway import Attachment, Gateway
 from laneway.routing.envelope import Envelope, envelope
 from laneway.routing.errors import DeadlineExceeded, ResumeFailed
+from laneway.routing.failures import error_of_code
 from laneway.routing.handshake import Hello, parse_cursor
 from laneway.routing.lanes import Lane
 from laneway.routing.replay import Cursor

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from laneway.actors.ports import Principal
-from laneway.engine.client_errors import error_of_code
 from laneway.engine.edge.exchange import Exchange, error_document
 from laneway.engine.edge.gateway import Gateway
 from laneway.engine.edge.hosting import origin
@@ -20,6 +19,7 @@ from laneway.engine.edge.sse import EventLinks
 from laneway.engine.values import refuse
 from laneway.routing.envelope import COUNTER, Envelope
 from laneway.routing.errors import DeadlineExceeded, LanewayError
+from laneway.routing.failures import error_of_code
 
 __all__ = ["Answers", "GrantPost", "SendPost"]
 

@@ -7,7 +7,6 @@ import pytest
 
 from laneway.engine.client_errors import (
     error_of_call,
-    error_of_code,
     error_of_notice,
     log_failure,
     tell_failure,
@@ -63,8 +62,6 @@ def test_unknown_codes_keep_their_promise() -> None:
     found = error_of_notice({"code": "NEW_THING", "message": "?", "retryable": True, "retry_after_ms": 9})
     assert (found.code, found.retryable, found.retry_after_ms) == ("NEW_THING", True, 9)
     assert "NEW_THING" in str(found)
-    odd = error_of_code(7, None, reason=1, retry_after_ms="soon")
-    assert (odd.reason, odd.retry_after_ms, odd.retryable) == ("", None, False)
 
 
 def test_statuses_without_our_details() -> None:
