@@ -169,19 +169,18 @@ def _on_signal(loop: asyncio.AbstractEventLoop, number: int, stop: asyncio.Event
 
 
 async def _set_up(target: str, engine: Engine) -> None:
-    import importlib
     import inspect
     import os
     import sys
 
+    from laneway.engine.imports import load_callable
     from laneway.routing.errors import ConfigError
 
-    module, _, name = target.partition(":")
     sys.path.insert(0, os.getcwd())
     try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"--setup {target!r} cannot be loaded: {error}; give MODULE:FUNCTION") from error
+        function = load_callable(target)
+    except ConfigError as error:
+        raise ConfigError(f"--setup {error.message}") from error
     made = function(engine)
     if inspect.isawaitable(made):
         await made

@@ -27,7 +27,7 @@ from tests.engine.edge.certificates import Authority
         (["--tls-cert", "cert.pem"], "tls_key"),
         (["--store", "redis://host"], "there is no redis store"),
         (["--setup", "no.such.module:setup"], "--setup"),
-        (["--setup", "json"], "MODULE:FUNCTION"),
+        (["--setup", "json"], "MODULE:NAME"),
         (["--config", "none.toml"], "none.toml"),
         (["--log-level", "loud"], "telemetry.log_level"),
     ],
