@@ -15,9 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from laneway.actors.ports import Claim, DeadLetter, Entry, Store
+from laneway.actors.questions import Questions
+from laneway.actors.remote_store import STORE, RemoteStore, StoreService
+from laneway.actors.switchboard import Switchboard
 from laneway.engine.stores.memory import MemoryStore
 from laneway.engine.stores.sqlite import SqliteStore
 from laneway.routing.errors import Fenced, LocalProtocolError, StoreError
+from tests.actors.pairs import connect
 
 
 @dataclass(slots=True)
@@ -34,7 +38,8 @@ class Clock:
 class Medium:
     """Where a store keeps its data, and how to make it fail.
 
-    `make` gives a store; `fill` makes the next appends fail and `mend` lets them pass again.
+    `make` gives a store; `fill` makes the next appends fail and `mend` lets them pass again; `again`
+    makes another medium of the kind.
     """
 
     make: Callable[[], Store]
@@ -42,6 +47,7 @@ class Medium:
     mend: Callable[[Store], Awaitable[None]]
     survives: bool
     clock: Clock = field(default_factory=Clock)
+    again: Callable[[Path], Medium] = field(init=False)
 
 
 class FaultyConnection(sqlite3.Connection):
@@ -93,9 +99,26 @@ def sqlite_medium(path: Path) -> Medium:
     return Medium(make, fill, mend, survives=True, clock=clock)
 
 
-@pytest.fixture(params=[memory_medium, sqlite_medium], ids=["memory", "sqlite"])
+def remote_medium(path: Path) -> Medium:
+    """The memory store, kept by another host."""
+    kept = memory_medium(path)
+
+    def make() -> Store:
+        mine, theirs = Questions(), Questions()
+        theirs.serve(STORE, StoreService(kept.make()))
+        left, right = Switchboard(), Switchboard()
+        left.add(mine)
+        right.add(theirs)
+        connect(left, right, "pool-host", "front")
+        return RemoteStore(mine, left.peers, lambda: "front")
+
+    return Medium(make, kept.fill, kept.mend, survives=False, clock=kept.clock)
+
+
+@pytest.fixture(params=[memory_medium, sqlite_medium, remote_medium], ids=["memory", "sqlite", "remote"])
 def medium(request: pytest.FixtureRequest, tmp_path: Path) -> Medium:
     made: Medium = request.param(tmp_path)
+    made.again = request.param
     return made
 
 
@@ -497,8 +520,7 @@ def test_any_history_reads_as_a_list_would(
     medium: Medium, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]], marks: int
 ) -> None:
     """Appends, trims, claims and restarts in any order: heads, floors and entries as in a plain list."""
-    make = sqlite_medium if medium.survives else memory_medium
-    fresh = make(tmp_path_factory.mktemp("history"))
+    fresh = medium.again(tmp_path_factory.mktemp("history"))
     model: dict[int, list[Entry]] = {}
     floors: dict[int, int] = {}
 

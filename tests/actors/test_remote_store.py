@@ -1,0 +1,153 @@
+"""A store on another host: one question per call, away and back; the port itself is tests/conformance."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from laneway.actors.peers import REQUEST
+from laneway.actors.ports import DeadLetter, Record
+from laneway.actors.questions import Questions
+from laneway.actors.remote_store import STORE, RemoteStore, StoreService
+from laneway.actors.switchboard import Switchboard
+from laneway.actors.tools.ledger import CallKey, Ledger, Settled, Ticket, digest
+from laneway.actors.tools.lifecycle import State
+from laneway.engine.stores.memory import MemoryStore
+from laneway.routing.errors import OutcomeUnknown, StoreError
+from tests.actors.pairs import End, connect
+
+
+class _Host:
+    """A pool host that asks the fronts it is connected to."""
+
+    def __init__(self) -> None:
+        self.questions, self.board = Questions(), Switchboard()
+        self.board.add(self.questions)
+        self.front: str | None = "front"
+        self.store = RemoteStore(self.questions, self.board.peers, lambda: self.front, timeout_s=2.0)
+
+    def join(self, name: str, store: Any) -> End:
+        questions, board = Questions(), Switchboard()
+        questions.serve(STORE, StoreService(store))
+        board.add(questions)
+        return connect(self.board, board, "host", name)[0]
+
+
+def test_get_and_put_are_one_question_each(rig: SimpleNamespace) -> None:
+    """A whole tool call's ledger costs three messages: look up, intent, result."""
+
+    async def scenario() -> None:
+        host = _Host()
+        peer = host.join("front", MemoryStore())
+        ledger, hashed = Ledger(host.store), digest("pay", {"sum": 1})
+        ticket = await ledger.claim(CallKey("t", "s", "r", "c"), hashed, repeatable=False)
+        assert isinstance(ticket, Ticket)
+        await ticket.start()
+        assert await ticket.settle(Settled(State.SUCCEEDED, "1"))
+        assert [message[3] for message in peer.sent] == ["get", "put", "put"]
+        assert {message[0] for message in peer.sent} == {REQUEST}
+        again = await Ledger(host.store).claim(CallKey("t", "s", "r", "c"), hashed, repeatable=False)
+        assert again == Settled(State.SUCCEEDED, "1")
+
+    rig.run(scenario())
+
+
+def test_each_call_goes_to_the_front_of_that_moment(rig: SimpleNamespace) -> None:
+    """Two fronts have ledgers of their own, and the one that is named now is asked."""
+
+    async def scenario() -> None:
+        host = _Host()
+        host.join("front", MemoryStore())
+        host.join("other", MemoryStore())
+        assert await host.store.put("k", b"1") > 0
+        host.front = "other"
+        assert await host.store.get("k") == Record(0, b"")
+        host.front = None
+        with pytest.raises(StoreError, match="is away"):
+            await host.store.get("k")
+
+    rig.run(scenario())
+
+
+def test_a_front_that_is_away_is_a_store_error_until_it_is_back(rig: SimpleNamespace) -> None:
+    """Lost in the middle, away, silent: each is retryable and says so; a new connection is used at once."""
+
+    async def scenario() -> None:
+        host, kept = _Host(), MemoryStore()
+        with pytest.raises(StoreError, match="not connected") as away:
+            await host.store.open()
+        assert away.value.retryable
+        peer = host.join("front", kept)
+        await host.store.open()
+        assert host.store.durable is False
+        peer.hold()
+        with pytest.raises(StoreError, match="did not answer"):
+            await host.store.get("k")
+        asked = asyncio.ensure_future(host.store.put("k", b"1"))
+        await asyncio.sleep(0.1)
+        peer.cut()
+        with pytest.raises(StoreError, match="lost before it answered"):
+            await asked
+        host.join("front", kept)
+        assert await host.store.put("k", b"2") > 0
+
+    rig.run(scenario())
+
+
+def test_an_effect_whose_record_cannot_be_written_is_never_repeated(rig: SimpleNamespace) -> None:
+    """A front lost between effect and record leaves an intent: the next caller gets OUTCOME_UNKNOWN."""
+
+    async def scenario() -> None:
+        host, kept = _Host(), MemoryStore()
+        peer = host.join("front", kept)
+        ledger, key, hashed = Ledger(host.store), CallKey("t", "s", "r", "c"), digest("pay", {})
+        ticket = await ledger.claim(key, hashed, repeatable=False)
+        assert isinstance(ticket, Ticket)
+        await ticket.start()
+        peer.cut()
+        await asyncio.sleep(0.1)
+        assert not await ticket.settle(Settled(State.SUCCEEDED, "paid"))
+        host.join("front", kept)
+        with pytest.raises(OutcomeUnknown):
+            await Ledger(host.store).claim(key, hashed, repeatable=False)
+
+    rig.run(scenario())
+
+
+def test_long_lists_come_in_pages(rig: SimpleNamespace) -> None:
+    """No answer is much larger than a MiB, and together they are the whole list."""
+
+    async def scenario() -> None:
+        host, kept = _Host(), MemoryStore(200_000_000, max_dead_bytes=100_000_000)
+        peer = host.join("front", kept)
+        keys = [f"t/session/{number:04d}-{'x' * 200}" for number in range(6_000)]
+        for key in keys:
+            await kept.claim(key)
+        assert await host.store.keys("t/") == keys
+        assert len(peer.sent) == 3
+        for number in range(5):
+            await kept.bury(DeadLetter(0, "t", "s", "C", f"letter {number}", 3, b"p" * 600_000, 1.0))
+        letters = await host.store.dead()
+        assert [letter.message for letter in letters] == [f"letter {number}" for number in (4, 3, 2, 1, 0)]
+        assert [letter.id for letter in await host.store.dead(limit=2)] == [letters[0].id, letters[1].id]
+        assert len(await host.store.exhume([letter.id for letter in letters])) == 5
+        assert await host.store.dead() == []
+
+    rig.run(scenario())
+
+
+def test_a_question_that_is_no_call_is_refused(rig: SimpleNamespace) -> None:
+    """An unknown method, or arguments that fit none, harm nobody."""
+
+    async def scenario() -> None:
+        host = _Host()
+        peer = host.join("front", MemoryStore())
+        for method, arguments in (("open", []), ("get", []), ("put", ["k"])):
+            with pytest.raises(Exception, match=r"no method|argument"):
+                await host.questions.ask(peer, STORE, method, arguments, 1.0)
+        assert peer.alive
+
+    rig.run(scenario())
