@@ -118,6 +118,12 @@ class Journeys:
             self._waited(journey, now)
             journey.stage, journey.since, journey.pool = _ROUTE, now, pool
 
+    def returned(self, env: Envelope) -> None:
+        """The event was taken, and waits in the queues again."""
+        journey = self._open.get(key_of(env))
+        if journey is not None:
+            journey.stage, journey.since = _QUEUE, self._clock.now()
+
     def _waited(self, journey: _Journey, now: float, outcome: Outcome | None = None) -> None:
         lane = Lane(journey.env[LANE]).name.lower()
         self._tell(f"{_QUEUE} {lane}", journey, now, {"laneway.lane": lane}, outcome)

@@ -2,6 +2,9 @@
 
 Law of this file: a pool never queues. It says how much room it has and passes what is delivered on,
 at once: to the named cell if the pool is keyed, else to the least loaded one.
+
+Where a cell lives is the cell's own affair. A pool makes its cells itself, or (`remote`) begins without
+any and takes those that come: `join`, `leave`.
 """
 
 from __future__ import annotations
@@ -9,17 +12,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from laneway.actors.cell import Cell, CellStatistics, Match
 from laneway.actors.ports import Clock, Probe
 from laneway.actors.spans import Span
 from laneway.actors.turn import Answer, MakeContext
 from laneway.routing.envelope import LANE, Envelope
-from laneway.routing.errors import ConfigError
+from laneway.routing.errors import ConfigError, LocalProtocolError
 from laneway.routing.lanes import Lane
 
-__all__ = ["KEYS", "Pool", "PoolSpec", "PoolStatistics"]
+__all__ = ["KEYS", "CellPort", "Pool", "PoolSpec", "PoolStatistics"]
 
 KEYS: Final = ("none", "session", "entity", "run")
 """What keeps events in one cell; "none": any cell, so that events of one session may run side by side."""
@@ -41,6 +44,7 @@ class PoolSpec:
         run_starting: its events are runs: never repeated once started.
         accepts: further condition on an event's content, asked at admission; must be pure and cheap.
         grace_s: seconds between a cancel and giving up on a handler that ignores it.
+        remote: its cells are on other hosts and come by themselves; `handler` and `cells` say nothing here.
     """
 
     name: str
@@ -54,6 +58,7 @@ class PoolSpec:
     run_starting: bool = False
     accepts: Callable[[Envelope], bool] | None = field(default=None)
     grace_s: float = 5.0
+    remote: bool = False
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a pool that cannot work."""
@@ -65,6 +70,45 @@ class PoolSpec:
             raise ConfigError(f"pool {self.name!r} needs at least one cell and a concurrency of at least 1")
         if self.keyed not in KEYS:
             raise ConfigError(f"pool {self.name!r} is keyed by {self.keyed!r}; choose one of {', '.join(KEYS)}")
+
+
+class CellPort(Protocol):
+    """A cell as its pool sees it, wherever it lives. See `Cell` for what each promises."""
+
+    @property
+    def name(self) -> str:
+        """Unique in the pool."""
+        ...
+
+    @property
+    def open(self) -> bool:
+        """True if events may be delivered."""
+        ...
+
+    @property
+    def load(self) -> int:
+        """Events that were delivered and are not answered."""
+        ...
+
+    def free(self, critical: bool = False) -> int:
+        """How many events may be delivered now: ordinary ones, or critical ones into their reserve."""
+        ...
+
+    def deliver(self, env: Envelope) -> None:
+        """Take one event; it is answered exactly once. Raises LocalProtocolError beyond `free`."""
+        ...
+
+    def cancel(self, match: Match, reason: str = "") -> int:
+        """End events that match; returns how many. Does not wait for handlers."""
+        ...
+
+    async def close(self, deadline: float) -> None:
+        """Take nothing any more; handlers run until `deadline` (monotonic), then all is answered."""
+        ...
+
+    def statistics(self) -> CellStatistics:
+        """Return gauges and counters."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +130,13 @@ class PoolStatistics:
 class Pool:
     """The cells of one spec.
 
+    Attributes:
+        answer: `on_done`, for the cells that come by themselves.
+
     Args:
         make_context: as for a cell.
         on_done: told how each delivered event ended, exactly once.
-        on_change: called when cells come and go (quarantine) or a lost slot is back.
+        on_change: called when cells come and go (quarantine, hosts) or a lost slot is back.
         late_emits: reads the pool's counter of discarded events.
         begin: as for a cell.
     """
@@ -108,7 +155,10 @@ class Pool:
     ) -> None:
         self.spec = spec
         self._late_emits = late_emits
-        self._cells = {
+        self.answer = on_done
+        self._on_change = on_change
+        self._left: list[CellPort] = []
+        self._cells: dict[str, CellPort] = {
             name: Cell(
                 name,
                 spec.handler,
@@ -122,9 +172,35 @@ class Pool:
                 begin=begin,
                 probe=probe,
             )
-            for name in (f"{spec.name}/{index}" for index in range(spec.cells))
+            for name in (f"{spec.name}/{index}" for index in range(0 if spec.remote else spec.cells))
         }
-        self._only = next(iter(self._cells.values())) if spec.cells == 1 else None
+        self._only = self._the_only()
+
+    def join(self, cell: CellPort) -> None:
+        """Add a cell; one of the same name that was there before leaves."""
+        self._leave(cell.name)
+        self._cells[cell.name] = cell
+        self.changed()
+
+    def leave(self, name: str) -> None:
+        """Give a cell nothing any more; what it was given ends there, and cancels still find it. Idempotent."""
+        if name in self._cells:
+            self._leave(name)
+            self.changed()
+
+    def changed(self) -> None:
+        """A cell has opened or closed, or has other room: look at them anew."""
+        self._only = self._the_only()
+        if self._on_change is not None:
+            self._on_change()
+
+    def _leave(self, name: str) -> None:
+        self._left = [cell for cell in self._left if cell.load]
+        if (cell := self._cells.pop(name, None)) is not None and cell.load:
+            self._left.append(cell)
+
+    def _the_only(self) -> CellPort | None:
+        return next(iter(self._cells.values())) if len(self._cells) == 1 else None
 
     @property
     def cells(self) -> list[str]:
@@ -134,12 +210,13 @@ class Pool:
     @property
     def load(self) -> int:
         """Events waiting and running in the pool."""
-        return sum(cell.load for cell in self._cells.values())
+        return sum(cell.load for cell in self._everywhere())
 
     def room(self, cell: str | None = None, critical: bool = False) -> int:
         """How many events may be delivered now, to one cell or to the pool. O(cells)."""
         if cell is not None:
-            return self._cells[cell].free(critical)
+            named = self._cells.get(cell)
+            return named.free(critical) if named is not None else 0
         if self._only is not None:
             return self._only.free(critical)
         return sum(one.free(critical) for one in self._cells.values())
@@ -147,30 +224,36 @@ class Pool:
     def deliver(self, env: Envelope, cell: str | None = None) -> None:
         """Pass one event on. O(cells) without a cell name.
 
-        Raises LocalProtocolError if the mailbox is full, see `room`. An event whose cell has closed or
-        been quarantined since the room was asked for is answered by that cell.
+        Raises LocalProtocolError if the mailbox is full or there is no cell, see `room`. An event whose
+        cell has closed or been quarantined since the room was asked for is answered by that cell.
         """
         (self._cells[cell] if cell is not None else self._only or self._least_loaded(env)).deliver(env)
 
-    def _least_loaded(self, env: Envelope) -> Cell:
+    def _everywhere(self) -> list[CellPort]:
+        """The cells, and those that have left and are not done."""
+        return [*self._cells.values(), *self._left] if self._left else list(self._cells.values())
+
+    def _least_loaded(self, env: Envelope) -> CellPort:
         critical = env[LANE] == Lane.CRITICAL
         cells = list(self._cells.values())
+        if not cells:
+            raise LocalProtocolError(f"pool {self.spec.name!r} has no cell now; ask room() before delivering")
         free = [cell for cell in cells if cell.free() > 0 or (critical and cell.free(critical=True) > 0)]
         return min(free or cells, key=lambda cell: cell.load)
 
     def cancel(self, match: Match, reason: str = "") -> int:
         """End queued and running events that match; returns how many."""
-        return sum(cell.cancel(match, reason) for cell in self._cells.values())
+        return sum(cell.cancel(match, reason) for cell in self._everywhere())
 
     async def drain(self, deadline: float) -> None:
         """Close every cell: what runs gets until `deadline` (monotonic), all is answered."""
         async with asyncio.TaskGroup() as group:
-            for cell in self._cells.values():
+            for cell in self._everywhere():
                 group.create_task(cell.close(deadline), name=f"close {cell.name}")
 
     def statistics(self) -> PoolStatistics:
         """Return the pool's gauges and counters."""
-        cells = tuple(cell.statistics() for cell in self._cells.values())
+        cells = tuple(cell.statistics() for cell in self._everywhere())
         return PoolStatistics(
             name=self.spec.name,
             waiting=sum(sum(cell.waiting) for cell in cells),

@@ -3,6 +3,9 @@
 Law of this file: nothing is taken from the queues that the pool has no room for, so that what waits
 can still be reordered, cancelled and refused; and a critical event never waits for the journal or
 for the pump's turn. What was taken and is being journalled is `staged`: a cancel finds it there.
+
+A pool whose cells are on other hosts may have none. What waits for it still ends at its deadline, and
+what was taken for a cell that has gone meanwhile waits again, ahead of what came later.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from laneway.actors.alarm import Alarm
 from laneway.actors.cell import Match
 from laneway.actors.endings import failed
 from laneway.actors.journeys import Journeys
@@ -25,6 +29,9 @@ __all__ = ["Pump"]
 
 _JOURNAL_DEADLINE_S: Final = 10.0
 """A group commit takes milliseconds; a store that needs longer is down, and the events say so."""
+
+_LOOK_S: Final = 0.1
+"""How late an event may end that nobody takes: looking costs as much as there waits."""
 
 
 class Pump:
@@ -52,6 +59,7 @@ class Pump:
         self.pool = pool
         self._name = pool.spec.name
         self._keyed = pool.spec.keyed != "none"
+        self._remote = pool.spec.remote
         self._core = core
         self._clock = clock
         self._end = end
@@ -62,6 +70,7 @@ class Pump:
         self._staged: list[tuple[Envelope, str | None]] = []
         self._signal = asyncio.Event()
         self._awake = False
+        self._overdue = Alarm(clock, self._expire)
 
     @property
     def staged(self) -> int:
@@ -95,17 +104,31 @@ class Pump:
 
     async def run(self) -> None:
         """Carry until cancelled. A failing turn ends its events with an error and is counted."""
-        while True:
-            await self._signal.wait()
-            self._signal.clear()
-            self._awake = False
-            try:
-                while await self._turn():
-                    pass
-            except Exception as error:
-                if self._probe is not None:
-                    self._probe.count("dispatch.pump_failed", pool=self._name, error=type(error).__name__)
-                self._end_staged(failed(error))
+        try:
+            while True:
+                await self._signal.wait()
+                self._signal.clear()
+                self._awake = False
+                try:
+                    while await self._turn():
+                        pass
+                except Exception as error:
+                    if self._probe is not None:
+                        self._probe.count("dispatch.pump_failed", pool=self._name, error=type(error).__name__)
+                    self._end_staged(failed(error))
+                if self._remote:
+                    self._watch()
+        finally:
+            self._overdue.cancel()
+
+    def _watch(self) -> None:
+        """Look again when something that waits may be over although nobody takes it."""
+        self._overdue.set(max(self._core.soonest(self._name), self._clock.now() + _LOOK_S))
+
+    def _expire(self) -> None:
+        self._core.expire(self._name, self._clock.now())
+        self._taken()
+        self._watch()
 
     def _cells(self) -> list[str | None]:
         return list(self.pool.cells) if self._keyed else [None]
@@ -144,11 +167,26 @@ class Pump:
     def _deliver(self, *, only_critical: bool = False) -> None:
         staged, self._staged = self._staged, []
         deliver = self.pool.deliver
+        homeless: list[Envelope] = []
         for env, cell in staged:
-            if not only_critical or env[LANE] == Lane.CRITICAL:
-                deliver(env, cell)
-            else:
+            if only_critical and env[LANE] != Lane.CRITICAL:
                 self._staged.append((env, cell))
+            elif self._remote and not self._fits(env, cell):
+                homeless.append(env)
+            else:
+                deliver(env, cell)
+        if homeless:
+            self._give_back(homeless)
+
+    def _fits(self, env: Envelope, cell: str | None) -> bool:
+        room = self.pool.room
+        return room(cell) > 0 or (env[LANE] == Lane.CRITICAL and room(cell, critical=True) > 0)
+
+    def _give_back(self, envs: list[Envelope]) -> None:
+        for env in envs:
+            if env[TRACE]:
+                self._journeys.returned(env)
+        self._core.give_back(self._name, envs)
 
     def _end_staged(self, outcome: Outcome) -> None:
         staged, self._staged = self._staged, []

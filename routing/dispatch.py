@@ -16,7 +16,7 @@ names another, large text, overload, a full session) leaves the straight line.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from laneway.routing.admission import Admission, AdmissionPolicy
@@ -29,6 +29,7 @@ from laneway.routing.parking import Chain, Parking, blocker_of
 from laneway.routing.parts import PART_BYTES, part_of
 from laneway.routing.routes import PoolQueues, PoolRoute, RouteTable
 from laneway.routing.scheduler import Scheduler
+from laneway.routing.verdicts import Admitted, DispatchStatistics, Refused
 
 __all__ = ["Admitted", "DispatchCore", "DispatchPolicy", "DispatchStatistics", "PoolRoute", "Refused"]
 
@@ -53,50 +54,6 @@ class DispatchPolicy:
     part_bytes: int = PART_BYTES
     text_kinds: frozenset[str] = frozenset({"USER_MESSAGE"})
     run_kinds: frozenset[str] = frozenset({"USER_MESSAGE", "RUN_INPUT"})
-
-
-class Admitted:
-    """The event is reserved: `enqueue` or `release` this envelope (its lane may have changed)."""
-
-    __slots__ = ("env",)
-
-    def __init__(self, env: Envelope) -> None:
-        self.env = env
-
-
-class Refused:
-    """Nothing was kept; `error` says why and, where that helps, when to retry."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: LanewayError) -> None:
-        self.error = error
-
-
-@dataclass(frozen=True, slots=True)
-class DispatchStatistics:
-    """The books and gauges of one dispatcher's decisions."""
-
-    admitted: int
-    done: int
-    expired: int
-    cancelled: int
-    released: int
-    """Admitted and given back before they were enqueued."""
-    pending: int
-    """In flight: admitted and not over."""
-    pending_bytes: int
-    parked: int
-    after_timeouts: int
-    """Events that went on although the one they named was not over."""
-    demoted: int
-    """Critical events beyond their rate."""
-    refused: Mapping[str, int]
-    """By error code."""
-    waiting: tuple[int, ...]
-    """Queued per lane, critical first; a part counts as one."""
-    pools: Mapping[str, int]
-    """Queued per pool."""
 
 
 class DispatchCore:
@@ -238,16 +195,32 @@ class DispatchCore:
             out = queues.take_joined(unit, room, now, only_critical)
         else:
             out = unit.take(room, now, only_critical=only_critical)
-        if unit.has_expired:
-            ended = self._end(queues, unit.expired())
-            self._expired += len(ended)
-            self._over += ended
+        self._over_due(queues, unit)
         return out
 
     def expired(self) -> list[Envelope]:
         """Hand out, once, the events found past their deadline when their turn came. They are over."""
         over, self._over = self._over, []
         return over
+
+    def give_back(self, pool: str, envs: Sequence[Envelope]) -> None:
+        """Queue events that were handed out and not handled again, ahead of what waits of their sessions.
+
+        Args:
+            envs: in the order in which they were handed out. O(waiting).
+        """
+        self._routes.pool(pool).give_back(envs)
+
+    def soonest(self, pool: str) -> float:
+        """Return when something that waits for this pool expires at the earliest; infinity: never. O(cells)."""
+        return min(unit.soonest for unit in self._routes.pool(pool).units())
+
+    def expire(self, pool: str, now: float) -> None:
+        """Find what expired while nobody took it; see `expired`. O(waiting) if `soonest` has passed."""
+        queues = self._routes.pool(pool)
+        for unit in queues.units():
+            unit.expire(now)
+            self._over_due(queues, unit)
 
     def done(self, env: Envelope, now: float) -> None:
         """An event handed out is over, however it ended: frees its caps, lets go on what waited for it.
@@ -370,6 +343,12 @@ class DispatchCore:
     def _refuse(self, error: PeerProtocolError) -> PeerProtocolError:
         self._refused[error.code] += 1
         return error
+
+    def _over_due(self, queues: PoolQueues, unit: Scheduler) -> None:
+        if unit.has_expired:
+            ended = self._end(queues, unit.expired())
+            self._expired += len(ended)
+            self._over += ended
 
     def _end(self, pool: PoolQueues | None, envs: list[Envelope]) -> list[Envelope]:
         """End events that will not be handed out; each comes back once, however many parts it was in."""

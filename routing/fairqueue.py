@@ -17,7 +17,7 @@ amortised per event plus O(bytes / 1 KiB) for debts, whatever the number of sess
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from laneway.routing.envelope import Envelope
@@ -170,6 +170,10 @@ class FairQueue:
         self._ring.clear()
         self.waiting = 0
         return out
+
+    def give_back(self, envs: Sequence[Envelope]) -> None:
+        """Queue events ahead of what waits of their sessions, and forget all debts. O(waiting)."""
+        self.arrivals += [*envs, *self.clear()]
 
     def remove(self, match: Callable[[Envelope], bool], tenant: str | None, session: str | None) -> list[Envelope]:
         """Take out what matches, from one session's flow or from all."""

@@ -109,6 +109,15 @@ class PoolQueues:
             unit = self._placed[key] = self.cells[rendezvous("\x00".join(key), list(self.cells))]
         return unit
 
+    def give_back(self, envs: Sequence[Envelope]) -> None:
+        """Put events back ahead of what waits, in their order. O(waiting)."""
+        places: dict[int, tuple[Scheduler, list[Envelope]]] = {}
+        for env in envs:
+            unit = self.place(env)
+            places.setdefault(id(unit), (unit, []))[1].append(env)
+        for unit, own in places.values():
+            unit.give_back(own)
+
     def push_parts(self, env: Envelope, limit: int) -> None:
         """Queue a large text event as parts of at most `limit` bytes."""
         unit = self.place(env)

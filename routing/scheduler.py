@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from laneway.routing.envelope import ACCEPTED, DEADLINE, NO_DEADLINE, Envelope, cost_bytes
+from laneway.routing.envelope import ACCEPTED, DEADLINE, LANE, NO_DEADLINE, Envelope, cost_bytes
 from laneway.routing.errors import ConfigError
 from laneway.routing.fairqueue import MAX_DEBT_BYTES, FairQueue
 from laneway.routing.lanes import LANE_COUNT, LANE_WEIGHTS
@@ -146,6 +146,25 @@ class Scheduler:
         if waiting > room:
             return self._choose(room, now)
         return self._drain(now) if waiting else []
+
+    @property
+    def soonest(self) -> float:
+        """No deadline of what waits is earlier; infinity if there is none."""
+        return self._soonest
+
+    def give_back(self, envs: Sequence[Envelope]) -> None:
+        """Queue events that were taken again, in their order and ahead of what waits of their sessions. O(waiting)."""
+        for index, lane in enumerate(self._lanes):
+            if own := [env for env in envs if env[LANE] == index]:
+                lane.give_back(own)
+        self._soonest = min(self._soonest, *(env[DEADLINE] for env in envs))
+
+    def expire(self, now: float) -> None:
+        """Find what is past its deadline without taking anything; see `expired`. O(waiting) if something may be."""
+        if self._soonest <= now:
+            for lane in self._lanes:
+                self._expired += lane.remove(lambda env: env[DEADLINE] <= now, None, None)
+            self._soonest = min((env[DEADLINE] for lane in self._lanes for env in lane), default=NO_DEADLINE)
 
     def expired(self) -> list[Envelope]:
         """Hand out, once, the events that were found past their deadline when their turn came."""

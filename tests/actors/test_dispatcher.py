@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from laneway.actors.cell import Cell
 from laneway.actors.context import Surroundings
 from laneway.actors.dispatcher import Dispatcher
 from laneway.actors.pool import PoolSpec
@@ -743,5 +744,67 @@ def test_refusals_of_asks_are_counted_by_code(rig):
         async with Engine(rig, _spec(prompt, kinds=["WORK"])) as engine:
             await engine.dispatcher.ask(engine.event(2, kind="URGENT"), 1.0)
             assert ("event.refused", {"code": "MALFORMED"}) in engine.probe.labels
+
+    rig.run(main())
+
+
+def _guest(engine, name, handler):
+    """A cell from elsewhere, for the remote pool of this engine."""
+    pool = engine.pool
+    cell = Cell(name, handler, concurrency=2, clock=engine.clock, make_context=engine.rig.Context, on_done=pool.answer)
+    pool.join(cell)
+    return cell
+
+
+def test_events_wait_for_cells_that_are_yet_to_come(rig):
+    """Without a cell nothing is lost: deadlines end events, cancels find them, and a cell that comes gets the rest."""
+
+    async def main():
+        engine = Engine(rig)
+        engine.pool = engine.dispatcher.add_pool(PoolSpec("p", ["WORK"], prompt, remote=True))
+        await engine.dispatcher.start()
+        engine.offer(1, deadline=engine.clock.now() + 2.0)
+        engine.offer(2, run="r")
+        engine.offer(3, deadline=engine.clock.now() + 50.0)
+        await asyncio.sleep(3)
+        assert engine.answers.status() == {1: "expired"}
+        assert engine.dispatcher.cancel("t", "s", run="r") == 1
+        gone = _guest(engine, "a", prompt)
+        await asyncio.sleep(1)
+        assert engine.answers.status() == {1: "expired", 2: "cancelled", 3: "handled"}
+        engine.pool.leave("a")
+        engine.offer(4)
+        await engine.dispatcher.drain(1.0)
+        assert engine.answers[4].code == "DRAINED"
+        assert engine.books().pending == 0
+        await gone.close(0.0)
+
+    rig.run(main())
+
+
+def test_a_cell_that_goes_while_the_start_is_journalled_gets_nothing(rig):
+    """The event waits again, ahead of newer ones of its session, and goes to the next cell."""
+
+    async def main():
+        order = []
+
+        async def note(env, ctx):
+            order.append(env[1])
+
+        engine = Engine(rig, journal=Journal())
+        engine.pool = engine.dispatcher.add_pool(PoolSpec("p", ["WORK"], note, keyed="session", remote=True))
+        await engine.dispatcher.start()
+        gone = _guest(engine, "a", note)
+        engine.offer(1, 2)
+        await asyncio.sleep(0.001)
+        engine.pool.leave("a")
+        engine.offer(3)
+        await asyncio.sleep(1)
+        assert order == []
+        _guest(engine, "b", note)
+        await asyncio.sleep(1)
+        assert order == [1, 2, 3]
+        await engine.dispatcher.close()
+        await gone.close(0.0)
 
     rig.run(main())

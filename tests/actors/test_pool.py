@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
+from laneway.actors.cell import Cell
 from laneway.actors.pool import Pool, PoolSpec
-from laneway.routing.errors import ConfigError
+from laneway.routing.errors import ConfigError, LocalProtocolError
 from laneway.routing.lanes import Lane
 
 
@@ -15,13 +16,14 @@ async def sleepy(env, ctx):
     await asyncio.sleep(10)
 
 
-def _pool(rig, answers, handler=sleepy, **spec):
+def _pool(rig, answers, handler=sleepy, on_change=None, **spec):
     spec.setdefault("concurrency", 1)
     return Pool(
         PoolSpec("p", ["WORK"], handler, **spec),
         clock=rig.VirtualClock(asyncio.get_running_loop()),
         make_context=rig.Context,
         on_done=answers,
+        on_change=on_change,
     )
 
 
@@ -104,5 +106,55 @@ def test_cancel_reaches_every_cell(rig):
         assert answers.status() == {1: "cancelled", 2: "handled", 3: "cancelled", 4: "cancelled"}
         assert pool.load == 0
         await pool.drain(0.0)
+
+    rig.run(main())
+
+
+def _guest(rig, answers, name, concurrency=1):
+    """A cell that comes by itself."""
+    clock = rig.VirtualClock(asyncio.get_running_loop())
+    return Cell(name, sleepy, concurrency=concurrency, clock=clock, make_context=rig.Context, on_done=answers)
+
+
+def test_cells_of_other_hosts_come_and_go(rig):
+    """Such a pool begins empty; each change is told, and who has left gets nothing and still ends what it has."""
+
+    async def main():
+        answers, told = rig.Answers(), []
+        pool = _pool(rig, answers, remote=True, on_change=lambda: told.append(pool.cells))
+        assert (pool.cells, pool.room(), pool.room("a"), pool.room(critical=True)) == ([], 0, 0, 0)
+        with pytest.raises(LocalProtocolError, match="no cell"):
+            pool.deliver(rig.event(1))
+        pool.join(_guest(rig, answers, "a"))
+        pool.deliver(rig.event(1))
+        pool.join(_guest(rig, answers, "b"))
+        pool.deliver(rig.event(2))
+        pool.leave("a")
+        pool.leave("a")
+        pool.deliver(rig.event(3))
+        assert told == [["a"], ["a", "b"], ["b"]]
+        assert pool.load == 3
+        await asyncio.sleep(0.1)
+        assert pool.cancel(lambda env: env[1] == 1) == 1
+        await asyncio.sleep(0.1)
+        assert answers.status() == {1: "cancelled"}
+        await pool.drain(0.0)
+        assert answers.status() == {1: "cancelled", 2: "cancelled", 3: "cancelled"}
+
+    rig.run(main())
+
+
+def test_a_cell_takes_the_place_of_one_of_its_name(rig):
+    """A host that comes again does not lose what its former life has left to end."""
+
+    async def main():
+        answers = rig.Answers()
+        pool = _pool(rig, answers, remote=True)
+        pool.join(_guest(rig, answers, "a"))
+        pool.deliver(rig.event(1), "a")
+        pool.join(_guest(rig, answers, "a"))
+        assert (pool.cells, pool.room("a"), pool.load) == (["a"], 2, 1)
+        await pool.drain(0.0)
+        assert len(answers) == 1
 
     rig.run(main())

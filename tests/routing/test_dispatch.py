@@ -484,6 +484,35 @@ def test_a_pool_that_leaves_gives_its_events_back() -> None:
         core.take("p", 1, 0.0)
 
 
+def test_what_is_given_back_waits_again_and_was_never_over() -> None:
+    """It goes out once more, before newer events of its session, on the cell that serves its key now."""
+    core = _core(PoolRoute("k", ("WORK",), keyed="session"))
+    core.members("k", ["1"])
+    core.offer_batch([_event(n, accepted=float(n)) for n in range(1, 5)], 0.0)
+    taken = core.take("k", 2, 0.0, cell="1")
+    core.members("k", ["2"])
+    core.give_back("k", taken)
+    assert core.statistics().pending == 4
+    out = core.take("k", 9, 0.0, cell="2")
+    assert _counters(out) == [1, 2, 3, 4]
+    for env in out:
+        core.done(env, 0.0)
+    assert _books(core) == (4, 4, 0, 0, 0, 0)
+
+
+def test_what_nobody_takes_expires_all_the_same() -> None:
+    """Also in parts: each event is over once, and the next deadline is known."""
+    core = _core(PoolRoute("p", ("WORK", "USER_MESSAGE")))
+    core.offer(_event(1, deadline=5.0), 0.0)
+    core.offer(_event(2, "USER_MESSAGE", body=b"x" * 40_000, deadline=6.0), 0.0)
+    core.offer(_event(3), 0.0)
+    assert core.soonest("p") == 5.0
+    core.expire("p", 6.0)
+    assert sorted(_counters(core.expired())) == [1, 2]
+    assert core.soonest("p") == float("inf")
+    assert (core.statistics().expired, core.statistics().pending) == (2, 1)
+
+
 def test_keyed_pools_keep_a_session_in_one_cell() -> None:
     """Each cell takes its own sessions; what waited moves when cells change; other pools are not touched."""
     core = _core(PoolRoute("k", ("WORK",), keyed="session"), PoolRoute("n", ("EDIT",)))

@@ -102,3 +102,17 @@ def test_remove_and_clear() -> None:
     assert len(queue.remove(lambda env: env[COUNTER] == 1, None, None)) == 2
     assert sorted(queue) == sorted(queue.clear())
     assert len(queue) == 0
+
+
+def test_what_is_given_back_goes_ahead_of_its_session() -> None:
+    """In its order; the others' places and the list of arrivals stay."""
+    queue = _queue([_event("t", "a", 3), _event("t", "b", 1)])
+    arrivals = queue.arrivals
+    arrivals.append(_event("t", "a", 4))
+    queue.give_back([_event("t", "a", 1), _event("t", "a", 2)])
+    assert queue.arrivals is arrivals
+    queue.sort()
+    out: list[Envelope] = []
+    queue.serve(9, _UNLIMITED, 0.0, out, [])
+    assert [env[COUNTER] for env in out if env[SESSION] == "a"] == [1, 2, 3, 4]
+    assert len(out) == 5

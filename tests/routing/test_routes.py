@@ -143,3 +143,20 @@ def test_which_unit_a_worker_takes_from() -> None:
     plain = PoolQueues(PoolRoute("p", ("WORK",)), Scheduler)
     plain.members(["1", "2"])
     assert plain.unit("1") is plain.shared
+
+
+def test_what_comes_back_waits_where_its_key_is_served_now() -> None:
+    """Ahead of what waits there, in its own order."""
+    table = _table()
+    table.add(PoolRoute("p", ("WORK",), keyed="session"))
+    pool = table.pool("p")
+    pool.members(["1", "2"])
+    events = [_event(n, session=f"s{n % 5}", accepted=float(n)) for n in range(1, 21)]
+    for env in events[10:]:
+        pool.place(env).push(env)
+    pool.give_back(events[:10])
+    for unit in pool.units():
+        for name in "01234":
+            own = [env[1] for env in unit.remove(lambda env, name=name: env[4] == f"s{name}")]  # type: ignore[misc]
+            assert own in ([], [env[1] for env in events if env[4] == f"s{name}"])
+    assert pool.waiting == 0

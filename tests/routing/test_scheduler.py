@@ -295,3 +295,43 @@ def test_weights_are_checked() -> None:
     for weights in ((0, 8, 4), (0, 8, 4, 0), (0, 8, 4, 1, 1)):
         with pytest.raises(ConfigError):
             Scheduler(weights)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(list(Lane))), max_size=40),
+    st.integers(0, 40),
+    st.sets(st.integers(0, 40)),
+)
+def test_what_is_given_back_goes_first(events: list[tuple[str, int]], room: int, kept: set[int]) -> None:
+    """Of each session and lane: first what was given back, in its order, then what never left."""
+    scheduler = Scheduler()
+    for number, (session, lane) in enumerate(events, 1):
+        scheduler.push(_event(lane, session, number, deadline=50.0 + number))
+    taken = scheduler.take(room, 0.0)
+    back = [env for index, env in enumerate(taken) if index not in kept]
+    if back:
+        scheduler.give_back(back)
+    waiting = len(events) - len(taken) + len(back)
+    assert len(scheduler) == waiting
+    flows: dict[tuple[str, str, int], list[int]] = defaultdict(list)
+    for env in [env for _ in range(waiting) for env in scheduler.take(1, 0.0)]:
+        flows[_flow(env)].append(env[COUNTER])
+    assert sum(map(len, flows.values())) == waiting
+    assert all(numbers == sorted(numbers) for numbers in flows.values())
+
+
+def test_what_expires_is_found_although_nobody_takes_it() -> None:
+    """The soonest deadline is known, and looking at it takes out what is late and nothing else."""
+    scheduler = Scheduler()
+    assert scheduler.soonest == NO_DEADLINE
+    for number in range(1, 5):
+        scheduler.push(_event(NORMAL, number=number, deadline=10.0 * number))
+    assert scheduler.soonest == 10.0
+    scheduler.expire(9.0)
+    assert not scheduler.has_expired
+    scheduler.expire(20.0)
+    assert [env[COUNTER] for env in scheduler.expired()] == [1, 2]
+    assert (len(scheduler), scheduler.soonest) == (2, 30.0)
+    scheduler.give_back([_event(NORMAL, number=9, deadline=5.0)])
+    assert scheduler.soonest == 5.0

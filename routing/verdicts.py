@@ -1,0 +1,58 @@
+"""What a dispatcher's decisions answer: admitted or refused, and the books of both.
+
+Law of this file: plain values. Whoever asked acts on them; nothing here decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from laneway.routing.envelope import Envelope
+from laneway.routing.errors import LanewayError
+
+__all__ = ["Admitted", "DispatchStatistics", "Refused"]
+
+
+class Admitted:
+    """The event is reserved: `enqueue` or `release` this envelope (its lane may have changed)."""
+
+    __slots__ = ("env",)
+
+    def __init__(self, env: Envelope) -> None:
+        self.env = env
+
+
+class Refused:
+    """Nothing was kept; `error` says why and, where that helps, when to retry."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: LanewayError) -> None:
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchStatistics:
+    """The books and gauges of one dispatcher's decisions."""
+
+    admitted: int
+    done: int
+    expired: int
+    cancelled: int
+    released: int
+    """Admitted and given back before they were enqueued."""
+    pending: int
+    """In flight: admitted and not over."""
+    pending_bytes: int
+    parked: int
+    after_timeouts: int
+    """Events that went on although the one they named was not over."""
+    demoted: int
+    """Critical events beyond their rate."""
+    refused: Mapping[str, int]
+    """By error code."""
+    waiting: tuple[int, ...]
+    """Queued per lane, critical first; a part counts as one."""
+    pools: Mapping[str, int]
+    """Queued per pool."""
