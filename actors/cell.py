@@ -26,7 +26,7 @@ from typing import Any, Final
 from laneway.actors.alarm import Alarm
 from laneway.actors.crashes import CrashLog
 from laneway.actors.endings import cancelled, drained, expired, quarantined, stopped_late
-from laneway.actors.mailbox import Mailbox
+from laneway.actors.mailbox import Mailbox, critical_room, ordinary_room
 from laneway.actors.meters import by_lane
 from laneway.actors.ports import Clock, Outcome, Probe
 from laneway.actors.spans import Span
@@ -81,6 +81,7 @@ class Cell:
         max_abandoned: abandoned handlers whose slots are replaced; default `concurrency`.
         on_change: called when `open` may have changed: quarantined, released, a slot lost or back.
         begin: begins the span of a turn of the cell of this name; see `turn.Begin`.
+        room: (ordinary, critical) events that may wait; default: as many as keep it busy.
         probe: counters `cell.abandoned`, `cell.crashed`, `cell.quarantined`; histogram `queue.wait` per lane.
     """
 
@@ -98,6 +99,7 @@ class Cell:
         max_abandoned: int | None = None,
         on_change: Callable[[], None] | None = None,
         begin: Callable[[str, Sequence[Envelope]], Span] | None = None,
+        room: tuple[int, int] | None = None,
         probe: Probe | None = None,
     ) -> None:
         if concurrency < 1:
@@ -115,7 +117,8 @@ class Cell:
         self._begin: Begin | None = partial(begin, name) if begin is not None else None
         self._probe = probe
         self._waited = by_lane(probe, "queue.wait")
-        self._mailbox = Mailbox(2 * concurrency, max(2, concurrency), lambda env: on_done(env, expired()))
+        ordinary, critical = room or (ordinary_room(concurrency), critical_room(concurrency))
+        self._mailbox = Mailbox(ordinary, critical, lambda env: on_done(env, expired()))
         self._workers: dict[Worker, None] = {}
         self._reserved: Worker | None = None
         self._idle: list[Worker] = []

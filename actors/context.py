@@ -33,10 +33,10 @@ from laneway.actors.ports import (
 from laneway.actors.spans import SILENT, Span, SpanValue, Tracer, ended
 from laneway.actors.tools.request import unpack_answer
 from laneway.routing.classify import KindTable
-from laneway.routing.envelope import DEADLINE, LANE, NO_DEADLINE, RUN, SESSION, TENANT, TRACE, Envelope
+from laneway.routing.envelope import DEADLINE, LANE, NO_DEADLINE, RUN, SESSION, TENANT, Envelope
 from laneway.routing.errors import LocalProtocolError, ToolArguments
 
-__all__ = ["Ask", "ContextMaker", "RunContext", "Surroundings"]
+__all__ = ["Ask", "ContextMaker", "LateEmits", "RunContext", "Surroundings"]
 
 _TOOL_TIMEOUT_S: Final = 120.0
 """For a call of an event without a nearer deadline: above any sensible tool timeout with its retries."""
@@ -68,31 +68,51 @@ class Surroundings:
     tracer: Tracer | None = None
 
 
+class LateEmits:
+    """Counts what handlers of one pool emitted after the answer.
+
+    Args:
+        probe: counter `context.late_emits`.
+    """
+
+    __slots__ = ("_pool", "_probe", "count")
+
+    def __init__(self, pool: str, probe: Probe | None = None) -> None:
+        self.count = 0
+        self._pool = pool
+        self._probe = probe
+
+    def add(self) -> None:
+        """Count one."""
+        self.count += 1
+        if self._probe is not None:
+            self._probe.count("context.late_emits", pool=self._pool)
+
+
 class ContextMaker:
-    """Makes the contexts of one pool.
+    """Makes the contexts of one pool, or of one event of another host.
 
     Args:
         pool: names the producer of what is emitted outside a run.
         ask: dispatches tool calls.
         number: next number of this process's own events; shared by all pools, so that ids are unique.
-        probe: counter `context.late_emits`.
+        late: counts what is emitted after the answer.
     """
 
     def __init__(
-        self, pool: str, surroundings: Surroundings, ask: Ask, number: Callable[[], int], probe: Probe | None = None
+        self, pool: str, surroundings: Surroundings, ask: Ask, number: Callable[[], int], late: LateEmits
     ) -> None:
         self.surroundings = surroundings
         self.ask = ask
-        self.late_emits = 0
+        self.late = late
         outlet = surroundings.outlet
         self.extend = outlet.extend if isinstance(outlet, Extends) else _never_extends
         self._pool = pool
         self._number = number
-        self._probe = probe
 
-    def __call__(self, env: Envelope) -> RunContext:
-        """Return the context of one event."""
-        return RunContext(env, self)
+    def __call__(self, env: Envelope, trace: str) -> RunContext:
+        """Return the context of one event, whose steps belong to the span `trace` (or none)."""
+        return RunContext(env, self, trace)
 
     def principal(self, env: Envelope) -> Principal:
         """Return whose event it is."""
@@ -103,12 +123,6 @@ class ContextMaker:
         """Return the rows this principal may call."""
         catalogue = self.surroundings.tools
         return catalogue(principal) if catalogue is not None else ()
-
-    def discard(self) -> None:
-        """Count an event that came after the answer."""
-        self.late_emits += 1
-        if self._probe is not None:
-            self._probe.count("context.late_emits", pool=self._pool)
 
     def outbound(self, cause: Envelope, out: Out, lane: int, deadline: float, trace: str) -> Envelope:
         """Return `out` as an event of the run, session and tenant of its cause."""
@@ -137,13 +151,13 @@ class RunContext:
 
     __slots__ = ("_cancelled", "_env", "_maker", "_over", "_principal", "_trace")
 
-    def __init__(self, env: Envelope, maker: ContextMaker) -> None:
+    def __init__(self, env: Envelope, maker: ContextMaker, trace: str) -> None:
         self._env = env
         self._maker = maker
         self._principal: Principal | None = None
         self._cancelled = False
         self._over = False
-        self._trace = env[TRACE]
+        self._trace = trace
 
     @property
     def principal(self) -> Principal:
@@ -221,7 +235,7 @@ class RunContext:
         Raises LocalProtocolError for a kind that was never declared, and what the session's home raises.
         """
         if self._over:
-            self._maker.discard()
+            self._maker.late.add()
             return
         env, maker = self._env, self._maker
         if not maker.extend(env[TENANT], env[SESSION], env[RUN], out):
@@ -231,7 +245,7 @@ class RunContext:
         """Send events to the session, in order; none if one of them is of a kind that was never declared."""
         if self._over:
             for _ in outs:
-                self._maker.discard()
+                self._maker.late.add()
         elif outs:
             await self._maker.surroundings.outlet.emit_all([self._outbound(out) for out in outs])
 

@@ -20,7 +20,7 @@ from laneway.actors.alarm import Alarm
 from laneway.actors.asks import Asks
 from laneway.actors.books import Books, Key, OnDone, key_of
 from laneway.actors.cancels import Cancel, RememberedCancels
-from laneway.actors.context import ContextMaker, Surroundings
+from laneway.actors.context import ContextMaker, LateEmits, Surroundings
 from laneway.actors.endings import cancelled, drained, expired, failed
 from laneway.actors.journeys import Journeys, parts_in
 from laneway.actors.meters import by_lane
@@ -100,16 +100,15 @@ class Dispatcher:
         """Add a pool; it serves as soon as the dispatcher runs. Raises ConfigError if the name is taken."""
         if spec.name in self._pumps:
             raise ConfigError(f"pool {spec.name!r} exists already; choose another name")
-        contexts = ContextMaker(
-            spec.name, self._surroundings, partial(self._asks.ask, nested=True), self._number, self._probe
-        )
+        late = LateEmits(spec.name, self._probe)
+        contexts = ContextMaker(spec.name, self._surroundings, partial(self._asks.ask, nested=True), self._number, late)
         pool = Pool(
             spec,
             clock=self._clock,
             make_context=contexts,
             on_done=partial(self._finish, spec.name),
             on_change=partial(self._changed, spec.name),
-            late_emits=lambda: contexts.late_emits,
+            late_emits=lambda: late.count,
             begin=partial(self._journeys.handled, spec.name),
             probe=self._probe,
         )

@@ -19,7 +19,17 @@ from laneway.routing.envelope import DEADLINE, LANE, Envelope, envelope_id
 from laneway.routing.errors import LocalProtocolError
 from laneway.routing.lanes import LANE_COUNT, Lane
 
-__all__ = ["Mailbox"]
+__all__ = ["Mailbox", "critical_room", "ordinary_room"]
+
+
+def ordinary_room(concurrency: int) -> int:
+    """Return how many ordinary events wait in a cell: enough that it never runs dry."""
+    return 2 * concurrency
+
+
+def critical_room(concurrency: int) -> int:
+    """Return how many critical events wait in a cell beside the ordinary ones."""
+    return max(2, concurrency)
 
 
 class Mailbox:

@@ -24,7 +24,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast, overload
 from laneway.actors.endings import failed
 from laneway.actors.ports import Context, Out, Outcome
 from laneway.actors.spans import SILENT, Span
-from laneway.routing.envelope import DEADLINE, KIND, NO_DEADLINE, RUN, SESSION, TRACE, Envelope, with_trace
+from laneway.routing.envelope import DEADLINE, KIND, NO_DEADLINE, RUN, SESSION, TRACE, Envelope
 from laneway.routing.errors import HandlerFailed, LanewayError
 from laneway.routing.traceparent import trace_id
 
@@ -60,7 +60,8 @@ class TurnContext(Context, Protocol):
         ...
 
 
-MakeContext: TypeAlias = Callable[[Envelope], TurnContext]
+MakeContext: TypeAlias = Callable[[Envelope, str], TurnContext]
+"""Makes the context of an event, the very one that was delivered, and of its turn's traceparent or ""."""
 
 Begin: TypeAlias = Callable[[Sequence[Envelope]], Span]
 """Begins the span of a turn on these events, at least one of which has a trace. Must not raise."""
@@ -145,8 +146,8 @@ class SingleTurn:
         """Run the handler and answer for it."""
         outcome = _BROKEN_OFF
         try:
-            seen = self._traced() if self._env[TRACE] else self._env
-            self._context = context = self._make_context(seen)
+            trace = self._traced() if self._env[TRACE] else ""
+            self._context = context = self._make_context(self._env, trace)
             result = self._handler(self._env, context)
             if hasattr(result, "__await__"):
                 result = await result
@@ -161,12 +162,12 @@ class SingleTurn:
         finally:
             self._end(self._stop or outcome)
 
-    def _traced(self) -> Envelope:
-        """Begin the turn's span; return the event as its context sees it: below that span."""
+    def _traced(self) -> str:
+        """Begin the turn's span; return what the context's steps belong to."""
         if self._begin is None:
-            return self._env
+            return self._env[TRACE]
         self._span = self._begin((self._env,))
-        return with_trace(self._env, self._span.traceparent or self._env[TRACE])
+        return self._span.traceparent or self._env[TRACE]
 
     def _end(self, outcome: Outcome) -> int:
         if self._over:
@@ -185,7 +186,7 @@ class BatchContexts(Sequence[Context]):
 
     __slots__ = ("_cancelled", "_ended", "_envs", "_made", "_make")
 
-    def __init__(self, envs: Sequence[Envelope], make_context: MakeContext) -> None:
+    def __init__(self, envs: Sequence[Envelope], make_context: Callable[[Envelope], TurnContext]) -> None:
         self._envs = envs
         self._make = make_context
         self._made: dict[int, TurnContext] = {}
@@ -248,7 +249,7 @@ class BatchTurn:
         self._answer = answer
         self._begin = begin
         self._span = SILENT
-        self._contexts = BatchContexts(envs, lambda env: make_context(self._seen(env) if env[TRACE] else env))
+        self._contexts = BatchContexts(envs, lambda env: make_context(env, self._trace(env)))
         self._open = dict(enumerate(envs))
 
     @property
@@ -275,10 +276,10 @@ class BatchTurn:
         self._end_all(_BROKEN_OFF)
         return left
 
-    def _seen(self, env: Envelope) -> Envelope:
-        """The event as its context sees it: below the turn's span, if that is in the event's own trace."""
-        trace = self._span.traceparent
-        return with_trace(env, trace) if trace and trace_id(trace) == trace_id(env[TRACE]) else env
+    def _trace(self, env: Envelope) -> str:
+        """What the context's steps belong to: the turn's span, if that is in the event's own trace."""
+        trace, own = self._span.traceparent, env[TRACE]
+        return trace if trace and own and trace_id(trace) == trace_id(own) else own
 
     async def run(self) -> None:
         """Run the handler once and answer for each event."""

@@ -18,7 +18,7 @@ from laneway import Context, Engine, EnvelopeView, Out
 from laneway.actors.accounts import totals
 from laneway.actors.books import Books, key_of
 from laneway.actors.committer import Committer
-from laneway.actors.context import ContextMaker, Surroundings
+from laneway.actors.context import ContextMaker, LateEmits, Surroundings
 from laneway.actors.ingress import Ingress
 from laneway.actors.intake import Intake
 from laneway.actors.pool import Pool, PoolSpec
@@ -272,7 +272,7 @@ def _contexts(outlet: _Nowhere) -> ContextMaker:
     async def ask(env: Envelope, timeout_s: float) -> Outcome:
         raise AssertionError("nobody asks in W1")
 
-    return ContextMaker("w", around, ask, lambda: next(count))
+    return ContextMaker("w", around, ask, lambda: next(count), LateEmits("w"))
 
 
 async def _cell(events: Batches) -> Work:
@@ -304,7 +304,7 @@ async def _cell(events: Batches) -> Work:
 async def _handler(events: Batches) -> Work:
     """What an embedder's handler costs before it does anything: its view of the event, its result checked."""
     handle: Any = adapt(_answer)
-    context = _contexts(_Nowhere())(events[0][0])
+    context = _contexts(_Nowhere())(events[0][0], "")
     given = 0
 
     async def step(number: int) -> None:
@@ -323,7 +323,7 @@ async def _emit(events: Batches) -> Work:
     """From `context.emit` to the session's door: an envelope made, checked, addressed."""
     outlet = _Nowhere()
     make = _contexts(outlet)
-    calls = [[(make(env), Out("CUSTOM", env[11])) for env in batch] for batch in events]
+    calls = [[(make(env, ""), Out("CUSTOM", env[11])) for env in batch] for batch in events]
 
     async def step(number: int) -> None:
         for context, out in calls[number]:

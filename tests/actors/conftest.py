@@ -30,7 +30,7 @@ def _load_loop() -> ModuleType:
 class RecordingContext:
     """A context for one event that keeps what is emitted before it was ended."""
 
-    def __init__(self, env: Envelope) -> None:
+    def __init__(self, env: Envelope, trace: str = "") -> None:
         self.env = env
         self.outs: list[Out] = []
         self.late = 0
@@ -38,7 +38,7 @@ class RecordingContext:
         self.cancelled = False
         self.principal = Principal("", env[TENANT])
         self.tenant, self.session, self.run = env[TENANT], env[SESSION], env[RUN]
-        self.deadline, self.trace = env[DEADLINE], env[TRACE]
+        self.deadline, self.trace = env[DEADLINE], trace or env[TRACE]
 
     async def emit(self, out: Out) -> None:
         if self.over:

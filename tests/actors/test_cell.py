@@ -36,8 +36,8 @@ class Bench:
             **options,
         )
 
-    def _context(self, env):
-        context = self.contexts[env[1]] = self.rig.Context(env)
+    def _context(self, env, trace):
+        context = self.contexts[env[1]] = self.rig.Context(env, trace)
         return context
 
     def deliver(self, *counters, **fields):

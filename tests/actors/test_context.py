@@ -8,9 +8,10 @@ import json
 import msgpack
 import pytest
 
-from laneway.actors.context import ContextMaker, Surroundings
+from laneway.actors.context import ContextMaker, LateEmits, Surroundings
 from laneway.actors.ports import Out, Outcome, Principal, ToolSpec
 from laneway.routing.classify import KindTable
+from laneway.routing.envelope import TRACE as TRACE_FIELD
 from laneway.routing.envelope import EnvelopeView
 from laneway.routing.errors import LocalProtocolError
 from laneway.routing.lanes import Lane
@@ -41,8 +42,9 @@ class Desk:
 def _context(rig, desk, env=None, **surroundings):
     numbers = iter(range(1, 100))
     around = Surroundings(desk, desk, KindTable(), lambda: "fresh", **surroundings)
-    maker = ContextMaker("p", around, desk.ask, lambda: next(numbers), rig.Probe())
-    return maker(env or rig.event(1, run="r1", trace="00-a-b-01", deadline=130.0)), maker
+    maker = ContextMaker("p", around, desk.ask, lambda: next(numbers), LateEmits("p", rig.Probe()))
+    env = env or rig.event(1, run="r1", trace="00-a-b-01", deadline=130.0)
+    return maker(env, env[TRACE_FIELD]), maker
 
 
 def test_emit_speaks_for_the_run(rig):
@@ -79,7 +81,7 @@ def test_emit_all_is_emit_for_each_or_for_none(rig):
         ("LOG", "engine/r1:1", desk.emitted[0].lane),
         ("RUN_ERROR", "engine/r1:2", Lane.CRITICAL),
     ]
-    assert maker.late_emits == 2
+    assert maker.late.count == 2
 
 
 def test_outside_a_run_the_pool_is_the_producer(rig):
@@ -108,7 +110,7 @@ def test_after_the_answer_everything_is_discarded(rig):
         return await context.call_tool("double", {})
 
     assert asyncio.run(main()).code == "CANCELLED"
-    assert (desk.emitted, desk.asked, maker.late_emits) == ([], [], 1)
+    assert (desk.emitted, desk.asked, maker.late.count) == ([], [], 1)
 
 
 def test_a_tool_call_is_told_and_asked(rig):
@@ -265,6 +267,6 @@ def test_a_delta_that_the_session_gathers_is_not_emitted(rig):
         )
         context.end()
         await context.emit(Out("TEXT_MESSAGE_CONTENT", b"gathered", "m"))
-        assert (len(desk.asked), maker.late_emits) == (2, 1)
+        assert (len(desk.asked), maker.late.count) == (2, 1)
 
     asyncio.run(main())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laneway.actors.mailbox import Mailbox
+from laneway.actors.mailbox import Mailbox, critical_room, ordinary_room
 from laneway.routing.errors import LocalProtocolError
 from laneway.routing.lanes import Lane
 
@@ -97,3 +97,8 @@ def test_every_event_leaves_exactly_once_and_the_counts_agree(rig, script):
         assert box.free() >= 0
     left += box.clear()
     assert sorted(env[1] for env in left + late) == pushed
+
+
+def test_how_much_waits_in_a_cell():
+    """Twice what runs at once, and for critical events as many as that, at least two."""
+    assert [(ordinary_room(n), critical_room(n)) for n in (1, 2, 8)] == [(2, 2), (4, 2), (16, 8)]

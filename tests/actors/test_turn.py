@@ -19,8 +19,8 @@ class Panic(BaseException):
 def _single(rig, handler, env=None):
     answers, contexts = rig.Answers(), []
 
-    def make(env):
-        contexts.append(rig.Context(env))
+    def make(env, trace):
+        contexts.append(rig.Context(env, trace))
         return contexts[-1]
 
     return SingleTurn(env or rig.event(1), handler, make, answers), answers, contexts
