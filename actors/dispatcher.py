@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -23,6 +24,7 @@ from laneway.actors.cancels import Cancel, RememberedCancels
 from laneway.actors.context import ContextMaker, LateEmits, Surroundings
 from laneway.actors.endings import cancelled, drained, expired, failed
 from laneway.actors.journeys import Journeys, parts_in
+from laneway.actors.losses import Losses
 from laneway.actors.meters import by_lane
 from laneway.actors.pool import Pool, PoolSpec
 from laneway.actors.ports import Journal, Outcome, Probe
@@ -75,17 +77,17 @@ class Dispatcher:
         self._journal = journal
         self._probe = probe
         self._took = by_lane(probe, "event.time")
-        self._number = partial(next, itertools.count(1))
+        self.number = partial(next, itertools.count(1))
         self._control = frozenset(kind.name for kind in surroundings.kinds if kind.control)
         self._pumps: dict[str, Pump] = {}
         self._members: dict[str, list[str]] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reserved: dict[Key, Envelope] = {}
         self._doomed: dict[Key, Cancel] = {}
         self._journeys = Journeys(surroundings.tracer, surroundings.clock, parts_in(core.policy, surroundings.kinds))
         self._books = Books(
             lambda error: self._count("dispatch.callback_failed", error=type(error).__name__), self._journeys.ended
         )
+        self._losses = Losses(self._books)
         self._cancels = RememberedCancels()
         self._refused = 0
         self._asks = Asks(self._clock, self._offer, self._cancel)
@@ -101,13 +103,15 @@ class Dispatcher:
         if spec.name in self._pumps:
             raise ConfigError(f"pool {spec.name!r} exists already; choose another name")
         late = LateEmits(spec.name, self._probe)
-        contexts = ContextMaker(spec.name, self._surroundings, partial(self._asks.ask, nested=True), self._number, late)
+        contexts = ContextMaker(spec.name, self._surroundings, partial(self._asks.ask, nested=True), self.number, late)
         pool = Pool(
             spec,
             clock=self._clock,
             make_context=contexts,
             on_done=partial(self._finish, spec.name),
             on_change=partial(self._changed, spec.name),
+            on_lost=partial(self._lost, spec.name),
+            on_sent=partial(self._journeys.sent, spec.name),
             late_emits=lambda: late.count,
             begin=partial(self._journeys.handled, spec.name),
             probe=self._probe,
@@ -123,21 +127,22 @@ class Dispatcher:
             end=self._end,
             taken=self._taken,
             journeys=self._journeys,
+            losses=self._losses,
             journal=self._journal,
             probe=self._probe,
         )
         self._pumps[spec.name] = pump
         self._changed(spec.name)
         if self._started:
-            self._launch(spec.name)
+            pump.start()
         return pool
 
     async def start(self) -> None:
         """Begin to carry events to the pools. Idempotent."""
         if not self._started:
             self._started = True
-            for name in self._pumps:
-                self._launch(name)
+            for pump in self._pumps.values():
+                pump.start()
 
     async def drain(self, deadline_s: float) -> None:
         """Refuse new events, let accepted ones end for `deadline_s` seconds, then end the rest.
@@ -152,7 +157,7 @@ class Dispatcher:
         if self._started and deadline_s > 0 and not await self._books.quiet(deadline_s):
             self._count("dispatch.drain_overrun")
         self._closed = True
-        await self._stop_pumps()
+        await asyncio.gather(*(pump.stop() for pump in self._pumps.values()))
         async with asyncio.TaskGroup() as group:
             for name, pump in self._pumps.items():
                 group.create_task(pump.pool.drain(deadline), name=f"drain {name}")
@@ -163,18 +168,6 @@ class Dispatcher:
     async def close(self) -> None:
         """End everything now; equals `drain(0)`. Idempotent."""
         await self.drain(0.0)
-
-    def _launch(self, name: str) -> None:
-        pump = self._pumps[name]
-        self._tasks[name] = asyncio.get_running_loop().create_task(pump.run(), name=f"pump {name}")
-        pump.wake()
-
-    async def _stop_pumps(self) -> None:
-        tasks = list(self._tasks.values())
-        self._tasks.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- in -------------------------------------------------------------------------------------
 
@@ -209,13 +202,18 @@ class Dispatcher:
         """Admit and queue at once; returns None, or why not (then `on_done` is never called)."""
         return self._offer(env, on_done)
 
-    async def ask(self, env: Envelope, timeout_s: float) -> Outcome:
+    def pool(self, name: str) -> Pool | None:
+        """Return a pool, or None if there is none of that name."""
+        pump = self._pumps.get(name)
+        return None if pump is None else pump.pool
+
+    async def ask(self, env: Envelope, timeout_s: float, *, nested: bool = False) -> Outcome:
         """Queue an event and wait for its outcome, at most `timeout_s` seconds.
 
         Never raises for load or failure: a refusal is an outcome "failed" with the refusal's code. An
-        asker that is cancelled, or whose time is over, takes its event with it.
+        asker that is cancelled, or whose time is over, takes its event with it. `nested`: see `Asks.ask`.
         """
-        return await self._asks.ask(env, timeout_s)
+        return await self._asks.ask(env, timeout_s, nested=nested)
 
     def _offer(self, env: Envelope, on_done: OnDone | None, nested: bool = False) -> LanewayError | None:
         key = key_of(env)
@@ -326,6 +324,14 @@ class Dispatcher:
         self._end(env, outcome)
         pump = self._pumps[pool]
         if env[LANE] == Lane.CRITICAL and not self._closed:
+            pump.rush()
+        pump.wake()
+
+    def _lost(self, pool: str, envs: Sequence[Envelope]) -> None:
+        """A host is gone with these events."""
+        pump = self._pumps[pool]
+        pump.lost(envs)
+        if not self._closed:
             pump.rush()
         pump.wake()
 

@@ -9,14 +9,28 @@ from __future__ import annotations
 from typing import Final
 
 from laneway.actors.ports import Outcome
-from laneway.routing.errors import Cancelled, DeadlineExceeded, Drained, HandlerFailed, LanewayError
+from laneway.routing.errors import Cancelled, DeadlineExceeded, Drained, HandlerFailed, HostLost, LanewayError
 
-__all__ = ["HOST_LOST", "POISON", "cancelled", "drained", "expired", "failed", "quarantined", "stopped_late"]
+__all__ = [
+    "CARRIER_LOST",
+    "HOST_LOST",
+    "POISON",
+    "cancelled",
+    "drained",
+    "expired",
+    "failed",
+    "quarantined",
+    "stopped_late",
+]
 
 HOST_LOST: Final = Outcome(
-    "dead", b"", "HOST_LOST", "the engine stopped while this run was going on; retry it as a new run", True
+    "dead", b"", HostLost.code, "the engine stopped while this run was going on; retry it as a new run", True
 )
 """A run that a former home had started."""
+CARRIER_LOST: Final = Outcome(
+    "dead", b"", HostLost.code, "the host that carried this run was lost; retry it as a new run", True
+)
+"""A run that went on on another host."""
 POISON: Final = Outcome("dead", b"", "DEAD_LETTERED", "given up; see the dead letters", False)
 """Its handler took the process down each time."""
 

@@ -316,7 +316,7 @@ class Ingress:
                 principal = self._intake.principal(env[PRODUCER]) or Principal("", self._tenant)
                 self._runs.inherit(env, principal, told=env[RUN] in ended_runs)
                 if item.starts:
-                    self._done(env, HOST_LOST)
+                    self._over(env, HOST_LOST)
                     continue
             if item.starts >= _MAX_STARTS:
                 self.unburied.append(env)
@@ -341,7 +341,7 @@ class Ingress:
     def buried(self, env: Envelope) -> None:
         """A dead letter of this event is in the store: it is over."""
         self.unburied.remove(env)
-        self._done(env, POISON)
+        self._over(env, POISON)
 
     def release(self) -> None:
         """Nothing will be written any more: give back what was admitted and not queued."""
@@ -359,6 +359,13 @@ class Ingress:
             )
 
     def _done(self, env: Envelope, outcome: Outcome) -> None:
+        """The dispatcher is done with an event; what it gave up is over with its dead letter."""
+        if outcome is POISON and self._intake.holds(env):
+            self.unburied.append(env)
+        else:
+            self._over(env, outcome)
+
+    def _over(self, env: Envelope, outcome: Outcome) -> None:
         """An event is over: tell who must know, record it, checkpoint the journal now and then."""
         if env[KIND] in RUN_STARTING:
             if self._runs.over(env, outcome):
@@ -386,11 +393,5 @@ class Ingress:
             return
         speaker = self._answer_to(env[PRODUCER])
         if speaker is not None:
-            speaker.tell(
-                notice={
-                    "code": outcome.code,
-                    "message": outcome.message,
-                    "retryable": outcome.retryable,
-                    "counter": env[COUNTER],
-                }
-            )
+            told = {"code": outcome.code, "message": outcome.message, "retryable": outcome.retryable}
+            speaker.tell(notice={**told, "counter": env[COUNTER]})

@@ -96,6 +96,10 @@ class Intake:
             return "unknown"
         return self.starts.verdict(env) if env[KIND] in RUN_STARTING else "new"
 
+    def holds(self, env: Envelope) -> bool:
+        """True if the event is in the journal and not over."""
+        return envelope_id(env) in self.pending
+
     def principal(self, producer: str) -> Principal | None:
         """Return who speaks as that producer, or None if nobody has."""
         return self._who.get(producer)

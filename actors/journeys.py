@@ -118,6 +118,16 @@ class Journeys:
             self._waited(journey, now)
             journey.stage, journey.since, journey.pool = _ROUTE, now, pool
 
+    def sent(self, pool: str, env: Envelope, cell: str) -> None:
+        """The event is on its way to a cell on another host, which begins its `handle`."""
+        journey = self._open.get(key_of(env))
+        if journey is not None and journey.stage is _ROUTE:
+            self._routed(journey, pool, cell, self._clock.now())
+
+    def _routed(self, journey: _Journey, pool: str, cell: str, now: float) -> None:
+        self._tell(f"{_ROUTE} {pool}", journey, now, {"laneway.pool": pool, "laneway.cell": cell})
+        journey.stage = _HANDLE
+
     def returned(self, env: Envelope) -> None:
         """The event was taken, and waits in the queues again."""
         journey = self._open.get(key_of(env))
@@ -140,8 +150,7 @@ class Journeys:
         for env in sampled:
             journey = self._open.get(key_of(env))
             if journey is not None and journey.stage is _ROUTE:
-                self._tell(f"{_ROUTE} {pool}", journey, now, {"laneway.pool": pool, "laneway.cell": cell})
-                journey.stage = _HANDLE
+                self._routed(journey, pool, cell, now)
         attributes = {**_about(sampled[0]), "laneway.pool": pool, "laneway.cell": cell}
         if len(envs) > 1:
             attributes["messaging.batch.message_count"] = len(envs)

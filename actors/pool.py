@@ -131,12 +131,15 @@ class Pool:
     """The cells of one spec.
 
     Attributes:
-        answer: `on_done`, for the cells that come by themselves.
+        answer, lost, sent: `on_done`, `on_lost` and `on_sent`, for the cells that come by themselves.
 
     Args:
         make_context: as for a cell.
         on_done: told how each delivered event ended, exactly once.
         on_change: called when cells come and go (quarantine, hosts) or a lost slot is back.
+        on_lost: told of the events that a host had when it was lost, in the order of their delivery;
+            they are this callback's to answer.
+        on_sent: told which sampled event is on its way to which cell of another host.
         late_emits: reads the pool's counter of discarded events.
         begin: as for a cell.
     """
@@ -149,13 +152,15 @@ class Pool:
         make_context: MakeContext,
         on_done: Answer,
         on_change: Callable[[], None] | None = None,
+        on_lost: Callable[[Sequence[Envelope]], None] = lambda envs: None,
+        on_sent: Callable[[Envelope, str], None] = lambda env, cell: None,
         late_emits: Callable[[], int] = lambda: 0,
         begin: Callable[[str, Sequence[Envelope]], Span] | None = None,
         probe: Probe | None = None,
     ) -> None:
         self.spec = spec
         self._late_emits = late_emits
-        self.answer = on_done
+        self.answer, self.lost, self.sent = on_done, on_lost, on_sent
         self._on_change = on_change
         self._left: list[CellPort] = []
         self._cells: dict[str, CellPort] = {

@@ -5,23 +5,26 @@ can still be reordered, cancelled and refused; and a critical event never waits 
 for the pump's turn. What was taken and is being journalled is `staged`: a cancel finds it there.
 
 A pool whose cells are on other hosts may have none. What waits for it still ends at its deadline, and
-what was taken for a cell that has gone meanwhile waits again, ahead of what came later.
+what was taken for a cell that has gone meanwhile waits again, ahead of what came later. So does what
+a host had when it was lost, except runs, which are never repeated, and what has lost three of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from laneway.actors.alarm import Alarm
 from laneway.actors.cell import Match
-from laneway.actors.endings import failed
+from laneway.actors.endings import CARRIER_LOST, POISON, failed
 from laneway.actors.journeys import Journeys
+from laneway.actors.losses import Losses
 from laneway.actors.pool import Pool
 from laneway.actors.ports import Clock, Journal, Outcome, Probe
+from laneway.actors.starts import RUN_STARTING
 from laneway.routing.dispatch import DispatchCore
-from laneway.routing.envelope import LANE, TRACE, Envelope
+from laneway.routing.envelope import KIND, LANE, TRACE, Envelope
 from laneway.routing.errors import StoreError
 from laneway.routing.lanes import Lane
 
@@ -35,13 +38,15 @@ _LOOK_S: Final = 0.1
 
 
 class Pump:
-    """Keeps one pool supplied; `run` is a task that the dispatcher owns.
+    """Keeps one pool supplied, from `start` to `stop`.
 
     Args:
         end: called with (event, outcome) for events that end here instead of in a cell.
         taken: called after each take, to end what was found past its deadline.
         journeys: told which sampled events were taken.
+        losses: counts the hosts that an event has lost.
         journal: told of the deliveries that are about to be made, before they are.
+        probe: counters `event.redelivered`, `dispatch.pump_failed`.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Pump:
         end: Callable[[Envelope, Outcome], None],
         taken: Callable[[], None],
         journeys: Journeys,
+        losses: Losses,
         journal: Journal | None = None,
         probe: Probe | None = None,
     ) -> None:
@@ -65,12 +71,27 @@ class Pump:
         self._end = end
         self._taken = taken
         self._journeys = journeys
+        self._losses = losses
         self._journal = journal
         self._probe = probe
         self._staged: list[tuple[Envelope, str | None]] = []
         self._signal = asyncio.Event()
         self._awake = False
         self._overdue = Alarm(clock, self._expire)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to carry; once."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"pump {self._name}")
+        self.wake()
+
+    async def stop(self) -> None:
+        """Carry nothing any more; idempotent. What is staged stays the caller's to end."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self._overdue.cancel()
 
     @property
     def staged(self) -> int:
@@ -102,24 +123,41 @@ class Pump:
             self._staged = [(env, cell) for env, cell in self._staged if not match(env)]
         return hits
 
-    async def run(self) -> None:
-        """Carry until cancelled. A failing turn ends its events with an error and is counted."""
-        try:
-            while True:
-                await self._signal.wait()
-                self._signal.clear()
-                self._awake = False
-                try:
-                    while await self._turn():
-                        pass
-                except Exception as error:
-                    if self._probe is not None:
-                        self._probe.count("dispatch.pump_failed", pool=self._name, error=type(error).__name__)
-                    self._end_staged(failed(error))
-                if self._remote:
-                    self._watch()
-        finally:
-            self._overdue.cancel()
+    def lost(self, envs: Sequence[Envelope]) -> None:
+        """The host that had these, in this order, is gone: what may be repeated waits again, the rest is over."""
+        over: list[tuple[Envelope, Outcome]] = []
+        again: list[Envelope] = []
+        self._losses.sweep()
+        for env in envs:
+            if self.pool.spec.run_starting or env[KIND] in RUN_STARTING:
+                over.append((env, CARRIER_LOST))
+            elif self._losses.again(env):
+                again.append(env)
+            else:
+                over.append((env, POISON))
+        if again:
+            if self._probe is not None:
+                self._probe.count("event.redelivered", len(again), pool=self._name)
+            staged, self._staged = self._staged, []
+            self._give_back([*again, *(env for env, _ in staged)])
+        for env, outcome in over:
+            self._end(env, outcome)
+
+    async def _run(self) -> None:
+        """A failing turn ends its events with an error and is counted."""
+        while True:
+            await self._signal.wait()
+            self._signal.clear()
+            self._awake = False
+            try:
+                while await self._turn():
+                    pass
+            except Exception as error:
+                if self._probe is not None:
+                    self._probe.count("dispatch.pump_failed", pool=self._name, error=type(error).__name__)
+                self._end_staged(failed(error))
+            if self._remote:
+                self._watch()
 
     def _watch(self) -> None:
         """Look again when something that waits may be over although nobody takes it."""

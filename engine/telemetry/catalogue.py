@@ -199,6 +199,12 @@ _FAULTS: Final = (
         "Events of a former process that were dispatched again.",
         source="event.recovered",
     ),
+    _counter(
+        "laneway_redelivered_events_total",
+        "Events that were given to another host because theirs was lost.",
+        "pool",
+        source="event.redelivered",
+    ),
     _counter("laneway_pump_failures_total", "Failed hand-overs to a pool.", "pool", source="dispatch.pump_failed"),
     _counter(
         "laneway_callback_failures_total",

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laneway.actors.cell import Cell
+from laneway.actors.cell import Cell, CellStatistics
 from laneway.actors.context import Surroundings
 from laneway.actors.dispatcher import Dispatcher
 from laneway.actors.pool import PoolSpec
-from laneway.actors.ports import Out
+from laneway.actors.ports import Out, Outcome
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.dispatch import Admitted, DispatchCore, DispatchPolicy, Refused
 from laneway.routing.errors import ConfigError, LocalProtocolError, StoreError
@@ -806,5 +806,140 @@ def test_a_cell_that_goes_while_the_start_is_journalled_gets_nothing(rig):
         assert order == [1, 2, 3]
         await engine.dispatcher.close()
         await gone.close(0.0)
+
+    rig.run(main())
+
+
+class Host:
+    """A cell on a host that can be lost: it keeps what it is given."""
+
+    def __init__(self, engine, name, room=8):
+        self.engine, self.name, self.room, self.envs, self.open = engine, name, room, [], True
+        engine.pool.join(self)
+
+    @property
+    def load(self):
+        return len(self.envs)
+
+    def free(self, critical=False):
+        return 1 if critical else self.room - len(self.envs)
+
+    def deliver(self, env):
+        self.envs.append(env)
+
+    def cancel(self, match, reason=""):
+        return 0
+
+    async def close(self, deadline):
+        self.end()
+
+    def statistics(self):
+        return CellStatistics(self.name, (0,) * 4, len(self.envs), 0, 0, 0, 0, False)
+
+    def end(self):
+        envs, self.envs = self.envs, []
+        for env in envs:
+            self.engine.pool.answer(env, Outcome("handled"))
+
+    def die(self):
+        """Returns what it had."""
+        envs, self.envs = self.envs, []
+        self.engine.pool.leave(self.name)
+        self.engine.pool.lost(envs)
+        return [env[1] for env in envs]
+
+
+def test_what_a_lost_host_had_goes_to_another(rig):
+    """Before newer events of its session, with its start in the journal again; no run is repeated."""
+
+    async def main():
+        journal = Journal()
+        engine = Engine(rig, journal=journal)
+        spec = PoolSpec("p", ["WORK"], prompt, keyed="session", remote=True)
+        engine.pool = engine.dispatcher.add_pool(spec)
+        await engine.dispatcher.start()
+        first = Host(engine, "a", room=2)
+        engine.offer(1, 2, 3, 4)
+        await asyncio.sleep(1)
+        second = Host(engine, "b", room=3)
+        assert first.die() == [1, 2]
+        engine.books()
+        assert engine.probe.counts["event.redelivered"] == 2
+        await asyncio.sleep(1)
+        assert [env[1] for env in second.envs] == [1, 2, 3]
+        assert journal.calls == [[1, 2], [1, 2, 3]]
+        second.end()
+        await engine.dispatcher.drain(1.0)
+        assert len(engine.answers) == 4
+        assert engine.books().pending == 0
+
+    rig.run(main())
+
+
+def test_a_run_is_over_with_its_host(rig):
+    """It is never repeated; whoever asked is told that a new run may be."""
+
+    async def main():
+        engine = Engine(rig)
+        engine.pool = engine.dispatcher.add_pool(PoolSpec("p", ["WORK"], prompt, run_starting=True, remote=True))
+        async with engine:
+            first = Host(engine, "a")
+            engine.offer(1)
+            await asyncio.sleep(1)
+            first.die()
+            Host(engine, "b")
+            await asyncio.sleep(1)
+            outcome = engine.answers[1]
+            assert (outcome.status, outcome.code, outcome.retryable) == ("dead", "HOST_LOST", True)
+            assert engine.books().dead == 1
+
+    rig.run(main())
+
+
+def test_an_event_that_loses_three_hosts_is_given_up(rig):
+    """Twice another host gets it, then it is dead; the one beside it that came later lives on."""
+
+    async def main():
+        engine = Engine(rig)
+        engine.pool = engine.dispatcher.add_pool(PoolSpec("p", ["WORK"], prompt, remote=True))
+        async with engine:
+            engine.offer(1)
+            for name in ("a", "b", "c"):
+                host = Host(engine, name)
+                await asyncio.sleep(1)
+                if name == "c":
+                    engine.offer(2)
+                    await asyncio.sleep(1)
+                host.die()
+                engine.books()
+            assert engine.answers.status() == {1: "dead"}
+            assert engine.answers[1].code == "DEAD_LETTERED"
+            last = Host(engine, "d")
+            await asyncio.sleep(1)
+            last.end()
+            assert engine.answers.status() == {1: "dead", 2: "handled"}
+
+    rig.run(main())
+
+
+def test_a_cancel_finds_what_waits_for_another_host(rig):
+    """An event whose host was lost is in the queues like any other."""
+
+    async def main():
+        engine = Engine(rig)
+        engine.pool = engine.dispatcher.add_pool(PoolSpec("p", ["WORK", "URGENT"], prompt, remote=True))
+        async with engine:
+            host = Host(engine, "a")
+            engine.offer(1, run="r")
+            engine.offer(2, kind="URGENT", run="q", lane=Lane.CRITICAL)
+            await asyncio.sleep(1)
+            host.die()
+            assert engine.dispatcher.cancel("t", "s", run="r") == 1
+            assert engine.answers.status() == {1: "cancelled"}
+            last = Host(engine, "b")
+            engine.pool.changed()
+            await asyncio.sleep(1)
+            last.end()
+            assert engine.answers.status() == {1: "cancelled", 2: "handled"}
 
     rig.run(main())

@@ -16,6 +16,7 @@ from laneway.routing.errors import Cancelled, ToolUnavailable
         (endings.expired(), "expired", "DEADLINE_EXCEEDED", True),
         (endings.stopped_late(), "cancelled", "DEADLINE_EXCEEDED", True),
         (endings.quarantined("c"), "failed", "HANDLER_FAILED", True),
+        (endings.CARRIER_LOST, "dead", "HOST_LOST", True),
         (endings.failed(ToolUnavailable("gone")), "failed", "TOOL_UNAVAILABLE", True),
         (endings.failed(Cancelled("on request")), "cancelled", "CANCELLED", False),
         (endings.failed(KeyError("x")), "failed", "HANDLER_FAILED", False),

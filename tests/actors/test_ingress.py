@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from laneway.actors.committer import Committer
+from laneway.actors.endings import POISON
 from laneway.actors.ingress import Ingress
 from laneway.actors.intake import INBOUND, Intake
 from laneway.engine.app.packing import LogPacking
@@ -385,6 +386,26 @@ def test_an_event_that_kills_its_host_is_buried_after_three_starts() -> None:
         later = await door.crash()
         assert later.desk.order == ["c:9"]
         assert later.ingress.unburied == []
+
+    run(main())
+
+
+def test_what_the_dispatcher_gave_up_is_over_with_its_dead_letter() -> None:
+    """An event that lost three hosts stays pending until its letter is stored; a volatile one is told at once."""
+
+    async def main() -> None:
+        door = await Door(Disk()).open()
+        caller = door.take(an_event(1), an_event(2, "PRESENCE"))
+        await door.committer.flush()
+        for env, on_done in list(door.desk.queued.values()):
+            on_done(env, POISON)
+        assert [told["notice"]["counter"] for told in caller.told if "notice" in told] == [2]
+        (poison,) = door.ingress.unburied
+        assert (poison[COUNTER], door.ingress.pending) == (1, 1)
+        door.ingress.buried(poison)
+        assert [told["notice"]["counter"] for told in caller.told if "notice" in told] == [2, 1]
+        assert door.ingress.pending == 0
+        await door.committer.flush()
 
     run(main())
 

@@ -64,6 +64,16 @@ def test_an_event_is_pending_until_it_ended() -> None:
     assert intake.pending == {}
 
 
+def test_it_is_held_until_then() -> None:
+    """Between its record and its end, and never if it was not journalled."""
+    intake, env = _intake(), an_event(1)
+    assert not intake.holds(env)
+    _accept(intake, env)
+    assert intake.holds(env)
+    intake.ended(env)
+    assert not intake.holds(env)
+
+
 def test_records_are_numbered_without_holes() -> None:
     """Seqs of the inbound stream run from 1; a position is the sum of the bytes so far; a later life goes on."""
     intake, records = _intake(), list[Entry]()

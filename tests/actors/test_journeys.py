@@ -56,6 +56,31 @@ def test_stages_follow_each_other_without_a_gap(rig):
     assert len(journeys) == 0
 
 
+def test_an_event_that_is_sent_elsewhere_is_handled_there(rig):
+    """route ends with its departure; if its host is lost it queues again, and is sent anew."""
+    clock, tracer, journeys = _made()
+    env = rig.event(1, trace=TRACE)
+    journeys.admitted(env, Lane.NORMAL, 0.0)
+    journeys.enqueued(env, "p")
+    for departure in (1.0, 5.0):
+        clock.at = departure
+        journeys.taken(env, "p")
+        clock.at = departure + 1.0
+        journeys.sent("p", env, "c@h")
+        clock.at = departure + 2.0
+        journeys.returned(env)
+    clock.at = 9.0
+    journeys.ended(env, cancelled())
+    assert tracer.named("route")[0].attributes["laneway.cell"] == "c@h"
+    assert [(s.name, s.start, s.end_at, s.code) for s in tracer.spans[1:]] == [
+        ("queue normal", 0.0, 1.0, ""),
+        ("route p", 1.0, 2.0, ""),
+        ("queue normal", 3.0, 5.0, ""),
+        ("route p", 5.0, 6.0, ""),
+        ("queue normal", 7.0, 9.0, "CANCELLED"),
+    ]
+
+
 def test_demotion_parking_and_parts_are_told_by_shape(rig):
     """shape lasts until the event is queued, and says which lane was asked for and into what it was cut."""
     clock, tracer, journeys = _made(parts=lambda _: 3)

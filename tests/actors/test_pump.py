@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from laneway.actors.endings import expired
 from laneway.actors.journeys import Journeys
+from laneway.actors.losses import Losses
 from laneway.actors.pool import Pool, PoolSpec
 from laneway.actors.pump import Pump
 from laneway.routing.classify import IN, Kind, KindTable
@@ -47,6 +48,7 @@ class Bench:
             end=self._done,
             taken=lambda: [self._done(env, expired()) for env in self.core.expired()],
             journeys=Journeys(None, self.clock),
+            losses=Losses(set()),
             journal=journal,
             probe=self.probe,
         )
@@ -64,12 +66,11 @@ class Bench:
 
     @asynccontextmanager
     async def running(self):
-        task = asyncio.create_task(self.pump.run())
+        self.pump.start()
         try:
             yield self
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await self.pump.stop()
             await self.pool.drain(0.0)
 
 
