@@ -261,9 +261,10 @@ class LinkLost(SessionError):
 
 
 class Fenced(SessionError):
-    """A home with an older generation tried to write."""
+    """A newer home has this log; connecting again finds it."""
 
     code = "NOT_OWNER"
+    retryable = True
 
 
 class IdempotencyMismatch(SessionError):
