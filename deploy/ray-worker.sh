@@ -1,0 +1,26 @@
+#!/bin/sh
+# A node of the Ray cluster that laneway's hosts run on: pools are placed here.
+#
+#   RAY_AUTH_TOKEN_PATH=/etc/laneway/ray.token deploy/ray-worker.sh --address=10.0.0.10:6379 --num-cpus=4
+#
+# More arguments of `ray start` may follow; the last of a kind wins. deploy/compose.yaml runs this very
+# script, and deploy/kuberay.yaml gives the operator the same arguments and settings.
+#
+# Validated: run as it is, on loopback and other ports, by tests/deploy/test_ray_start.py, which sees the
+# node join the head of deploy/ray-head.sh with its CPUs. Not run: several machines.
+set -eu
+
+# As on the head, whose script says what each is for.
+export RAY_AUTH_MODE=token
+export RAY_AUTH_TOKEN_PATH="${RAY_AUTH_TOKEN_PATH:-/etc/laneway/ray.token}"
+test -s "$RAY_AUTH_TOKEN_PATH" || { echo "no token in $RAY_AUTH_TOKEN_PATH; copy the head's" >&2; exit 1; }
+export RAY_health_check_initial_delay_ms=500
+export RAY_health_check_period_ms=500
+export RAY_health_check_timeout_ms=1000
+export RAY_health_check_failure_threshold=3
+export RAY_worker_niceness=0
+
+exec ray start --block --disable-usage-stats \
+    --node-manager-port=6800 --object-manager-port=6801 --runtime-env-agent-port=6802 \
+    --dashboard-agent-grpc-port=6803 --dashboard-agent-listen-port=6804 --metrics-export-port=6805 \
+    --min-worker-port=6900 --max-worker-port=7299 --object-store-memory=268435456 "$@"
