@@ -16,6 +16,7 @@ from laneway.engine.cli.doctor import doctor
 from laneway.engine.cli.letters import letters
 from laneway.engine.cli.metrics import metrics
 from laneway.engine.cli.model import model
+from laneway.engine.cli.ready import ready
 from laneway.engine.cli.serve import serve
 from laneway.engine.cli.tail import tail
 from laneway.engine.cli.tools import tools
@@ -45,6 +46,7 @@ app = typer.Typer(
     help="Event dispatch for AI-agent platforms: lanes, credit, resume, shared state and one log.",
 )
 app.command()(serve)
+app.command()(ready)
 app.command()(chat)
 app.command()(tail)
 app.command()(tools)
