@@ -238,6 +238,8 @@ class RuntimeConfig(Section):
         cluster: engines of one name are one cluster and share its hosts (Ray namespace ``laneway/NAME``).
         hosts: pool -> hosts at the start; a pool that is not named here gets one.
         max_hosts: pool -> most hosts it may be scaled to; default: as many as at the start.
+        placement: pool -> "hosts" (default), or "driver": in the engine's own process, where it may use
+            what has no import path (closures, objects).
         cpus: of each host; fractional, so that two cores are enough and an autoscaler sees the demand.
         ready_s: how long a host may take to become ready.
         beat_s, lost_s: a host says so often that it lives, and is given up after so long a silence.
@@ -250,6 +252,7 @@ class RuntimeConfig(Section):
     cluster: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")] = "laneway"
     hosts: dict[str, Annotated[int, Field(ge=1, le=1_024)]] = {}
     max_hosts: dict[str, Annotated[int, Field(ge=1, le=1_024)]] = {}
+    placement: dict[str, Literal["hosts", "driver"]] = {}
     cpus: Annotated[float, Field(gt=0, le=256, allow_inf_nan=False)] = 0.25
     ready_s: _Seconds = 20.0
     beat_s: Annotated[float, Field(ge=0.05, le=60)] = 0.5

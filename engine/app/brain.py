@@ -6,20 +6,31 @@ keeps the model it began with. Without a model a run fails with a sentence that 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, cast
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from laneway.actors.ports import Context, Model, Out
-from laneway.routing.errors import ConfigError, ModelFailed
+from laneway.engine.app.choices import as_model, choose_model
+from laneway.engine.imports import path_of
+from laneway.routing.errors import ModelFailed
+
+if TYPE_CHECKING:
+    from laneway.engine.models.weights import Progress
 
 __all__ = ["Brain"]
 
 
 class Brain:
-    """The model slot of one engine; itself a Model."""
+    """The model slot of one engine; itself a Model.
+
+    Attributes:
+        on_change: called after another model was set.
+    """
 
     def __init__(self) -> None:
         self._model: Model | None = None
+        self._given: object = None
+        self.on_change: Callable[[], None] = lambda: None
 
     @property
     def model(self) -> Model | None:
@@ -36,24 +47,29 @@ class Brain:
         """What the present model is called, for spans."""
         return str(getattr(self._model, "name", "") or type(self._model).__name__)
 
-    def use(self, model: object) -> Model:
+    @property
+    def path(self) -> str | None:
+        """By which name another process makes the present model too; None if there is none, empty without a model."""
+        if self._given is None or isinstance(self._given, str):
+            return self._given or ""
+        return path_of(self._given)
+
+    def use(self, model: object, progress: Progress | None = None) -> Model:
         """Set the model.
 
         Args:
             model: a Model (`stream(run, context)`), or any callable that takes an AG-UI RunAgentInput
-                and returns an async iterator of AG-UI events (pydantic-ai, LangGraph, your own).
+                and returns an async iterator of AG-UI events (pydantic-ai, LangGraph, your own); or the
+                name of one: synthetic, scripted, local-llm, openai:URL, or MODULE:NAME of your own
+                model, agent, or class or function that makes it.
+            progress: told about download and load of the local model.
 
         Raises:
-            ConfigError: it is neither.
+            ConfigError: it is none of these.
         """
-        if hasattr(model, "stream"):
-            self._model = cast(Model, model)
-        elif callable(model):
-            from laneway.engine.models.agui import AgUiModel
-
-            self._model = AgUiModel(model)
-        else:
-            raise ConfigError(f"{model!r} is no model: it needs `stream(run, context)` or must be callable")
+        self._model = choose_model(model, progress) if isinstance(model, str) else as_model(model)
+        self._given = model
+        self.on_change()
         return self._model
 
     def stream(self, run: Mapping[str, Any], context: Context) -> AsyncIterator[Out]:

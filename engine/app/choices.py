@@ -6,10 +6,12 @@ lists the known ones, and only what was chosen is imported.
 
 from __future__ import annotations
 
+import inspect
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
+from laneway.engine.imports import load
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.errors import ConfigError
 
@@ -18,9 +20,19 @@ if TYPE_CHECKING:
     from laneway.engine.config import Config
     from laneway.engine.models.weights import Progress
 
-__all__ = ["MODEL_NAMES", "choose_model", "choose_store"]
+__all__ = ["MODEL_NAMES", "as_model", "choose_model", "choose_runtime", "choose_store"]
 
-MODEL_NAMES: Final = "synthetic, scripted, local-llm, openai:URL"
+MODEL_NAMES: Final = "synthetic, scripted, local-llm, openai:URL, or MODULE:NAME of your own"
+_OWN: Final = ("synthetic", "scripted", "local-llm")
+
+
+def choose_runtime(config: Config, kind: str | None) -> Config:
+    """Return the settings with another runtime; None = as they are. Raises ConfigError."""
+    if kind is None or kind == config.runtime.kind:
+        return config
+    if kind not in ("local", "ray"):
+        raise ConfigError(f"there is no runtime {kind[:40]!r}; use local or ray")
+    return config.model_copy(update={"runtime": config.runtime.model_copy(update={"kind": kind})})
 
 
 def choose_store(config: Config, given: Store | str | Path | None = None) -> Store:
@@ -57,19 +69,23 @@ def choose_model(name: str, progress: Progress | None = None) -> Model:
     """Return the model of a name.
 
     Args:
-        name: synthetic, scripted, local-llm, or openai:URL (with an optional `#MODEL` at its end).
+        name: synthetic, scripted, local-llm, openai:URL (with an optional `#MODEL` at its end), or
+            MODULE:NAME of a model, of an AG-UI agent (see `as_model`), or of a class or function that
+            makes either without arguments.
         progress: told about download and load of the local model.
 
     Raises:
         ConfigError: there is no such model.
     """
-    kind, _, rest = name.partition(":")
+    kind, colon, rest = name.partition(":")
     if kind == "openai" and rest:
         from laneway.engine.models.openai import OpenAIModel
 
         url, _, model = rest.partition("#")
         return OpenAIModel(url, model, api_key=_api_key())
-    if rest or kind not in ("synthetic", "scripted", "local-llm"):
+    if colon and kind not in (*_OWN, "openai"):
+        return _model_at(name)
+    if colon or kind not in _OWN:
         raise ConfigError(f"there is no model {name[:80]!r}; known: {MODEL_NAMES}")
     if kind == "local-llm":
         from laneway.engine.models.local_llm import LocalLlm
@@ -82,6 +98,41 @@ def choose_model(name: str, progress: Progress | None = None) -> Model:
     from laneway.engine.models.synthetic import SyntheticModel
 
     return SyntheticModel()
+
+
+def as_model(thing: object) -> Model:
+    """Return a Model as it is, and any callable of AG-UI events as one. Raises ConfigError for what is neither."""
+    if hasattr(thing, "stream") and not isinstance(thing, type):
+        return cast("Model", thing)
+    if callable(thing) and not isinstance(thing, type):
+        from laneway.engine.models.agui import AgUiModel
+
+        return AgUiModel(thing)
+    raise ConfigError(f"{thing!r} is no model: it needs `stream(run, context)` or must be callable")
+
+
+def _model_at(path: str) -> Model:
+    thing = load(path)
+    if isinstance(thing, type) or (not hasattr(thing, "stream") and _takes_nothing(thing)):
+        try:
+            thing = thing()
+        except Exception as error:  # whatever a foreign factory does
+            raise ConfigError(f"{path!r} made no model: it raised {type(error).__name__}: {error}") from error
+    try:
+        return as_model(thing)
+    except ConfigError as error:
+        raise ConfigError(f"{path!r}: {error.message}") from error
+
+
+def _takes_nothing(thing: object) -> bool:
+    """True for what makes a model; an agent takes the run's input."""
+    if not callable(thing) or inspect.isasyncgenfunction(thing):
+        return False
+    try:
+        inspect.signature(thing).bind()
+    except (TypeError, ValueError):  # it wants arguments, or cannot tell
+        return False
+    return True
 
 
 def _api_key() -> str:

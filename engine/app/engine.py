@@ -15,39 +15,39 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, Unpack, overload
 
 from laneway.actors.accounts import DispatcherStatistics
 from laneway.actors.census import DirectoryStatistics
 from laneway.actors.context import Surroundings
 from laneway.actors.directory import SessionDirectory
 from laneway.actors.dispatcher import Dispatcher
-from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Principal, Probe, Store
+from laneway.engine.app.additions import AddedPools, PoolOptions
 from laneway.engine.app.brain import Brain
 from laneway.engine.app.calls import Calls
-from laneway.engine.app.choices import choose_model, choose_store
+from laneway.engine.app.choices import choose_runtime, choose_store
 from laneway.engine.app.clock import SystemClock
 from laneway.engine.app.embedded import EmbeddedSession
-from laneway.engine.app.handlers import adapt
 from laneway.engine.app.outlet import CheckedOutlet
 from laneway.engine.app.packing import LogPacking
-from laneway.engine.app.pools import BuiltinPools, PoolOptions
+from laneway.engine.app.pools import BuiltinPools
 from laneway.engine.app.readings import measured
 from laneway.engine.app.tap import Tap
 from laneway.engine.app.telemetry import Telemetry
 from laneway.engine.app.toolbox import Toolbox
+from laneway.engine.app.upkeep import Upkeep
 from laneway.engine.client_errors import OnFailure, log_failure
 from laneway.engine.settings import DEFAULTS
 from laneway.engine.telemetry.exposition import exposition
-from laneway.routing.classify import IN, Kind, KindTable
+from laneway.routing.classify import Kind, KindTable
 from laneway.routing.dispatch import DispatchCore
-from laneway.routing.errors import LanewayError, LocalProtocolError, RuntimeUnavailable
-from laneway.routing.lanes import Lane
+from laneway.routing.errors import ConfigError, LocalProtocolError, RuntimeUnavailable
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
+    from laneway.engine.app.registrations import Registrations
     from laneway.engine.app.serving import Edge
     from laneway.engine.config import Config
     from laneway.engine.edge.asgi import Asgi
@@ -59,7 +59,6 @@ __all__ = ["Engine"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 _log: Final = logging.getLogger(__name__)
 _ADAPTER_CLOSE_S: Final = 15.0
-_SWEEP_S: Final = 5.0
 _DRAIN_S: Final = 1.0
 
 
@@ -76,6 +75,8 @@ class Engine:
 
     Args:
         config: settings; default: `Config()`, all safe defaults.
+        runtime: "local" (all in this process) or "ray" (pools on hosts that Ray places); default: as
+            `config.runtime.kind` says.
         store: where logs are kept: None = memory (volatile), a path = sqlite (durable), or a Store.
         kinds: kinds of your own that pools take (`engine.pool` adds missing ones as normal, durable).
         probe: a metrics port of your own, told what the engine counts and measures; see `metrics`.
@@ -90,12 +91,13 @@ class Engine:
         self,
         config: Config | None = None,
         *,
+        runtime: Literal["local", "ray"] | None = None,
         store: Store | str | Path | None = None,
         kinds: Iterable[Kind] = (),
         probe: Probe | None = None,
         tracer_provider: TracerProvider | None = None,
     ) -> None:
-        self.config = config or DEFAULTS
+        self.config = choose_runtime(config or DEFAULTS, runtime)
         self.kinds = KindTable(kinds)
         self.clock = SystemClock()
         self.telemetry = Telemetry(self.config.telemetry, self.clock, partial(measured, self), probe, tracer_provider)
@@ -103,7 +105,7 @@ class Engine:
         self.nlp = Brain()
         self.tap = Tap(time.time, os.urandom(16).hex())
         if self.config.nlp.model:
-            self.nlp.use(choose_model(self.config.nlp.model))
+            self.nlp.use(self.config.nlp.model)
         self._probe = self.telemetry.probe
         self._store = choose_store(self.config, store)
         self.directory = SessionDirectory(
@@ -134,11 +136,12 @@ class Engine:
             probe=self._probe,
         )
         self.builtins.add_to(self.dispatcher)
+        self.pools = AddedPools(self.kinds, self.config.runtime, self.dispatcher.add_pool)
+        durable, sweep = self._store.durable, self.builtins.sweep
+        self._upkeep = Upkeep(self.directory, durable=durable, sweep=sweep, probe=self._probe)
         self._edges: list[Edge] = []
         self._begun = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._recovery: asyncio.Task[int] | None = None
-        self._sweeper: asyncio.Task[None] | None = None
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
@@ -158,37 +161,32 @@ class Engine:
         self, name: str, kinds: Iterable[str | Kind], handler: None = None, **options: Unpack[PoolOptions]
     ) -> Callable[[_F], _F]: ...
     @overload
+    def pool(
+        self, name: str, kinds: Iterable[str | Kind], handler: str, **options: Unpack[PoolOptions]
+    ) -> Callable[..., Any]: ...
+    @overload
     def pool(self, name: str, kinds: Iterable[str | Kind], handler: _F, **options: Unpack[PoolOptions]) -> _F: ...
     def pool(
         self,
         name: str,
         kinds: Iterable[str | Kind],
-        handler: Callable[..., Any] | None = None,
+        handler: Callable[..., Any] | str | None = None,
         **options: Unpack[PoolOptions],
     ) -> Any:
         """Add a pool: events of these kinds go to `handler`; usable as a decorator.
 
         Args:
             kinds: names or `Kind` rows; an unknown name becomes a normal, durable inbound kind.
-            handler: ``async def handle(event, context)``, or with `batch` lists of both; what it may
-                return is told at `handlers.adapt`.
-            options: cells, concurrency, keyed, batch, streams_input: see `PoolSpec`.
+            handler: ``async def handle(event, context)``, or with `batch` lists of both, or the import
+                path of one (``module:function``); what it may return is told at `handlers.adapt`.
+            options: see `PoolOptions`.
 
         Raises:
-            ConfigError: a name is taken, an option is wrong, or the handler is not async.
+            ConfigError: a name is taken, an option is wrong, or the handler is not async or not there.
         """
         if handler is None:
-            return lambda function: self.pool(name, kinds, function, **options)
-        adapted = adapt(handler, batch=options.get("batch", False))
-        names = [self._kind(kind).name for kind in kinds]
-        self.dispatcher.add_pool(PoolSpec(name, names, adapted, **options))
-        return handler
-
-    def _kind(self, kind: str | Kind) -> Kind:
-        row = kind if isinstance(kind, Kind) else Kind(kind, Lane.NORMAL, direction=IN)
-        if row.name not in self.kinds:
-            self.kinds.add(row)
-        return row if row is kind else self.kinds.require(row.name)
+            return lambda function: self.pools.add(name, kinds, function, **options)
+        return self.pools.add(name, kinds, handler, **options)
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -207,6 +205,8 @@ class Engine:
         """
         if self._begun:
             raise LocalProtocolError("an engine is started once; make a new one")
+        if self.config.runtime.kind != "local":
+            raise ConfigError("there is no runtime 'ray' in this version; use local")
         self._begun = True
         self._loop = asyncio.get_running_loop()
         try:
@@ -216,27 +216,14 @@ class Engine:
         except BaseException:
             await self.close(0.0)
             raise
-        self._recovery = self._loop.create_task(self._recover(), name="laneway recovery")
-        self._sweeper = self._loop.create_task(self._sweep(), name="laneway sweeper")
+        self._upkeep.start()
 
     async def recovered(self) -> int:
         """Wait until everything a former process left was taken up; returns how many sessions had work.
 
         Raises StoreError if the store could not be read. Only before `close`.
         """
-        if self._recovery is None:
-            raise LocalProtocolError("the engine is not running; enter it with `async with` first")
-        return await asyncio.shield(self._recovery)
-
-    async def _recover(self) -> int:
-        try:
-            busy = await self.directory.recover() if self._store.durable else 0
-        except LanewayError as error:
-            _log.error("what a former process left could not be taken up: %s", error)
-            raise
-        for (tenant, session), why in self.directory.unreadable.items():
-            _log.error("session %s of tenant %s is left as it is, its log cannot be read: %s", session, tenant, why)
-        return busy
+        return await self._upkeep.recovered()
 
     async def close(self, drain_s: float | None = None) -> None:
         """Drain and stop; idempotent.
@@ -257,16 +244,13 @@ class Engine:
         leaving = [asyncio.create_task(edge.drain(drain_s)) for edge in edges]
         await self.dispatcher.drain(drain_s)
         await self.builtins.close()
-        own = [task for task in (self._recovery, self._sweeper) if task is not None]
-        for task in own:
-            task.cancel()
-        await asyncio.gather(*own, return_exceptions=True)
+        await self._upkeep.close()
         await self.directory.close()  # writes the logs; links send what is due and end, and so do their streams
         await asyncio.gather(*leaving)
         await self._close_adapters()
         await self._store.close()
         await self.telemetry.close()
-        self._loop = self._sweeper = self._recovery = None
+        self._loop = None
 
     async def _close_adapters(self) -> None:
         """Close model and tools; one that hangs is left behind, since the store must still be closed."""
@@ -276,16 +260,6 @@ class Engine:
                     await adapter.close()
             except TimeoutError:
                 _log.error("%s did not close within %g s and was left behind", name, _ADAPTER_CLOSE_S)
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(_SWEEP_S)
-            try:
-                await self.directory.sweep()
-            except Exception as error:  # whatever it is, the next sweep must come
-                _log.warning("sweeping sessions failed: %s", error, exc_info=not isinstance(error, LanewayError))
-                self._probe.count("engine.sweep_failed", code=getattr(error, "code", type(error).__name__))
-            self.builtins.sweep()
 
     # -- use ----------------------------------------------------------------------------------
 
@@ -382,7 +356,7 @@ class Engine:
             return "stopped"
         if self.directory.draining:
             return "draining"
-        return "running" if self._recovery is not None and self._recovery.done() else "recovering"
+        return "running" if self._upkeep.done else "recovering"
 
     @property
     def store(self) -> Store:
@@ -392,6 +366,12 @@ class Engine:
     def metrics(self) -> str:
         """Return every metric as text for Prometheus (format 0.0.4); docs/metrics.md lists them. About 2 ms."""
         return exposition(self.telemetry.read())
+
+    def registrations(self) -> Registrations:
+        """Return what this engine was told, as hosts are told it. Raises ConfigError for what has no import path."""
+        from laneway.engine.app.registrations import Registrations
+
+        return Registrations.of(self.kinds, self.pools, self.tools, self.nlp, self.config.runtime)
 
     def statistics(self) -> tuple[DispatcherStatistics, DirectoryStatistics]:
         """Return the counters and gauges of dispatcher and sessions."""

@@ -7,7 +7,7 @@ an event (ledger, documents) is owned and closed here.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Final
 
 from laneway.actors.directory import SessionDirectory
 from laneway.actors.dispatcher import Dispatcher
@@ -17,6 +17,7 @@ from laneway.actors.ports import Clock, Context, Model, Probe, Store
 from laneway.actors.tools.calls import ToolCalls, ToolStatistics
 from laneway.actors.tools.catalogue import Catalogue
 from laneway.actors.tools.ledger import Ledger
+from laneway.engine.app.placements import HOSTS, placement_of
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import BODY, ENTITY, TENANT, Envelope
 
@@ -24,17 +25,10 @@ if TYPE_CHECKING:
     from laneway.actors.sync.documents import Documents
     from laneway.engine.config import Config
 
-__all__ = ["BuiltinPools", "PoolOptions"]
+__all__ = ["NLP_KINDS", "TOOL_KINDS", "BuiltinPools"]
 
-
-class PoolOptions(TypedDict, total=False):
-    """Options of `Engine.pool`; see `PoolSpec` for what they mean."""
-
-    cells: int
-    concurrency: int
-    keyed: str
-    batch: bool
-    streams_input: bool
+NLP_KINDS: Final = ("USER_MESSAGE", "RUN_INPUT")
+TOOL_KINDS: Final = ("TOOL_CALL",)
 
 
 class BuiltinPools:
@@ -71,10 +65,9 @@ class BuiltinPools:
         """Add the pools."""
         runs, calls = self._config.nlp.concurrency, self._config.tools.concurrency
         state = ("DOC_SYNC", "DOC_PATCH", "PRESENCE")
-        dispatcher.add_pool(
-            PoolSpec("nlp", ("USER_MESSAGE", "RUN_INPUT"), self._runs, concurrency=runs, run_starting=True)
-        )
-        dispatcher.add_pool(PoolSpec("tools", ("TOOL_CALL",), self._tools, concurrency=calls))
+        nlp, tools = (placement_of(self._config.runtime, name) == HOSTS for name in ("nlp", "tools"))
+        dispatcher.add_pool(PoolSpec("nlp", NLP_KINDS, self._runs, concurrency=runs, run_starting=True, remote=nlp))
+        dispatcher.add_pool(PoolSpec("tools", TOOL_KINDS, self._tools, concurrency=calls, remote=tools))
         dispatcher.add_pool(PoolSpec("state", state, self._on_document, cells=2, keyed="entity"))
         dispatcher.add_pool(PoolSpec("publish", ("PUBLISH",), self._on_publish))
 

@@ -33,9 +33,13 @@ def serve(
     config: Annotated[Path | None, typer.Option(help="TOML file; LANEWAY_SECTION__FIELD variables win.")] = None,
     grpc: Annotated[str | None, typer.Option(help="HOST:PORT [127.0.0.1:7700]; port 0 = any free one.")] = None,
     http: Annotated[str | None, typer.Option(help="HOST:PORT [127.0.0.1:7701]; port 0 = any free one.")] = None,
-    runtime: Annotated[str, typer.Option(help="Where the actors run: local.")] = "local",
+    runtime: Annotated[str | None, typer.Option(help="Where the actors run: local, or ray [local].")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="Ray cluster: auto, or HOST:PORT of its head.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="Engines of one name share their hosts [laneway].")] = None,
     store: Annotated[str | None, typer.Option(help="Path of a sqlite file [laneway.db], or memory.")] = None,
-    model: Annotated[str | None, typer.Option(help="synthetic, scripted, local-llm, or openai:URL[#MODEL].")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="synthetic, scripted, local-llm, openai:URL[#MODEL], or MODULE:NAME.")
+    ] = None,
     auth: Annotated[str | None, typer.Option(help="none or jwt (its settings: section [auth]).")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate chain of the edge.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its PEM key.")] = None,
@@ -49,10 +53,6 @@ def serve(
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [info].")] = None,
 ) -> None:
     """Serve sessions over gRPC and HTTP. Loopback only, unless TLS and authentication are set."""
-    from laneway.routing.errors import ConfigError
-
-    if runtime != "local":
-        raise ConfigError(f"there is no runtime {runtime[:40]!r} in this version; use --runtime local")
     settings = server_config(
         config,
         {
@@ -68,6 +68,7 @@ def serve(
             "nlp": {"model": model},
             "auth": {"mode": auth},
             "limits": {"drain_s": drain_s},
+            "runtime": {"kind": runtime, "address": ray_address, "cluster": cluster},
             "telemetry": {"otlp": otlp, "sample_ratio": trace_ratio, "log_format": log_format, "log_level": log_level},
         },
     )
@@ -98,7 +99,9 @@ def _run(settings: Config, setup: str) -> None:
 async def _serve(config: Config, setup: str) -> None:
     import asyncio
     import gc
+    import os
     import signal
+    import sys
 
     from laneway.engine.app.engine import Engine
     from laneway.engine.app.serving import grpc_options, http_options
@@ -107,6 +110,8 @@ async def _serve(config: Config, setup: str) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         _on_signal(loop, number, stop)
+    if setup or config.nlp.model:
+        sys.path.insert(0, os.getcwd())  # what is named by import path may lie beside the settings
     engine = Engine(config)
     try:
         if not await _unless(stop, _prepare(engine, setup)):
@@ -140,18 +145,19 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
 
 async def _prepare(engine: Engine, setup: str) -> None:
     """Load model, tools and what a former process left, before anybody can connect."""
-    from laneway.engine.app.choices import choose_model
+    from laneway.engine.app.placements import HOSTS, placement_of
     from laneway.engine.cli.progress import shown
 
     with shown(_log.info) as progress:
         if engine.config.nlp.model:
-            engine.nlp.use(choose_model(engine.config.nlp.model, progress))
+            engine.nlp.use(engine.config.nlp.model, progress)
         if setup:
             await _set_up(setup, engine)
         if engine.nlp.model is None:
             _log.warning("no model: runs will fail; choose one with --model")
         await engine.start()
-        await engine.nlp.open()
+        if placement_of(engine.config.runtime, "nlp") != HOSTS:  # each host opens its own
+            await engine.nlp.open()
         await engine.recovered()
 
 
@@ -170,13 +176,10 @@ def _on_signal(loop: asyncio.AbstractEventLoop, number: int, stop: asyncio.Event
 
 async def _set_up(target: str, engine: Engine) -> None:
     import inspect
-    import os
-    import sys
 
     from laneway.engine.imports import load_callable
     from laneway.routing.errors import ConfigError
 
-    sys.path.insert(0, os.getcwd())
     try:
         function = load_callable(target)
     except ConfigError as error:

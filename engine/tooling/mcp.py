@@ -18,12 +18,12 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from laneway.actors.ports import Context, ToolSpec
-from laneway.engine.tooling.environments import Progress, ensure_environment, package_name
+from laneway.engine.tooling.commands import ManagedCommand, ServerCommand, command_of, plain_command
+from laneway.engine.tooling.environments import Progress
 from laneway.engine.tooling.results import ArgumentChecker, json_text
 from laneway.routing.backoff import full_jitter
 from laneway.routing.errors import (
@@ -52,16 +52,6 @@ _MAX_PAGES: Final = 100
 _MAX_TOOLS: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class ServerCommand:
-    """How a stdio server is started; `env` is added to HOME, PATH, USER and the like, nothing else."""
-
-    command: str
-    args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-    cwd: Path | None = None
-
-
 class MCPServer:
     """One MCP server over stdio.
 
@@ -81,7 +71,7 @@ class MCPServer:
     def __init__(
         self,
         name: str,
-        command: ServerCommand | Callable[[], Awaitable[ServerCommand]],
+        command: ServerCommand | ManagedCommand | Callable[[], Awaitable[ServerCommand]],
         *,
         prefix: str = "",
         timeout_s: float = 30.0,
@@ -93,6 +83,15 @@ class MCPServer:
         on_tools: Callable[[list[McpTool]], None] | None = None,
     ) -> None:
         self.name = name
+        self._recipe = {
+            "prefix": prefix,
+            "timeout_s": timeout_s,
+            "connect_s": connect_s,
+            "concurrency": concurrency,
+            "scopes": sorted(scopes),
+            "idempotent": list(idempotent),
+            "trust_hints": trust_hints,
+        }
         self._command = command
         self._prefix = prefix
         self._timeout_s = timeout_s
@@ -135,15 +134,23 @@ class MCPServer:
         Raises:
             ConfigError: the requirement has another form. `start` raises ToolUnavailable(INSTALL_FAILED).
         """
-        package = package_name(requirement)
+        command = ManagedCommand(requirement, executable, tuple(args), directory, install_s, progress)
+        return cls(name or command.package, command, **options)
 
-        async def prepare() -> ServerCommand:
-            executables = await ensure_environment(
-                requirement, directory=directory, progress=progress, timeout_s=install_s
-            )
-            return ServerCommand(str(executables / (executable or package)), tuple(args))
+    @classmethod
+    def from_recipe(cls, recipe: Mapping[str, Any]) -> MCPServer:
+        """Make the server that another process told of, see `recipe`."""
+        given = dict(recipe)
+        name, command, scopes = given.pop("name"), command_of(given.pop("command")), frozenset(given.pop("scopes"))
+        return cls(name, command, scopes=scopes, **given)
 
-        return cls(name or package, prepare, **options)
+    @property
+    def recipe(self) -> dict[str, Any] | None:
+        """All it was made from, as plain data; None if a function of yours is part of it."""
+        command = plain_command(self._command)
+        if command is None or self._on_tools is not None:
+            return None
+        return {"name": self.name, "command": command, **self._recipe}
 
     async def __aenter__(self) -> MCPServer:
         await self.start()

@@ -11,8 +11,6 @@ import pytest
 from laneway.engine.imports import load, load_callable, path_of
 from laneway.routing.errors import ConfigError
 
-HERE = __name__
-
 
 class Greeter:
     """Something with methods."""
@@ -40,12 +38,6 @@ def taken() -> str:
 
 greeter = Greeter()
 bound = functools.partial(plain)
-
-
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runner keeps test modules under a name that importing finds."""
-    monkeypatch.setitem(sys.modules, HERE, sys.modules[HERE])
 
 
 def test_what_a_module_holds_has_a_path_that_gives_it_back() -> None:

@@ -11,6 +11,7 @@ import pytest
 from laneway.engine.app.brain import Brain
 from laneway.engine.models.synthetic import SyntheticModel
 from laneway.routing.errors import ConfigError
+from tests.engine.app import shop
 
 
 class Opened(SyntheticModel):
@@ -40,8 +41,24 @@ def test_any_callable_of_agui_events_is_a_model() -> None:
 
 def test_what_is_no_model_is_refused() -> None:
     """The message says what a model needs."""
-    with pytest.raises(ConfigError, match="stream"):
-        Brain().use(7)
+    for thing in (7, shop.Stranger):
+        with pytest.raises(ConfigError, match="stream"):
+            Brain().use(thing)
+
+
+def test_a_model_has_the_name_by_which_another_process_makes_it() -> None:
+    """What it was given by, or its import path; none for a closure, empty without a model."""
+
+    async def closure(run: Any) -> AsyncIterator[dict[str, Any]]:
+        yield {}
+
+    brain, told = Brain(), []
+    brain.on_change = lambda: told.append(brain.path)
+    assert brain.path == ""
+    path = f"{shop.__name__}:make_model"
+    for given in ("scripted", path, shop.model, shop.agent, closure, SyntheticModel()):
+        brain.use(given)
+    assert told == ["scripted", path, f"{shop.__name__}:model", f"{shop.__name__}:agent", None, None]
 
 
 def test_open_and_close_reach_the_model() -> None:

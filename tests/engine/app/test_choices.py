@@ -6,15 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from laneway.engine.app.choices import choose_model, choose_store
+from laneway.engine.app.choices import as_model, choose_model, choose_runtime, choose_store
 from laneway.engine.config import Config
+from laneway.engine.models.agui import AgUiModel
 from laneway.engine.models.local_llm import LocalLlm
 from laneway.engine.models.openai import OpenAIModel
 from laneway.engine.models.scripted import ScriptedModel
 from laneway.engine.models.synthetic import SyntheticModel
+from laneway.engine.settings import DEFAULTS
 from laneway.engine.stores.memory import MemoryStore
 from laneway.engine.stores.sqlite import SqliteStore
 from laneway.routing.errors import ConfigError
+from tests.engine.app import shop
+
+SHOP = shop.__name__
 
 
 def test_stores(tmp_path: Path) -> None:
@@ -51,3 +56,41 @@ def test_an_unknown_model_lists_the_known_ones(name: str) -> None:
     """The message is enough to mend the command."""
     with pytest.raises(ConfigError, match="local-llm"):
         choose_model(name)
+
+
+def test_models_of_ones_own() -> None:
+    """A path leads to a model, an agent, or to a class or function that makes one, each time anew."""
+    assert choose_model(f"{SHOP}:model") is shop.model
+    assert isinstance(choose_model(f"{SHOP}:agent"), AgUiModel)
+    assert isinstance(choose_model(f"{SHOP}:Clerk"), shop.Clerk)
+    assert choose_model(f"{SHOP}:make_model") is not choose_model(f"{SHOP}:make_model")
+    assert as_model(shop.model) is shop.model
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("absent", "no absent"),
+        ("Stranger", "no model"),
+        ("SHELF", "no model"),
+        ("failing", "it raised RuntimeError: out of stock"),
+        ("Clerk.absent", "no Clerk.absent"),
+    ],
+)
+def test_what_is_no_model_is_named(name: str, says: str) -> None:
+    """With its path, and what is wrong."""
+    with pytest.raises(ConfigError, match=says) as refused:
+        choose_model(f"{SHOP}:{name}")
+    assert f"{SHOP}:{name}" in refused.value.message
+
+
+def test_the_runtime_of_an_argument_wins() -> None:
+    """None and the same one change nothing, another one everything else leaves as it is; no third one."""
+    config = Config.model_validate({"runtime": {"cluster": "blue"}})
+    assert choose_runtime(config, None) is config
+    assert choose_runtime(DEFAULTS, "local") is DEFAULTS
+    chosen = choose_runtime(config, "ray").runtime
+    assert (chosen.kind, chosen.cluster) == ("ray", "blue")
+    assert choose_runtime(DEFAULTS, "ray").runtime.kind == "ray"
+    with pytest.raises(ConfigError, match="use local or ray"):
+        choose_runtime(config, "spark")

@@ -15,6 +15,7 @@ from laneway.engine.client import Client
 from laneway.engine.delivery import Event
 from laneway.engine.models.synthetic import SyntheticModel
 from laneway.routing.errors import ConfigError, LocalProtocolError, PeerProtocolError, RuntimeUnavailable
+from tests.engine.app import shop
 
 WITHIN_S = 20.0
 
@@ -357,5 +358,23 @@ def test_an_edge_serves_the_same_sessions() -> None:
                             break
                     texts.append(text)
                 assert texts[0] == texts[1] == "".join(quick().words("s1", "hello"))
+
+    asyncio.run(main())
+
+
+def test_handlers_tools_and_models_may_be_named() -> None:
+    """By import path, with the local runtime as with any other; the whole run works."""
+
+    async def main() -> None:
+        async with asyncio.timeout(WITHIN_S), Engine() as engine:
+            assert engine.pool("echo", ["ECHO"], f"{shop.__name__}:echo", placement="hosts", hosts=3) is shop.echo
+            engine.tools.add(f"{shop.__name__}:price")
+            engine.nlp.use(f"{shop.__name__}:make_model")
+            async with engine.session("s1") as session:
+                await session.send_event("ECHO", b"hello")
+                assert (await anext(session)).body == b"hello"
+            assert (await answer(engine))[-1].kind == "RUN_FINISHED"
+            assert (await answer(engine, name="s2"))[-1].kind == "RUN_FINISHED"
+            assert engine.registrations().pools == ()
 
     asyncio.run(main())

@@ -29,6 +29,9 @@ from tests.engine.edge.certificates import Authority
         (["--setup", "no.such.module:setup"], "--setup"),
         (["--setup", "json"], "MODULE:NAME"),
         (["--config", "none.toml"], "none.toml"),
+        (["--runtime", "spark"], "runtime.kind"),
+        (["--cluster", "No Name"], "runtime.cluster"),
+        (["--model", "no_such_module:model"], "there is no module no_such_module"),
         (["--log-level", "loud"], "telemetry.log_level"),
     ],
 )
