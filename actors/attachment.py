@@ -51,9 +51,7 @@ class Attachment:
         principal: who it is.
         opening: frames to send before anything else (welcome, snapshot).
         stretches: told what was written, if sampled events are traced.
-
-    Attributes:
-        origin: what the spans of its events say about the wire; its edge sets it.
+        origin: what the spans of its events say about the wire.
     """
 
     def __init__(
@@ -66,11 +64,12 @@ class Attachment:
         clock: Clock,
         opening: Sequence[LinkFrame],
         stretches: Stretches | None = None,
+        origin: Mapping[str, SpanValue] = {},
     ) -> None:
         self.link = link
         self.client = client
         self.principal = principal
-        self.origin: Mapping[str, SpanValue] = {}
+        self.origin = origin
         self._owner = owner
         self._clock = clock
         self._opening = list(opening)
@@ -100,6 +99,10 @@ class Attachment:
 
     async def receive(self, header: Mapping[str, object], envelopes: Sequence[Envelope]) -> None:
         """Take one frame from the client. Raises PeerProtocolError if it breaks the contract."""
+        self.take(header, envelopes)
+
+    def take(self, header: Mapping[str, object], envelopes: Sequence[Envelope]) -> None:
+        """As `receive`, for who cannot wait."""
         self.link.receive(header, self._clock.now())
         if "ack" in header or "grant" in header:
             self._owner.moved(self)
@@ -130,13 +133,17 @@ class Attachment:
                     self._writing = due
                 return due
             if self.link.closed is not None:
-                await self.close()
+                self.leave()
                 raise self.link.closed
             if not await self._fill():
                 await self._wait()
 
     async def close(self, error: LanewayError | None = None) -> None:
         """Leave the session; idempotent. A disconnect is not a cancel: runs go on."""
+        self.leave(error)
+
+    def leave(self, error: LanewayError | None = None) -> None:
+        """As `close`, for who cannot wait."""
         if error is not None:
             self.link.close(error)
         if not self._detached:

@@ -8,9 +8,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from laneway.actors.session import SessionStatistics
+__all__ = ["Census", "DirectoryStatistics", "SessionStatistics"]
 
-__all__ = ["Census", "DirectoryStatistics"]
+
+@dataclass(frozen=True, slots=True)
+class SessionStatistics:
+    """One session's gauges."""
+
+    links: int
+    """Attached links."""
+    pending: int
+    """Accepted events that are not over."""
+    paused: int
+    """Producers waiting for credit."""
+    issued_urgent: int
+    """Events numbered on the urgent stream by this home."""
+    issued_data: int
+    """Events numbered on the data stream by this home."""
+    commit_backlog_bytes: int
+    """Bytes not yet in the store."""
+    failing: bool
+    """The log cannot be written now."""
+    gapped: int
+    """Events that links were told as a GAP, since this home began."""
+    merged: int
+    """Events that travelled in another's item, since this home began."""
 
 
 @dataclass(frozen=True, slots=True)

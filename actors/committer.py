@@ -143,6 +143,20 @@ class Committer:
                 self._give_up(error)
         return not self._given_up
 
+    def give_up(self, error: Fenced) -> None:
+        """Write nothing more, as if the log were another's: `on_fenced` is told. Idempotent.
+
+        An append that has been handed to the store already may still be done.
+        """
+        if self._closed:
+            return
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        if self._task is not None:
+            self._task.cancel()
+        self._give_up(error)
+
     async def close(self, deadline_s: float = 5.0) -> None:
         """Write what is left within `deadline_s` seconds, then stop; idempotent."""
         if self._soon is not None:

@@ -9,24 +9,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
+from laneway.actors.arrivals import Speaker
 from laneway.actors.attachment import Attachment
+from laneway.actors.burials import Burials
 from laneway.actors.census import Census, DirectoryStatistics
+from laneway.actors.deeds import Life
+from laneway.actors.homes import Homes, is_elsewhere
 from laneway.actors.ingress import DispatchPort
 from laneway.actors.meters import SessionMeters
-from laneway.actors.ports import Claim, Clock, DeadLetter, Journal, Out, Principal, Probe, Store
+from laneway.actors.ports import Claim, Clock, Journal, Out, Principal, Probe, Store
 from laneway.actors.publications import Publications
+from laneway.actors.recovery import recover
 from laneway.actors.session import Packer, SessionHome, SessionPolicy, session_key
-from laneway.actors.spans import Tracer
+from laneway.actors.spans import SpanValue, Tracer
 from laneway.actors.topics import Topics
 from laneway.routing.classify import KindTable
-from laneway.routing.envelope import KIND, SESSION, TENANT, Envelope
+from laneway.routing.envelope import SESSION, TENANT, Envelope
 from laneway.routing.errors import (
     Draining,
     Fenced,
     LanewayError,
+    LinkLost,
     Overloaded,
     PeerProtocolError,
     StoreError,
@@ -38,15 +45,17 @@ __all__ = ["SessionDirectory"]
 
 _MAX_SESSIONS: Final = 20_000
 _OPEN_DEADLINE_S: Final = 10.0
-_POISON_STARTS: Final = 3
 _UNREADABLE: Final = "UNREADABLE"
+_AT_ONCE: Final = 8
+"""Sessions taken up side by side where a store across the network is what is waited for."""
 
 
 class SessionDirectory:
-    """Implements the Outlet and Journal ports over session homes.
+    """Implements the Entry, Outlet and Journal ports over session homes.
 
     Args:
         store: open store.
+        homes: says which sessions are this front's, if there may be several; without it all are.
         link_ids: fresh ids for links.
         wall: UNIX seconds, for dead letters.
         observe: called with ("in" | "out", event) for each event of any session.
@@ -71,20 +80,28 @@ class SessionDirectory:
         observe: Callable[[str, Envelope], None] = lambda direction, env: None,
         probe: Probe | None = None,
         tracer: Tracer | None = None,
+        homes: Homes | None = None,
     ) -> None:
         self.topics = Topics()
         self.unreadable: dict[tuple[str, str], str] = {}
         self._store = store
+        self._placed = homes
         self._clock = clock
-        self._kinds = kinds
-        self._packer = packer
-        self._policy = policy
-        self._link_ids = link_ids
-        self._wall = wall
+        self._burials = Burials(store, packer, clock, wall)
         self._max_sessions = max_sessions
-        self._observe = observe
-        self._meters = SessionMeters(probe)
-        self._tracer = tracer
+        self._make_home = partial(
+            SessionHome,
+            store=store,
+            clock=clock,
+            kinds=kinds,
+            packer=packer,
+            policy=policy,
+            link_ids=link_ids,
+            on_gone=self._lose,
+            observe=observe,
+            meters=SessionMeters(probe),
+            tracer=tracer,
+        )
         self._dispatcher: DispatchPort | None = None
         self._homes: dict[tuple[str, str], SessionHome] = {}
         self._opening: dict[tuple[str, str], asyncio.Task[SessionHome]] = {}
@@ -101,7 +118,10 @@ class SessionDirectory:
     # -- sessions -----------------------------------------------------------------------------
 
     async def open(self, tenant: str, session: str) -> SessionHome:
-        """Return the home, claiming and rebuilding it if it sleeps. Raises StoreError, Overloaded."""
+        """Return the home, claiming and rebuilding it if it sleeps.
+
+        Raises StoreError, Overloaded, and Fenced (ELSEWHERE) if it is at home with another front.
+        """
         home = self._homes.get((tenant, session))
         if home is not None:
             return home
@@ -125,30 +145,22 @@ class SessionDirectory:
         assert self._dispatcher is not None, "bind() comes before the first session"
         while (closing := self._closing.get((tenant, session))) is not None:
             await asyncio.wait([closing])  # the log is still being written
-        claim = await self._store.claim(session_key(tenant, session))
-        home = SessionHome(
-            tenant,
-            session,
-            claim,
-            store=self._store,
-            dispatcher=self._dispatcher,
-            clock=self._clock,
-            kinds=self._kinds,
-            packer=self._packer,
-            policy=self._policy,
-            link_ids=self._link_ids,
-            on_gone=self._lose,
-            observe=self._observe,
-            meters=self._meters,
-            tracer=self._tracer,
-        )
-        await self._restore(home, claim)
+        key = session_key(tenant, session)
+        claim = await (self._store.claim(key) if self._placed is None else self._placed.claim(key))
+        home = self._make_home(tenant, session, claim, dispatcher=self._dispatcher)
+        try:
+            await self._restore(home, claim)
+        except BaseException:
+            await self._release(key)
+            raise
+        if self._placed is not None and not self._placed.holds(key):
+            raise Fenced("this session was lost to another front while it was opened; ask again")
         # what recovery queues finds its home: no await between the two
         self._homes[tenant, session] = home
         self._lost.pop((tenant, session), None)
         home.recover()
         with contextlib.suppress(LanewayError):  # sweep tries again
-            await self._bury(home)
+            await self._burials(home)
         return home
 
     async def _restore(self, home: SessionHome, claim: Claim) -> None:
@@ -165,22 +177,38 @@ class SessionDirectory:
                 f"the log of session {home.name!r} cannot be read ({why}); use another session", reason=_UNREADABLE
             ) from error
 
-    async def attach(self, hello: Hello, principal: Principal) -> Attachment:
-        """Attach a client to its session, in the principal's tenant."""
-        if self.draining:
+    async def attach(
+        self, hello: Hello, principal: Principal, origin: Mapping[str, SpanValue] = {}, *, relayed: bool = False
+    ) -> Attachment:
+        """Attach a client to its session, in the principal's tenant.
+
+        Args:
+            relayed: another front took the link in; then it is served during a shutdown too, if the session
+                is awake, so that a run's end reaches who reads it.
+        """
+        if self.draining and not (relayed and (principal.tenant, hello.session) in self._homes):
             raise Draining("this engine is shutting down; connect to another one", retry_after_ms=1000)
         home = await self.open(principal.tenant, hello.session)
         try:
-            attachment = home.attach(hello, principal)
+            attachment = home.attach(hello, principal, origin)
         except PeerProtocolError as error:
             # a cursor ahead of this home: the client is wrong, or another host has gone on since
             if error.reason != "OUT_OF_RANGE" or await home.holds():
                 raise
             home = await self.open(principal.tenant, hello.session)
-            attachment = home.attach(hello, principal)
+            attachment = home.attach(hello, principal, origin)
         for topic in ("tenant", f"user:{principal.subject}", *hello.topics):
             self.topics.join(principal.tenant, hello.session, topic)
         return attachment
+
+    async def ingest(self, session: str, speaker: Speaker, envelopes: Sequence[Envelope]) -> None:
+        """Take events in beside a link."""
+        home = self._homes.get((speaker.principal.tenant, session))
+        (home or await self.open(speaker.principal.tenant, session)).ingest(speaker, envelopes)
+
+    def resumable(self, error: LanewayError) -> bool:
+        """Whether attaching again goes on where the link ended: if only its client was silent."""
+        return isinstance(error, LinkLost)
 
     def find(self, tenant: str, session: str) -> SessionHome | None:
         """Return the home if it is awake."""
@@ -248,27 +276,31 @@ class SessionDirectory:
 
     # -- life ---------------------------------------------------------------------------------
 
-    async def recover(self, progress: Callable[[int, int], None] | None = None) -> int:
-        """Take up what a former process left in every session of the store; see `unreadable`.
+    async def recover(
+        self, progress: Callable[[int, int], None] | None = None, left_by: Collection[Life] | None = None
+    ) -> int:
+        """Take up what was left in every session of the store that is ours to take; see `unreadable`.
 
-        `progress` is called with (done, total). Returns how many had unfinished work. O(sessions in the store).
+        Args:
+            progress: called with (done, total).
+            left_by: only what was at home with these lives of fronts.
+
+        Returns how many had unfinished work. O(sessions in the store).
         """
         keys = [key for key in await self._store.keys("") if "/session/" in key]
-        busy = 0
-        for done, key in enumerate(keys, 1):
-            tenant, _, session = key.partition("/session/")
-            busy += await self._take_up(tenant, session)
-            if progress is not None:
-                progress(done, len(keys))
-        return busy
+        at_once = 1 if self._placed is None else _AT_ONCE
+        return await recover(keys, partial(self._take_up, left_by), at_once, progress)
 
-    async def _take_up(self, tenant: str, session: str) -> bool:
+    async def _take_up(self, left_by: Collection[Life] | None, key: str) -> bool:
         """Open a session and tell if it has unfinished work; one that cannot be read is passed over."""
+        if left_by is not None and self._placed is not None and not await self._placed.orphan(key, left_by):
+            return False
+        tenant, _, session = key.partition("/session/")
         awake = (tenant, session) in self._homes
         try:
             home = await self.open(tenant, session)
-        except StoreError as error:
-            if error.reason != _UNREADABLE:
+        except (StoreError, Fenced) as error:
+            if error.reason != _UNREADABLE and not is_elsewhere(error):
                 raise
             return False
         except Overloaded:  # all places are taken: it is taken up when somebody comes to it
@@ -278,6 +310,16 @@ class SessionDirectory:
             await self._sleep(home)
         return busy
 
+    async def give_up(self, keys: Collection[str] | None, error: Fenced) -> None:
+        """End homes here without writing anything more, as if they were fenced.
+
+        Args:
+            keys: of their logs; None = all.
+        """
+        for home in self.homes():
+            if keys is None or session_key(home.tenant, home.name) in keys:
+                await home.give_up(error)
+
     async def sweep(self) -> None:
         """Trim logs and put idle homes to sleep; the engine calls it every few seconds."""
         for home in self.homes():
@@ -285,7 +327,7 @@ class SessionDirectory:
                 await self._sleep(home)
             else:
                 with contextlib.suppress(LanewayError):  # the committer reports a sick store
-                    await self._bury(home)
+                    await self._burials(home)
                     await home.maintain()
 
     async def flush(self) -> None:
@@ -328,10 +370,16 @@ class SessionDirectory:
             return
         closing = self._closing[key] = asyncio.get_running_loop().create_future()
         try:
-            await home.close(error)
+            await home.finish()
+            await self._release(session_key(*key))  # first: whose link ends comes back at once, and is placed anew
         finally:
+            home.close(error)
             del self._closing[key]
             closing.set_result(None)
+
+    async def _release(self, key: str) -> None:
+        if self._placed is not None:
+            await self._placed.release(key)
 
     def _forget(self, home: SessionHome) -> bool:
         if self._homes.get((home.tenant, home.name)) is not home:
@@ -343,17 +391,9 @@ class SessionDirectory:
 
     def _lose(self, home: SessionHome) -> None:
         """Another host has this session: until a client asks for it here, nothing may open it again."""
+        if self._placed is not None:
+            self._placed.forget(session_key(home.tenant, home.name))
         if self._forget(home):
             self._lost[home.tenant, home.name] = None
             if len(self._lost) > self._max_sessions:
                 self._lost.popitem(last=False)
-
-    async def _bury(self, home: SessionHome) -> None:
-        """Write the dead letters of a home; an event is over only when its letter is in the store."""
-        for env in list(home.ingress.unburied):
-            message = f"{env[KIND]} was given to a handler {_POISON_STARTS} times and each time the process died"
-            packed = self._packer.pack(env, self._clock.now())
-            await self._store.bury(
-                DeadLetter(0, home.tenant, home.name, "POISON", message, _POISON_STARTS, packed, self._wall())
-            )
-            home.ingress.buried(env)

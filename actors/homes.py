@@ -173,6 +173,14 @@ class Homes:
         self._expect_here(key, await self._decide(key, deed))
         return await self._take(key, version)
 
+    def holds(self, key: str) -> bool:
+        """Whether it is at home here."""
+        return key in self._held
+
+    def forget(self, key: str) -> None:
+        """Another front has this home by now."""
+        self._held.pop(key, None)
+
     async def release(self, key: str) -> None:
         """Give a home up that has ended in good order: whoever looks for it next is placed anew."""
         held = self._held.pop(key, None)

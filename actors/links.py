@@ -13,6 +13,7 @@ from laneway.actors.attachment import Attachment, LinkOwner
 from laneway.actors.meters import SessionMeters
 from laneway.actors.outbound import DATA, URGENT, Outbound
 from laneway.actors.ports import Clock, Principal
+from laneway.actors.spans import SpanValue
 from laneway.actors.stretches import Stretches
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import Envelope
@@ -80,8 +81,8 @@ class Links:
         """Return the client's live attachment, or None."""
         return self._by_client.get(client)
 
-    def attach(self, hello: Hello, principal: Principal) -> Attachment:
-        """Add a link.
+    def attach(self, hello: Hello, principal: Principal, origin: Mapping[str, SpanValue] = {}) -> Attachment:
+        """Add a link; `origin` as for an attachment.
 
         Raises:
             LaneFull: too many links. AccessError: the client id is somebody else's.
@@ -106,6 +107,7 @@ class Links:
             clock=self._clock,
             opening=opening,
             stretches=self._stretches,
+            origin=origin,
         )
         self._by_client[hello.client] = attachment
         self._attached.add(attachment)

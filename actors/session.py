@@ -8,7 +8,7 @@ with NOT_OWNER, and is forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ import msgpack
 
 from laneway.actors.arrivals import Speaker
 from laneway.actors.attachment import Attachment
+from laneway.actors.census import SessionStatistics
 from laneway.actors.committer import Committer, read_back
 from laneway.actors.ingress import RUN_ENDS, DispatchPort, Ingress
 from laneway.actors.intake import INBOUND, Intake
@@ -23,7 +24,7 @@ from laneway.actors.links import Links
 from laneway.actors.meters import SessionMeters
 from laneway.actors.outbound import DATA, URGENT, Outbound
 from laneway.actors.ports import Claim, Clock, Outcome, Principal, Store
-from laneway.actors.spans import Tracer
+from laneway.actors.spans import SpanValue, Tracer
 from laneway.actors.stretches import Stretches
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import DEADLINE, KIND, NO_DEADLINE, RUN, Envelope, envelope
@@ -31,7 +32,7 @@ from laneway.routing.errors import Fenced, LanewayError
 from laneway.routing.handshake import Hello, LinkPolicy
 from laneway.routing.lanes import Lane
 
-__all__ = ["Packer", "SessionHome", "SessionPolicy", "SessionStatistics", "session_key"]
+__all__ = ["Packer", "SessionHome", "SessionPolicy", "session_key"]
 
 
 class Packer(Protocol):
@@ -71,30 +72,6 @@ class SessionPolicy:
     max_links: int = 64
     checkpoint_records: int = 2048
     link: LinkPolicy = field(default_factory=LinkPolicy)
-
-
-@dataclass(frozen=True, slots=True)
-class SessionStatistics:
-    """One session's gauges."""
-
-    links: int
-    """Attached links."""
-    pending: int
-    """Accepted events that are not over."""
-    paused: int
-    """Producers waiting for credit."""
-    issued_urgent: int
-    """Events numbered on the urgent stream by this home."""
-    issued_data: int
-    """Events numbered on the data stream by this home."""
-    commit_backlog_bytes: int
-    """Bytes not yet in the store."""
-    failing: bool
-    """The log cannot be written now."""
-    gapped: int
-    """Events that links were told as a GAP, since this home began."""
-    merged: int
-    """Events that travelled in another's item, since this home began."""
 
 
 def session_key(tenant: str, session: str) -> str:
@@ -245,10 +222,10 @@ class SessionHome:
         """False while its log cannot be written."""
         return self._committer.healthy
 
-    def attach(self, hello: Hello, principal: Principal) -> Attachment:
+    def attach(self, hello: Hello, principal: Principal, origin: Mapping[str, SpanValue] = {}) -> Attachment:
         """Add a link; see `Links.attach` for what it raises."""
         self._touched = self._clock.now()
-        return self.links.attach(hello, principal)
+        return self.links.attach(hello, principal, origin)
 
     async def holds(self) -> bool:
         """Ask the store whether this home still owns the session. Raises StoreError."""
@@ -374,10 +351,18 @@ class SessionHome:
         self.outbound.flush()
         await self._committer.flush()
 
-    async def close(self, error: LanewayError) -> None:
-        """Write what is left and stop; links send what is due, then end with `error`."""
+    async def finish(self) -> None:
+        """Write what is left; from then on nothing is written. `close` follows."""
         self.outbound.flush()
         await self._committer.close()
+
+    async def give_up(self, error: Fenced) -> None:
+        """Write nothing more, as if another home had the log by now: links end with `error`, runs are cancelled."""
+        self._committer.give_up(error)
+        await self._committer.close()
+
+    def close(self, error: LanewayError) -> None:
+        """Stop; links send what is due, then end with `error`."""
         self.outbound.fail(error)
         self.links.end(error)
         self.ingress.release()

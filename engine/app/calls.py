@@ -57,7 +57,7 @@ class Calls:
         if not isinstance(topic, str) or len(items) != 1:
             raise PeerProtocolError("publish needs a `topic` and exactly one item", reason="BAD_TYPE")
         body = EnvelopeView(unpack_envelope(items[0], self._engine.clock.now(), self._engine.kinds)).body
-        return await self._engine.directory.publish(principal.tenant, topic, body)
+        return await self._engine.entry.publish(principal.tenant, topic, body)
 
     async def _status(self, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
         _require_admin(principal)

@@ -14,8 +14,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from laneway.actors.alarm import Alarm
-from laneway.actors.attachment import Attachment
-from laneway.actors.directory import SessionDirectory
+from laneway.actors.entry import Entry, Joined
 from laneway.actors.ports import Clock, Principal
 from laneway.engine.client_calls import CallDesk
 from laneway.engine.client_errors import OnFailure, error_of_notice, log_failure, tell_failure
@@ -27,7 +26,7 @@ from laneway.engine.edge.traffic import Traffic
 from laneway.engine.limits import DEFAULT_LIMITS
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import COUNTER, KIND, NO_DEADLINE, Envelope, envelope
-from laneway.routing.errors import DeadlineExceeded, Draining, LanewayError, LinkClosed, LinkLost, LocalProtocolError
+from laneway.routing.errors import DeadlineExceeded, Draining, LanewayError, LinkClosed, LocalProtocolError
 from laneway.routing.failures import error_of_code
 from laneway.routing.handshake import Hello, parse_topics
 from laneway.routing.inbox import Inbox
@@ -51,7 +50,7 @@ class EmbeddedSession:
 
     def __init__(
         self,
-        directory: SessionDirectory,
+        entry: Entry,
         kinds: KindTable,
         clock: Clock,
         name: str,
@@ -72,7 +71,7 @@ class EmbeddedSession:
         self._topics = parse_topics(list(topics))
         self._on_failure = on_failure
         self._spans = spans
-        self._directory = directory
+        self._entry = entry
         self._traffic = traffic or Traffic("embedded", clock)
         self._entered = contextlib.ExitStack()
         self._kinds = kinds
@@ -82,7 +81,7 @@ class EmbeddedSession:
         self._late = Alarm(clock, self._give_up)
         self._inbox = Inbox(ack_delay_s=_ACK_DELAY_S)
         self._calls = CallDesk(self.send_event)
-        self._attachment: Attachment | None = None
+        self._attachment: Joined | None = None
         self._unread: deque[Event] = deque()
 
     async def __aenter__(self) -> EmbeddedSession:
@@ -104,7 +103,7 @@ class EmbeddedSession:
             heartbeat_s=_HEARTBEAT_S,
             topics=self._topics,
         )
-        self._attachment = await self._directory.attach(hello, self.principal)
+        self._attachment = await self._entry.attach(hello, self.principal, self.origin)
         await self._take(self._attachment, await self._attachment.frames())  # the welcome, at once
 
     async def __aexit__(self, *exc: object) -> None:
@@ -166,13 +165,12 @@ class EmbeddedSession:
     async def _put(self, env: Envelope) -> str:
         """Hand an event to its session and wait for the answer."""
         counter = env[COUNTER]
-        home = await self._directory.open(self.principal.tenant, self.name)
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         late_at = self._clock.now() + _ANSWER_S
         self._answers[counter] = (answer, late_at, env[KIND])
         try:
-            home.ingest(self, [env])
             self._late.set(late_at)
+            await self._entry.ingest(self.name, self, (env,))
             return await answer
         finally:
             del self._answers[counter]
@@ -257,12 +255,14 @@ class EmbeddedSession:
             await attachment.receive(due, ())
         try:
             frames = await attachment.frames()
-        except LinkLost:  # nobody read for a long time: go on where the reading stopped
-            await self._attach()
+        except LanewayError as error:
+            if not self._entry.resumable(error):
+                raise
+            await self._attach()  # go on where the reading stopped
             return
         await self._take(attachment, frames)
 
-    async def _take(self, attachment: Attachment, frames: Sequence[LinkFrame]) -> None:
+    async def _take(self, attachment: Joined, frames: Sequence[LinkFrame]) -> None:
         for frame in frames:
             received = self._inbox.receive(frame.header, frame.envelopes, self._clock.now())
             for item in received:
@@ -271,7 +271,9 @@ class EmbeddedSession:
                 self._calls.take(event)
             notice = frame.header.get("notice", {})
             told = tell_failure(self.client, notice, self._on_failure)
-            if not told and notice.get("fatal") and notice.get("code") != LinkLost.code:
-                raise error_of_notice(notice)
+            if not told and notice.get("fatal"):
+                error = error_of_notice(notice)
+                if not self._entry.resumable(error):  # else it is raised with the next frames
+                    raise error
             if (ping := frame.header.get("ping")) is not None:
                 await attachment.receive({"pong": ping}, ())

@@ -22,6 +22,7 @@ from laneway.actors.census import DirectoryStatistics
 from laneway.actors.context import Surroundings
 from laneway.actors.directory import SessionDirectory
 from laneway.actors.dispatcher import Dispatcher
+from laneway.actors.entry import Entry
 from laneway.actors.ports import Principal, Probe, Store
 from laneway.engine.app.additions import AddedPools, PoolOptions
 from laneway.engine.app.brain import Brain
@@ -124,6 +125,7 @@ class Engine:
         core = DispatchCore(self.kinds, self.config.dispatch_policy())
         self.dispatcher = Dispatcher(core, self._surroundings(), journal=self.directory.journal, probe=self._probe)
         self.directory.bind(self.dispatcher)
+        self.entry: Entry = self.directory
         self.calls = Calls(self)
         self.builtins = BuiltinPools(
             self.config,
@@ -284,7 +286,7 @@ class Engine:
         principal = Principal(user, tenant, frozenset(scopes))
         traffic = self.telemetry.traffic["embedded"]
         who = (principal, topics, on_failure, traffic, self.telemetry.sender(name))
-        return EmbeddedSession(self.directory, self.kinds, self.clock, name, *who)
+        return EmbeddedSession(self.entry, self.kinds, self.clock, name, *who)
 
     def post(
         self, session: str, text: str, *, user: str = "local", tenant: str = "default"
@@ -303,7 +305,7 @@ class Engine:
 
     async def publish(self, topic: str, body: bytes, *, tenant: str = "default") -> int:
         """Send to `user:SUBJECT`, `tenant` or `topic:NAME`, without a run; returns how many sessions took it."""
-        return await self.directory.publish(tenant, topic, body)
+        return await self.entry.publish(tenant, topic, body)
 
     async def serve_grpc(self, **options: Any) -> GrpcEdge:
         """Open a gRPC edge in front of this engine; returns it, with its `port`. Closed with the engine.

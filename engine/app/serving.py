@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from laneway.actors.arrivals import Speaker
-from laneway.actors.attachment import Attachment
+from laneway.actors.entry import Joined
 from laneway.actors.ports import Principal
+from laneway.actors.spans import SpanValue
 from laneway.engine.config import AuthConfig, Config
 from laneway.engine.edge.agui import AguiPolicy, agui_endpoints
 from laneway.engine.edge.answer import SingleAnswers
@@ -64,14 +65,13 @@ class EngineGateway:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def attach(self, hello: Hello, principal: Principal) -> Attachment:
+    async def attach(self, hello: Hello, principal: Principal, origin: Mapping[str, SpanValue] = {}) -> Joined:
         """Open or resume a link."""
-        return await self._engine.directory.attach(hello, principal)
+        return await self._engine.entry.attach(hello, principal, origin)
 
     async def ingest(self, session: str, speaker: Speaker, envelopes: Sequence[Envelope]) -> None:
         """Take events in beside a link."""
-        home = await self._engine.directory.open(speaker.principal.tenant, session)
-        home.ingest(speaker, envelopes)
+        await self._engine.entry.ingest(session, speaker, envelopes)
 
     async def call(self, name: str, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
         """Answer one unary question."""

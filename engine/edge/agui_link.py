@@ -16,6 +16,7 @@ from laneway.actors.ports import Principal
 from laneway.engine.edge.agui_input import RunRequest
 from laneway.engine.edge.agui_output import Place, RunOutput
 from laneway.engine.edge.gateway import Attachment, Gateway
+from laneway.engine.edge.hosting import origin
 from laneway.routing.envelope import Envelope, envelope
 from laneway.routing.errors import DeadlineExceeded, ResumeFailed
 from laneway.routing.failures import error_of_code
@@ -104,8 +105,7 @@ class RunLink:
             run=self._asked.run_id,
             grants=False,
         )
-        self._attachment = await self._gateway.attach(hello, self._principal)
-        self._attachment.origin = {"laneway.transport": "agui"}
+        self._attachment = await self._gateway.attach(hello, self._principal, origin("agui"))
         welcome: Mapping[str, Any] = (await self._attachment.frames())[0].header["welcome"]
         how = str(welcome["resume"])
         if how == "failed":

@@ -23,13 +23,7 @@ __all__ = ["Attachment", "Gateway"]
 
 
 class Attachment(Protocol):
-    """One client's live link, seen from its wire.
-
-    Attributes:
-        origin: what the spans of its events say about the wire; the edge sets it.
-    """
-
-    origin: Mapping[str, SpanValue]
+    """One client's live link, seen from its wire."""
 
     async def receive(self, header: Mapping[str, object], envelopes: Sequence[Envelope]) -> None:
         """Take one frame in; may wait for room. Raises PeerProtocolError if it breaks the contract."""
@@ -47,8 +41,11 @@ class Attachment(Protocol):
 class Gateway(Protocol):
     """The engine, as an edge sees it."""
 
-    async def attach(self, hello: Hello, principal: Principal) -> Attachment:
-        """Open or resume a link. Raises a LanewayError: refused, unknown, draining, not allowed."""
+    async def attach(self, hello: Hello, principal: Principal, origin: Mapping[str, SpanValue] = {}) -> Attachment:
+        """Open or resume a link. `origin`: what the spans of its events say about the wire.
+
+        Raises a LanewayError: refused, unknown, draining, not allowed.
+        """
         ...
 
     async def ingest(self, session: str, speaker: Speaker, envelopes: Sequence[Envelope]) -> None:

@@ -189,8 +189,7 @@ class SessionStream:
         if "hello" not in header:
             raise PeerProtocolError("the first frame must carry `hello`; see docs/protocol.md", reason="NO_HELLO")
         self._hello_by = float("inf")
-        attachment = await self._gateway.attach(parse_hello(header["hello"]), self.principal)
-        attachment.origin = self._origin
+        attachment = await self._gateway.attach(parse_hello(header["hello"]), self.principal, self._origin)
         if self._over.done():
             await attachment.close()
         else:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from laneway.actors.census import Census
-from laneway.actors.session import SessionStatistics
+from laneway.actors.census import Census, SessionStatistics
 
 AWAKE = SessionStatistics(
     links=2,

@@ -207,7 +207,8 @@ def test_closing_writes_what_was_held() -> None:
         await stage.emit("TEXT_MESSAGE_CONTENT", "x")
         home = await stage.home()
         assert home.outbound.rings[1].head == 1
-        await home.close(Draining("over"))
+        await home.finish()
+        home.close(Draining("over"))
         assert len(await disk.read(session_key("t", "s"), 1, 1)) == 2
         with pytest.raises(Draining):
             await home.emit(stage.event("CUSTOM"))
@@ -302,8 +303,8 @@ def test_everything_that_passes_can_be_watched() -> None:
 
     async def main() -> None:
         shown: list[tuple[str, str]] = []
-        stage = await Stage(pools=[RUNS]).start()
-        stage.directory._observe = lambda direction, env: shown.append((direction, env[2]))
+        stage = Stage(pools=[RUNS], observe=lambda direction, env: shown.append((direction, env[2])))
+        await stage.start()
         viewer = await stage.attach()
         counters = itertools.count(1)
         for kind in ("RUN_STARTED", "NO_SUCH", "USER_MESSAGE"):

@@ -96,6 +96,7 @@ class Stage:
     Args:
         store: survives the stage, so that another one can follow on it.
         pools: what handles events.
+        observe: as for a directory.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Stage:
         *,
         pools: Sequence[PoolSpec] = (),
         kinds: KindTable | None = None,
+        observe: Callable[[str, Envelope], None] = lambda direction, env: None,
         **policy: Any,
     ) -> None:
         clock = VirtualClock(asyncio.get_running_loop())
@@ -114,7 +116,7 @@ class Stage:
         policy.setdefault("link", LinkPolicy(heartbeat_s=100.0))
         self.directory = SessionDirectory(
             self.store, clock=clock, kinds=self.kinds, packer=Packing(self.kinds), policy=SessionPolicy(**policy),
-            link_ids=self._name, wall=clock.now,
+            link_ids=self._name, wall=clock.now, observe=observe,
         )  # fmt: skip
         around = Surroundings(outlet=self.directory, clock=clock, kinds=self.kinds, ids=self._name)
         self.dispatcher = Dispatcher(DispatchCore(self.kinds, DispatchPolicy()), around, journal=self.directory)

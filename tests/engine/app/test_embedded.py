@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -135,10 +134,9 @@ def test_an_accepted_event_that_fails_is_said_so(caplog: pytest.LogCaptureFixtur
 
 
 class _Deaf:
-    """A directory whose sessions take events and never answer."""
+    """Sessions that take events and never answer."""
 
-    async def open(self, tenant: str, session: str) -> Any:
-        return SimpleNamespace(ingest=lambda speaker, envelopes: None)
+    async def ingest(self, session: str, speaker: Any, envelopes: Any) -> None: ...
 
 
 def test_an_event_that_is_never_answered_is_given_up_after_30_s() -> None:

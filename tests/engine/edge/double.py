@@ -188,7 +188,7 @@ class Engine:
             self.sessions[key] = Session(tenant, name, self.policy, self.clock)
         return self.sessions[key]
 
-    async def attach(self, hello: Hello, principal: Principal) -> Attachment:
+    async def attach(self, hello: Hello, principal: Principal, origin: Mapping[str, Any] = {}) -> Attachment:
         self.attached += 1
         return self.session(hello.session, principal.tenant).attach(hello, principal)
 

@@ -138,7 +138,7 @@ def test_a_bug_behind_the_edge_is_told_and_contained(caplog: Any) -> None:
     """An unexpected exception ends this stream as HANDLER_FAILED; the log has the traceback, the peer not."""
 
     class Broken(Engine):
-        async def attach(self, hello: Any, principal: Any) -> Any:
+        async def attach(self, hello: Any, principal: Any, origin: Any) -> Any:
             raise ZeroDivisionError("secret detail")
 
     async def main() -> None:
