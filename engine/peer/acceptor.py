@@ -26,7 +26,15 @@ from laneway.engine.peer.handshake import (
 )
 from laneway.engine.peer.policy import PeerPolicy
 from laneway.engine.peer.wires import AcceptedWire, Wire
-from laneway.routing.errors import ConfigError, LanewayError, Overloaded, RuntimeUnavailable, Unauthenticated
+from laneway.routing.errors import (
+    AdmissionError,
+    ConfigError,
+    Draining,
+    LanewayError,
+    Overloaded,
+    RuntimeUnavailable,
+    Unauthenticated,
+)
 
 __all__ = ["Acceptor"]
 
@@ -54,6 +62,9 @@ class Acceptor:
         gate: decides who gets in.
         accepted: called with each connection's hello and its urgent and data streams.
         credentials: of the server, or None for plain text.
+
+    Attributes:
+        refusing: set to take no more connections; those that are up go on.
     """
 
     def __init__(
@@ -69,6 +80,7 @@ class Acceptor:
         self._credentials = credentials
         self._halves: dict[Hello, _Half] = {}
         self._server: grpc.aio.Server | None = None
+        self.refusing = False
 
     async def start(self, host: str) -> int:
         """Listen on any free port of `host` and return it. Raises ConfigError if that is impossible."""
@@ -125,6 +137,8 @@ class Acceptor:
             self._give_up(hello, half)
 
     def _half(self, hello: Hello, method: str, wire: AcceptedWire) -> _Half:
+        if hello not in self._halves and self.refusing:
+            raise Draining("this host shuts down")
         if hello not in self._halves and len(self._halves) >= _MAX_HALVES:
             raise Overloaded(f"{_MAX_HALVES} connections are coming up already; dial again later")
         half = self._halves.setdefault(hello, _Half())
@@ -162,8 +176,8 @@ def _refuse(context: Any, error: LanewayError) -> None:
     """End the call with the error's status, by returning."""
     if isinstance(error, Unauthenticated):
         code = grpc.StatusCode.UNAUTHENTICATED
-    elif isinstance(error, Overloaded):
-        code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    elif isinstance(error, AdmissionError):
+        code = grpc.StatusCode.UNAVAILABLE
     else:
         code = grpc.StatusCode.FAILED_PRECONDITION
     context.set_trailing_metadata(((REASON_KEY, error.reason),))

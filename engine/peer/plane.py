@@ -129,17 +129,22 @@ class Plane:
     async def close(self) -> None:
         """Close every connection and stop listening; idempotent."""
         self._closed = True
+        self._acceptor.refusing = True
         if self._watching is None:
             return
         for followed in list(self._followed.values()):
             if followed.connection is None:
                 followed.task.cancel()
         for connection in self._live():
-            connection.close(Drained(f"host {self._name} shuts down"))
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            connection.close(self._goodbye())
+        while self._tasks:  # one that was about to come up adds another
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         self._watching.cancel()
         await asyncio.gather(self._watching, return_exceptions=True)
         await self._acceptor.close()
+
+    def _goodbye(self) -> Drained:
+        return Drained(f"host {self._name} shuts down")
 
     # ---- members ----------------------------------------------------------------------------
 
@@ -200,11 +205,9 @@ class Plane:
     # ---- connections ------------------------------------------------------------------------
 
     def _accepted(self, hello: Hello, urgent: Wire, data: Wire) -> None:
-        if self._closed:
-            urgent.end()
-            data.end()
-            return
         connection = self._connection(hello, urgent, data, dialled=False)
+        if self._closed:
+            connection.close(self._goodbye())
         self._own(self._live_on(connection), f"laneway-peer-{hello.name}")
 
     def _connection(self, hello: Hello, urgent: Wire, data: Wire, *, dialled: bool) -> Connection:

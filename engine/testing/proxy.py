@@ -45,8 +45,8 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._pipes: set[_Pipe] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._flowing = asyncio.Event()
-        self._flowing.set()
+        self._flowing = {"up": asyncio.Event(), "down": asyncio.Event()}
+        self.resume()
         self._refusing = False
         self._bytes_per_s = 0
         self._cut_after: int | None = None
@@ -94,13 +94,16 @@ class Proxy:
         """Reset everything once that many more bytes went to clients."""
         self._cut_after = self.down_bytes + down_bytes
 
-    def stall(self) -> None:
-        """Forward nothing until `resume`; connections stay open, as with a frozen peer."""
-        self._flowing.clear()
+    def stall(self, *, up: bool = True, down: bool = True) -> None:
+        """Forward nothing in these directions until `resume`; connections stay open, as with a frozen peer."""
+        for way, stalled in (("up", up), ("down", down)):
+            if stalled:
+                self._flowing[way].clear()
 
     def resume(self) -> None:
         """End a stall."""
-        self._flowing.set()
+        for flowing in self._flowing.values():
+            flowing.set()
 
     def throttle(self, bytes_per_s: int) -> None:
         """Limit each direction of each connection; 0 = no limit."""
@@ -136,7 +139,7 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, down: bool) -> None:
         with contextlib.suppress(ConnectionError):
             while block := await reader.read(_BLOCK_BYTES):
-                await self._flowing.wait()
+                await self._flowing["down" if down else "up"].wait()
                 if self._bytes_per_s:
                     await asyncio.sleep(len(block) / self._bytes_per_s)
                 writer.write(block)

@@ -109,6 +109,27 @@ def test_a_stall_holds_bytes_back_and_loses_none() -> None:
     asyncio.run(main())
 
 
+def test_one_direction_stalls_alone() -> None:
+    """With the way back stalled the server still gets everything, and its answer comes with `resume`."""
+
+    async def main() -> None:
+        async with echoing() as proxy:
+            reader, writer = await connect(proxy)
+            assert await sent_back(reader, writer, b"before") == b"before"
+            proxy.stall(up=False)
+            writer.write(b"during")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await reader.read(1)
+            assert proxy.up_bytes == len(b"beforeduring")
+            assert proxy.down_bytes == len(b"before")
+            proxy.resume()
+            assert await reader.readexactly(6) == b"during"
+            writer.close()
+
+    asyncio.run(main())
+
+
 def test_refusing_and_retargeting() -> None:
     """New connections are reset while it refuses; a target that is gone is a reset as well."""
 
