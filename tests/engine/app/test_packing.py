@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgpack
 import pytest
 
 from laneway import Context, Engine, EnvelopeView, Kind, Lane
-from laneway.engine.app.packing import LoggedKinds, LogPacking
+from laneway.engine.app.packing import HostPacking, LoggedKinds, LogPacking
 from laneway.engine.codec import unpack_envelope
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import envelope
@@ -84,3 +85,34 @@ def test_what_nobody_takes_any_more_is_a_dead_letter(tmp_path: Path) -> None:
                 assert LogPacking(engine.kinds).unpack(letter.packed, 0.0)[2] == "WORK"
 
     asyncio.run(main())
+
+
+def test_between_hosts_an_event_is_as_it_was() -> None:
+    """Parts keep their marks, kinds that only the other host knows their names; ACCEPTED is this host's."""
+    packing = HostPacking(KindTable())
+    env = envelope(
+        "MINE", producer="p", counter=1, tenant="t", session="s", lane=2, after="#3/7", deadline=12.5, body=b"x"
+    )
+    assert packing.unpack(packing.pack(env, 10.0), 110.0) == (*env[:8], 112.5, *env[9:12], 110.0)
+    plain = envelope("USER_MESSAGE", producer="engine/r", counter=2, tenant="t", session="s", lane=0)
+    assert packing.unpack(packing.pack(plain, 0.0), 5.0) == (*plain[:12], 5.0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xc1",
+        b"\x93\x01\x02\x03",
+        msgpack.packb({"a": 1}),
+        msgpack.packb(["p", 1, 60_000, "t", "s", "", "", 2, None, "", "", b""]),
+        msgpack.packb(["p", 1, "W", "t", "s", "", "", 9, None, "", "", b""]),
+        msgpack.packb(["p", 1, "W", "t", "s", "", "", 2, None, "", "", "text"]),
+        msgpack.packb(["p", 1, "W", "t", "s", "", "", 2, None, "", "", b""]) + b"more",
+    ],
+    ids=["empty", "garbage", "short", "map", "unknown number", "lane", "text body", "trailing"],
+)
+def test_damaged_events_of_other_hosts_are_refused(data: bytes) -> None:
+    """Whatever is wrong with them: a typed error and no event."""
+    with pytest.raises(PeerProtocolError):
+        HostPacking(KindTable()).unpack(data, 0.0)
