@@ -1,7 +1,7 @@
 #!/bin/sh
 # A node of the Ray cluster that laneway's hosts run on: pools are placed here.
 #
-#   RAY_AUTH_TOKEN_PATH=/etc/laneway/ray.token deploy/ray-worker.sh --address=10.0.0.10:6379 --num-cpus=4
+#   RAY_AUTH_TOKEN_PATH=/etc/laneway/ray.token RAY_HEAD=10.0.0.10:6379 deploy/ray-worker.sh --num-cpus=4
 #
 # More arguments of `ray start` may follow; the last of a kind wins. deploy/compose.yaml runs this very
 # script, and deploy/kuberay.yaml gives the operator the same arguments and settings.
@@ -20,7 +20,16 @@ export RAY_health_check_timeout_ms=1000
 export RAY_health_check_failure_threshold=3
 export RAY_worker_niceness=0
 
-exec ray start --block --disable-usage-stats \
+: "${RAY_HEAD:?HOST:PORT of the Ray head}"
+# Of several addresses that this machine has, the one it has towards the head.
+own=$(python3 -c 'import socket, sys
+host, _, port = sys.argv[1].rpartition(":")
+info = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)[0]
+with socket.socket(info[0], socket.SOCK_DGRAM) as probe:
+    probe.connect(info[4])
+    print(probe.getsockname()[0])' "$RAY_HEAD")
+
+exec ray start --block --disable-usage-stats --address="$RAY_HEAD" --node-ip-address="$own" \
     --node-manager-port=6800 --object-manager-port=6801 --runtime-env-agent-port=6802 \
     --dashboard-agent-grpc-port=6803 --dashboard-agent-listen-port=6804 --metrics-export-port=6805 \
     --min-worker-port=6900 --max-worker-port=7299 --object-store-memory=268435456 "$@"

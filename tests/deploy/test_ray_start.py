@@ -61,7 +61,7 @@ class Nodes:
         self.token.write_text("a-token-of-thirty-two-characters")
         self.address = ""
 
-    def start(self, script: str, *more: str) -> subprocess.Popen[bytes]:
+    def start(self, script: str, *more: str, **settings: str) -> subprocess.Popen[bytes]:
         """Run a script as it is, on free ports."""
         ports = _free(PORTS if "head" in script else PORTS[2:])
         own = [f"--{name}={port}" for name, port in ports.items()]
@@ -69,7 +69,9 @@ class Nodes:
         if "head" in script:
             own.append(f"--temp-dir={self._folder}/ray")
             self.address = f"127.0.0.1:{ports['port']}"
-        environment = clean_environment(RAY_AUTH_TOKEN_PATH=str(self.token), PATH=f"{BIN}:{os.environ['PATH']}")
+        environment = clean_environment(
+            RAY_AUTH_TOKEN_PATH=str(self.token), PATH=f"{BIN}:{os.environ['PATH']}", **settings
+        )
         with (self._folder / f"{script}.log").open("wb") as log:
             process = subprocess.Popen(
                 [DEPLOY / script, *own, *few, *more], stdout=log, stderr=log, env=environment, start_new_session=True
@@ -112,7 +114,7 @@ def nodes() -> Iterator[Nodes]:
         try:
             made.start("ray-head.sh")
             _connectable(made)
-            made.start("ray-worker.sh", f"--address={made.address}", "--num-cpus=2")
+            made.start("ray-worker.sh", "--num-cpus=2", RAY_HEAD=made.address)
             made.until([0.0, 2.0])
             yield made
         finally:
