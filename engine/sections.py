@@ -245,6 +245,7 @@ class RuntimeConfig(Section):
         beat_s, lost_s: a host says so often that it lives, and is given up after so long a silence.
         durability: "volatile" allows several fronts without a shared store: sessions then end with theirs.
         tls_cert, tls_key, tls_ca: mutual TLS between hosts; all three or none.
+        tls_name: the name that stands in every host's certificate; empty: each carries its address.
     """
 
     kind: Literal["local", "ray"] = "local"
@@ -261,11 +262,14 @@ class RuntimeConfig(Section):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_ca: Path | None = None
+    tls_name: str = ""
 
     @model_validator(mode="after")
     def _fits_together(self) -> RuntimeConfig:
         if len({path is None for path in (self.tls_cert, self.tls_key, self.tls_ca)}) > 1:
             raise ValueError("tls_cert, tls_key and tls_ca go together: give all three or none")
+        if self.tls_name and self.tls_ca is None:
+            raise ValueError("tls_name needs tls_cert, tls_key and tls_ca")
         if self.lost_s < 3 * self.beat_s:
             raise ValueError("lost_s must be at least three beats (3 * beat_s), or a slow moment costs a host")
         return self

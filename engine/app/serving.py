@@ -31,7 +31,7 @@ from laneway.engine.edge.sse import EventLinks, EventStreams
 from laneway.engine.edge.stream import StreamPolicy
 from laneway.engine.edge.streams import Streams
 from laneway.engine.edge.tickets import Tickets
-from laneway.engine.edge.tls import Tls
+from laneway.engine.tls import Tls
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import ConfigError, Draining, LanewayError, RuntimeUnavailable, StoreUnavailable
 from laneway.routing.handshake import Hello

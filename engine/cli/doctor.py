@@ -210,7 +210,7 @@ async def _tls(config: Config) -> Finding:
     import tempfile
 
     from laneway.engine.app.engine import Engine
-    from laneway.engine.edge.tls import Tls, require_tls13
+    from laneway.engine.tls import Tls, require_tls13
     from laneway.routing.errors import LanewayError
 
     fix = "see the message; a wheel of grpcio built otherwise may need a TLS terminator in front"

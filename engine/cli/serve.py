@@ -83,7 +83,7 @@ def _run(settings: Config, setup: str) -> None:
     import sys
 
     if settings.edge.tls_cert is not None:
-        from laneway.engine.edge.tls import require_tls13
+        from laneway.engine.tls import require_tls13
 
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # the refused TLS 1.2 handshake is what we want
         require_tls13()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 
 from laneway.engine.edge.auth import Authenticate, no_auth
-from laneway.engine.edge.tls import Tls
+from laneway.engine.tls import Tls
 from laneway.routing.errors import ConfigError
 
 __all__ = ["check_exposure", "is_loopback"]

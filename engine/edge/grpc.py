@@ -34,10 +34,10 @@ from laneway.engine.edge.gateway import Gateway
 from laneway.engine.edge.status import rich_status, wire_status
 from laneway.engine.edge.stream import SessionStream, StreamPolicy
 from laneway.engine.edge.streams import Streams
-from laneway.engine.edge.tls import Tls, verify_tls13
 from laneway.engine.edge.traffic import Traffic
 from laneway.engine.proto.laneway.v1 import edge_pb2 as _schema
 from laneway.engine.proto.message import CALL, SERVICE, SESSION, unwrap, wrap
+from laneway.engine.tls import Tls, verify_tls13
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import ConfigError, HandlerFailed, LanewayError, PeerProtocolError

@@ -20,7 +20,7 @@ import uvicorn
 from laneway.engine.edge.asgi import Asgi
 from laneway.engine.edge.bounds import Bounds, ConnectionBook
 from laneway.engine.edge.connection import Connection, SocketConnection
-from laneway.engine.edge.tls import Tls, verify_tls13
+from laneway.engine.tls import Tls, verify_tls13
 from laneway.routing.errors import ConfigError
 
 __all__ = ["HttpEdge", "HttpPolicy"]

@@ -26,6 +26,7 @@ from laneway.engine.peer.handshake import (
 )
 from laneway.engine.peer.policy import PeerPolicy
 from laneway.engine.peer.wires import AcceptedWire, Wire
+from laneway.engine.tls import Tls, verify_tls13
 from laneway.routing.errors import (
     AdmissionError,
     ConfigError,
@@ -61,7 +62,7 @@ class Acceptor:
     Args:
         gate: decides who gets in.
         accepted: called with each connection's hello and its urgent and data streams.
-        credentials: of the server, or None for plain text.
+        tls: whose certificates count, and our own; None for plain text.
 
     Attributes:
         refusing: set to take no more connections; those that are up go on.
@@ -72,18 +73,21 @@ class Acceptor:
         gate: Gate,
         policy: PeerPolicy,
         accepted: Callable[[Hello, Wire, Wire], None],
-        credentials: grpc.ServerCredentials | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self._gate = gate
         self._policy = policy
         self._accepted = accepted
-        self._credentials = credentials
+        self._tls = tls
         self._halves: dict[Hello, _Half] = {}
         self._server: grpc.aio.Server | None = None
         self.refusing = False
 
     async def start(self, host: str) -> int:
-        """Listen on any free port of `host` and return it. Raises ConfigError if that is impossible."""
+        """Listen on any free port of `host` and return it.
+
+        Raises ConfigError: it cannot listen there, unusable TLS files, or a grpc that accepts TLS 1.2.
+        """
         server = grpc.aio.server(options=self._policy.server_options())
         handlers = {
             URGENT_METHOD: grpc.stream_stream_rpc_method_handler(self._urgent),
@@ -92,16 +96,22 @@ class Acceptor:
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         address = f"{host}:0"
         try:
-            if self._credentials is None:
+            if self._tls is None:
                 port: int = server.add_insecure_port(address)
             else:
-                port = server.add_secure_port(address, self._credentials)
+                port = server.add_secure_port(address, self._tls.credentials())
         except RuntimeError as error:
             raise ConfigError(
                 f"hosts cannot listen on {address} ({error}); is it an address of this machine?"
             ) from error
         await server.start()
         self._server = server
+        if self._tls is not None:
+            try:
+                await verify_tls13(host, port, self._tls)
+            except ConfigError:
+                await self.close()
+                raise
         return port
 
     async def close(self) -> None:

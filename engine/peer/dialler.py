@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import grpc
 import grpc.aio
 
 from laneway.engine.peer.handshake import (
@@ -28,6 +27,7 @@ from laneway.engine.peer.handshake import (
 )
 from laneway.engine.peer.policy import PeerPolicy
 from laneway.engine.peer.wires import DialledWire, Wire
+from laneway.engine.tls import Tls
 from laneway.routing.errors import RuntimeUnavailable
 from laneway.routing.membership import Member
 
@@ -39,16 +39,17 @@ class Dialler:
 
     Args:
         gate: says who we are and checks who answers.
-        credentials: of the channel, or None for plain text.
-        tls_name: the name that stands in every host's certificate; empty: the address.
+        tls: whose certificates count, and our own; None for plain text.
+        tls_name: the name that stands in every host's certificate; empty: the address that is dialled.
+
+    Raises:
+        ConfigError: unusable TLS files.
     """
 
-    def __init__(
-        self, gate: Gate, policy: PeerPolicy, credentials: grpc.ChannelCredentials | None = None, tls_name: str = ""
-    ) -> None:
+    def __init__(self, gate: Gate, policy: PeerPolicy, tls: Tls | None = None, tls_name: str = "") -> None:
         self._gate = gate
         self._policy = policy
-        self._credentials = credentials
+        self._credentials = tls.channel_credentials() if tls is not None else None
         self._options: list[tuple[str, Any]] = [*policy.channel_options()]
         if tls_name:
             self._options.append(("grpc.ssl_target_name_override", tls_name))

@@ -24,8 +24,9 @@ from laneway.engine.peer.policy import PeerPolicy
 from laneway.engine.peer.statistics import PeerStatistics
 from laneway.engine.peer.watchdog import Watchdog
 from laneway.engine.peer.wires import Wire
+from laneway.engine.tls import Tls
 from laneway.routing.backoff import Backoff
-from laneway.routing.errors import Drained, HostLost, LanewayError, LocalProtocolError
+from laneway.routing.errors import ConfigError, Drained, HostLost, LanewayError, LocalProtocolError
 from laneway.routing.membership import FRONT, POOL, Member
 
 __all__ = ["Plane", "must_dial"]
@@ -56,13 +57,15 @@ class Plane:
         name, incarnation: of this host. role: FRONT or POOL. version: of laneway; hosts of another are refused.
         receiver: is told of connections and messages, on the event loop of `start`.
         secret: what all hosts of the cluster know; 16 characters or more.
+        tls: mutual TLS: our certificate, and as `client_ca` whose certificates count; None for plain text.
+        tls_name: the name that stands in every host's certificate; empty: each carries its address.
         jitter: uniform in [0, 1).
 
     Attributes:
         unreached: name -> why the last attempt failed, of members that are not connected.
 
     Raises:
-        ConfigError: name, incarnation, version or secret are unusable.
+        ConfigError: name, incarnation, version, secret or TLS files are unusable.
     """
 
     def __init__(
@@ -76,6 +79,8 @@ class Plane:
         version: str,
         role: str = FRONT,
         policy: PeerPolicy | None = None,
+        tls: Tls | None = None,
+        tls_name: str = "",
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._name = name
@@ -85,8 +90,10 @@ class Plane:
         self._policy = policy = policy or PeerPolicy()
         self._jitter = jitter
         self._gate = Gate(Identity(name, incarnation, version), secret)
-        self._acceptor = Acceptor(self._gate, policy, self._accepted)
-        self._dialler = Dialler(self._gate, policy)
+        if tls is not None and tls.client_ca is None:
+            raise ConfigError("TLS between hosts is mutual: give the authority whose certificates count")
+        self._acceptor = Acceptor(self._gate, policy, self._accepted, tls)
+        self._dialler = Dialler(self._gate, policy, tls, tls_name)
         self._watchdog = Watchdog(self._live, clock=clock, policy=policy)
         self._connections: dict[str, Connection] = {}
         self._members: dict[str, Member] = {}

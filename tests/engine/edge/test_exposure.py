@@ -9,7 +9,7 @@ import pytest
 from laneway.actors.ports import Principal
 from laneway.engine.edge.auth import no_auth
 from laneway.engine.edge.exposure import check_exposure, is_loopback
-from laneway.engine.edge.tls import Tls
+from laneway.engine.tls import Tls
 from laneway.routing.errors import ConfigError
 
 TLS = Tls(Path("cert.pem"), Path("key.pem"))

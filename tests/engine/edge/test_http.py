@@ -14,7 +14,7 @@ from laneway.engine.edge.asgi import Endpoint
 from laneway.engine.edge.exchange import Exchange
 from laneway.engine.edge.http import HttpEdge, HttpPolicy
 from laneway.engine.edge.probes import Alive
-from laneway.engine.edge.tls import Tls
+from laneway.engine.tls import Tls
 from laneway.routing.errors import ConfigError
 from tests.engine.edge.certificates import Authority
 from tests.engine.edge.driver import app

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laneway.engine.peer.frames import MessagePacker, decode_frame, join
+from laneway.actors import peers
+from laneway.engine.peer.frames import BYE, PING, PONG, MessagePacker, decode_frame, join
 from laneway.routing.errors import LocalProtocolError, PeerProtocolError
 
 LIMIT = 1_000_000
@@ -88,3 +92,12 @@ def test_a_message_above_the_limit_is_the_callers_error() -> None:
     with pytest.raises(LocalProtocolError, match="in parts"):
         packer.pack((5, 1, bytes(1_000)))
     packer.pack((5, 1, bytes(990)))
+
+
+def test_the_documented_verbs_are_those_that_exist() -> None:
+    """docs/hosts.md names every verb with its number."""
+    text = (Path(__file__).parents[3] / "docs" / "hosts.md").read_text(encoding="utf-8")
+    documented = {name: int(number) for number, name in re.findall(r"^\| (-?\d+) `([A-Z_]+)` \|", text, re.MULTILINE)}
+    own = {"PING": PING, "PONG": PONG, "BYE": BYE}
+    wanted = {name: getattr(peers, name) for name in peers.__all__ if name.isupper() and name != "VERBS"}
+    assert documented == own | wanted

@@ -1,6 +1,6 @@
-"""TLS of the edges: 1.3 only, proven at start and not believed.
+"""TLS of everything that listens: 1.3 only, proven at start and not believed.
 
-Law of this file: an edge that speaks TLS tries itself with a TLS 1.2 client before it serves and
+Law of this file: a server that speaks TLS tries itself with a TLS 1.2 client before it serves and
 refuses to run if that client gets in.
 
 grpcio has no setting for the lowest version (https://github.com/grpc/grpc/issues/37305) and
@@ -56,7 +56,7 @@ class Tls:
             roots = self.client_ca.read_bytes() if self.client_ca else None
             pair = (self.key.read_bytes(), self.cert.read_bytes())
         except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"the TLS files of the edge cannot be used: {error}") from error
+            raise _unusable(error) from error
         return grpc.ssl_server_credentials([pair], roots, require_client_auth=roots is not None)
 
     def context(self) -> ssl.SSLContext:
@@ -69,8 +69,22 @@ class Tls:
                 context.load_verify_locations(self.client_ca)
                 context.verify_mode = ssl.CERT_REQUIRED
         except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"the TLS files of the edge cannot be used: {error}") from error
+            raise _unusable(error) from error
         return context
+
+    def channel_credentials(self) -> grpc.ChannelCredentials:
+        """Return grpc credentials of the dialling side, which trusts `client_ca` and shows the same certificate.
+
+        Raises ConfigError if a file cannot be read or does not fit.
+        """
+        import grpc
+
+        self.context()
+        try:
+            roots = self.client_ca.read_bytes() if self.client_ca else None
+            return grpc.ssl_channel_credentials(roots, self.key.read_bytes(), self.cert.read_bytes())
+        except OSError as error:
+            raise _unusable(error) from error
 
 
 def require_tls13() -> None:
@@ -85,25 +99,35 @@ def require_tls13() -> None:
     os.environ[CIPHER_VARIABLE] = _NO_TLS12_CIPHER
 
 
-async def verify_tls13(host: str, port: int) -> None:
-    """Connect to our own port with TLS 1.2. Raises ConfigError if that is accepted, or nothing listens."""
+async def verify_tls13(host: str, port: int, identity: Tls | None = None) -> None:
+    """Connect to our own port with TLS 1.2. Raises ConfigError if that is accepted, or nothing listens.
+
+    Args:
+        identity: shown to a server that asks for certificates, lest it refuses for the want of one.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # we ask which version it speaks, not who it is
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
+    if identity is not None:
+        context.load_cert_chain(identity.cert, identity.key)
     try:
         async with asyncio.timeout(_PROBE_TIMEOUT_S):
             _, writer = await asyncio.open_connection(_reachable(host), port, ssl=context)
     except (ssl.SSLError, ConnectionResetError):
         return
     except (OSError, TimeoutError) as error:
-        raise ConfigError(f"the TLS edge on {host}:{port} did not answer its own probe: {error!r}") from error
+        raise ConfigError(f"the TLS server on {host}:{port} did not answer its own probe: {error!r}") from error
     writer.transport.abort()
     raise ConfigError(
-        f"the edge on {host}:{port} accepts TLS 1.2; start it with `laneway serve`, or set "
+        f"the server on {host}:{port} accepts TLS 1.2; start it with `laneway serve`, or set "
         f"{CIPHER_VARIABLE}={_NO_TLS12_CIPHER} in the environment before grpc is loaded"
     )
+
+
+def _unusable(error: Exception) -> ConfigError:
+    return ConfigError(f"the TLS files cannot be used: {error}")
 
 
 def _reachable(host: str) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from laneway.engine.edge.tls import CIPHER_VARIABLE, Tls, require_tls13, verify_tls13
+from laneway.engine.tls import CIPHER_VARIABLE, Tls, require_tls13, verify_tls13
 from laneway.routing.errors import ConfigError, RuntimeUnavailable
 from tests.engine.edge.certificates import Authority
 from tests.engine.edge.rawclient import edge, raw
@@ -26,7 +26,7 @@ from tests.engine.edge.rawclient import edge, raw
 SERVER = """
 import asyncio, sys
 from pathlib import Path
-from laneway.engine.edge.tls import Tls, require_tls13
+from laneway.engine.tls import Tls, require_tls13
 if sys.argv[4] == "require":
     require_tls13()
 from laneway.engine.edge.auth import no_auth
@@ -54,7 +54,7 @@ asyncio.run(main())
 def served(cert: Path, key: Path, client_ca: Path | None = None, mode: str = "require") -> Iterator[str]:
     """A TLS edge in a child process; gives the first line it prints."""
     environment = {name: value for name, value in os.environ.items() if name != CIPHER_VARIABLE}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     child = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(cert), str(key), str(client_ca or ""), mode],
         stdin=subprocess.PIPE,
