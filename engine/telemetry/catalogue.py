@@ -199,6 +199,8 @@ _FAULTS: Final = (
         "Events of a former process that were dispatched again.",
         source="event.recovered",
     ),
+    _counter("laneway_remote_cells_joined_total", "Cells that other hosts opened here.", "pool", source="cell.joined"),
+    _counter("laneway_remote_cells_lost_total", "Cells that were lost with their host.", "pool", source="cell.lost"),
     _counter(
         "laneway_redelivered_events_total",
         "Events that were given to another host because theirs was lost.",
