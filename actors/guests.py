@@ -47,8 +47,7 @@ class HostOptions:
 
     Attributes:
         packer: envelope <-> bytes between hosts.
-        ids: fresh ids for tool calls. number: next number of events made here; together with run or pool it
-            is an event's id, so no two hosts may count in the same range.
+        ids: fresh ids for tool calls. number: next number of events made here; fronts give them their own.
         tools: the catalogue rows a principal may call.
         checked: put in front of what takes handlers' events; raises for what cannot be read back.
         tracer: spans of sampled events, or None. probe: as for a cell.
@@ -100,14 +99,9 @@ class _Station:
 
 
 class Guests:
-    """A `switchboard.Part` for DELIVER, CANCEL, EMITTED and ANSWER. Lives on one event loop.
+    """A `switchboard.Part` for DELIVER, CANCEL, EMITTED and ANSWER. Lives on one event loop."""
 
-    Args:
-        name: this host's; cells are named after it, so that those of all hosts differ.
-    """
-
-    def __init__(self, name: str, options: HostOptions) -> None:
-        self._name = name
+    def __init__(self, options: HostOptions) -> None:
         self._options = options
         self._clock = options.clock
         self._stations: dict[str, _Station] = {}
@@ -131,7 +125,7 @@ class Guests:
         room = (next(most), next(most))
         for index in range(spec.cells):
             cell = Cell(
-                f"{spec.name}/{self._name}/{index}",
+                f"{spec.name}/{index}",
                 spec.handler,
                 concurrency=spec.concurrency,
                 clock=self._clock,

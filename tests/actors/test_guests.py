@@ -30,7 +30,7 @@ from tests.actors.recording import TRACE as TRACEPARENT
 from tests.actors.recording import KeptTracer
 
 WHO = ["ada", "t", ["admin"], None]
-CELL = "work/host/0"
+CELL = "work/0"
 
 
 class _Front:
@@ -111,7 +111,6 @@ class _Host:
         self.packing = HostPacking(self.kinds)
         numbers = itertools.count(1)
         self.guests = Guests(
-            "host",
             HostOptions(
                 self.clock,
                 self.kinds,
@@ -502,7 +501,7 @@ def _short(front: _Front, number: int) -> None:
 
 
 def _elsewhere(front: _Front, number: int) -> None:
-    front.deliver(number, cell="other/host/0")
+    front.deliver(number, cell="other/0")
 
 
 def _garbage(front: _Front, number: int) -> None:
@@ -574,7 +573,7 @@ def test_a_run_knows_what_was_said_before(rig: SimpleNamespace) -> None:
         for number, said in ((1, ["a", "b"]), (2, ["c"]), (3, None)):
             history = said and [{"id": text, "role": "user", "content": text} for text in said]
             env = {"kind": "USER_MESSAGE", "run": f"r{number}", "body": b"now"}
-            front.deliver(number, cell="nlp/host/0", history=history, **env)
+            front.deliver(number, cell="nlp/0", history=history, **env)
         await asyncio.sleep(2)
         texts = [[env[BODY] for env in front.said[n] if env[KIND] == "TEXT_MESSAGE_CONTENT"] for n in (1, 2, 3)]
         assert texts == [[b"a|b|now"], [b"c|now"], [b"now"]]
@@ -583,7 +582,7 @@ def test_a_run_knows_what_was_said_before(rig: SimpleNamespace) -> None:
         assert host.guests.front() is None
         bad = msgpack.packb(7)
         packed = host.packing.pack(rig.event(4, kind="USER_MESSAGE", run="r4", body=b"now"), 0.0)
-        front.peer.send((DELIVER, 4, "nlp/host/0", packed, WHO, bad))
+        front.peer.send((DELIVER, 4, "nlp/0", packed, WHO, bad))
         await asyncio.sleep(1)
         assert "history" in front.why
         await host.close()
@@ -608,7 +607,7 @@ def test_the_front_of_a_delivery_is_known_where_it_is_handled(rig: SimpleNamespa
 
         host.guests.add_pool(PoolSpec("tools", ("TOOL_CALL",), handle, concurrency=2))
         for name in ("a", "b"):
-            _Front(host, name).deliver(1, cell="tools/host/0", session=name)
+            _Front(host, name).deliver(1, cell="tools/0", session=name)
         await asyncio.sleep(3)
         assert seen == {"a": ["a", "a"], "b": ["b", "b"]}
         await host.close()
@@ -711,7 +710,7 @@ def test_a_pool_has_one_name(rig: SimpleNamespace) -> None:
             host.guests.add_pool(PoolSpec("work", ("WORK",), _sleepy))
         host.guests.add_pool(PoolSpec("more", ("MORE",), _sleepy, cells=2, concurrency=1))
         await _turns()
-        assert front.rooms == {CELL: (4, 2), "more/host/0": (2, 2), "more/host/1": (2, 2)}
+        assert front.rooms == {CELL: (4, 2), "more/0": (2, 2), "more/1": (2, 2)}
         await host.close()
 
     rig.run(scenario())
