@@ -1,4 +1,4 @@
-"""The command line: `laneway serve | chat | tail | tools | dlq | model | doctor`."""
+"""The command line: `laneway serve | chat | tail | tools | dlq | cluster | model | doctor`."""
 
 __all__ = ["main"]
 

@@ -55,7 +55,7 @@ def doctor(config: Annotated[Path | None, typer.Option(help="TOML file, as for s
 async def findings(config: Config) -> list[Finding]:
     """Run all checks, one after the other."""
     checks: list[Callable[[Config], Awaitable[Finding] | Finding]] = [
-        _python, _packages, _loopback, _port, _store, _weights, _tls, _event,
+        _python, _packages, _loopback, _port, _store, _ray, _weights, _tls, _event,
     ]  # fmt: skip
     rows: list[Finding] = []
     for check in checks:
@@ -186,6 +186,27 @@ def _store(config: Config) -> Finding:
     if verdict != "ok":
         return Finding("store", "wrong", f"{path}: {verdict}", "restore it from a backup, or choose another --store")
     return Finding("store", "ok", f"{path}, {path.stat().st_size:,} bytes")
+
+
+async def _ray(config: Config) -> Finding:
+    """Look whether the Ray that is meant can be reached; starts none."""
+    from importlib.metadata import version
+
+    found, address = f"ray {version('ray')}", config.runtime.address
+    if config.runtime.kind == "local":
+        return Finding("ray", "ok", f"{found} is installed; this engine runs without it")
+    host, _, port = address.rpartition(":")
+    if not host:
+        where = "the cluster of this machine" if address == "auto" else "RAY_ADDRESS, or a local one"
+        return Finding("ray", "ok", f"{found}; the engine uses {where}")
+    try:
+        async with asyncio.timeout(2.0):
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.close()
+    except (OSError, TimeoutError, ValueError) as error:
+        fix = "start the head with `ray start --head`, or mend runtime.address (HOST:PORT of its GCS, often 6379)"
+        return Finding("ray", "wrong", f"{found}; nothing answers at {address}: {error!r}", fix)
+    return Finding("ray", "ok", f"{found}; a head answers at {address}")
 
 
 def _weights(config: Config) -> Finding:

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from laneway.engine.cli.chat import chat
+from laneway.engine.cli.cluster import cluster
 from laneway.engine.cli.doctor import doctor
 from laneway.engine.cli.letters import letters
 from laneway.engine.cli.metrics import metrics
@@ -52,6 +53,7 @@ app.command()(tail)
 app.command()(tools)
 app.command()(metrics)
 app.add_typer(letters, name="dlq")
+app.add_typer(cluster, name="cluster")
 app.add_typer(model, name="model")
 app.command()(doctor)
 

@@ -81,3 +81,15 @@ def test_a_foreign_port_is_wrong_and_an_engine_is_not() -> None:
             assert "an engine serves" in finding.found
 
     asyncio.run(main())
+
+
+def test_ray_is_looked_for_only_where_it_is_used() -> None:
+    """A head that does not answer is wrong, with the fix; an engine without Ray is fine."""
+    assert found("ray").state == "ok"
+    assert found("ray", runtime={"kind": "ray"}).state == "ok"
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        port = head.getsockname()[1]
+        assert found("ray", runtime={"kind": "ray", "address": f"127.0.0.1:{port}"}).state == "ok"
+    finding = found("ray", runtime={"kind": "ray", "address": f"127.0.0.1:{port}"})
+    assert finding.state == "wrong"
+    assert "ray start --head" in finding.fix

@@ -1,0 +1,153 @@
+"""A Ray actor that is found by its name: called without blocking the loop, found again after its end.
+
+Law of this file: only plain data crosses; every call has a deadline, and what goes wrong on the way is
+a RuntimeUnavailable. A handle is kept while it works: a restarted actor keeps its handle, one that was
+ended and made anew gets a new one.
+
+A reference is never awaited itself, which leaks in Ray 2.60 (ray#45895), and never cancelled: a call
+that came too late for us may still be performed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+from typing import Any, Final
+
+from laneway.routing.errors import RuntimeUnavailable
+
+__all__ = ["ABSENT", "CONTROL", "ENDED", "TIMEOUT", "NamedActor"]
+
+CONTROL: Final = "control"
+"""The concurrency group of a host's control calls."""
+_POLL_S: Final = 0.02
+ABSENT: Final = "ABSENT"
+"""Reason of an error: nobody has the name."""
+ENDED: Final = "ENDED"
+"""Reason of an error: it was ended for good since it was found."""
+TIMEOUT: Final = "TIMEOUT"
+"""Reason of an error: no answer in time."""
+
+
+class NamedActor:
+    """A way to one actor.
+
+    Args:
+        name, namespace: where it is found. group: concurrency group its calls go to; empty = the default.
+
+    Lives on one event loop.
+    """
+
+    def __init__(self, name: str, namespace: str, *, group: str = "") -> None:
+        self.name = name
+        self.namespace = namespace
+        self._group = group
+        self._handle: Any = None
+
+    def adopt(self, handle: Any) -> None:
+        """Keep the handle of an actor that was made just now; one that is not detached ends with its last handle."""
+        self._handle = handle
+
+    async def call(self, method: str, *arguments: object, timeout_s: float | None) -> Any:
+        """Return what a method answers; None leaves the deadline to the caller.
+
+        Raises RuntimeUnavailable: there is no such actor (reason ABSENT), it was ended (ENDED) or is down,
+        the call failed, or was not answered in time (TIMEOUT).
+        """
+        scope = asyncio.timeout(timeout_s)
+        try:
+            async with scope:
+                return await self._call(method, arguments)
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise RuntimeUnavailable(
+                f"{self.name} of {self.namespace} did not answer {method} within {timeout_s:g} s", reason=TIMEOUT
+            ) from error
+
+    async def _call(self, method: str, arguments: tuple[object, ...]) -> Any:
+        from ray.exceptions import ActorDiedError, RayError
+
+        if self._handle is None:
+            self._handle = await asyncio.to_thread(self._find)
+        try:
+            remote = getattr(self._handle, method)
+            if self._group:
+                remote = remote.options(concurrency_group=self._group)
+            return await _answer(remote.remote(*arguments))
+        except ActorDiedError as error:
+            self._handle = None
+            raise self._unavailable(error, ENDED) from error
+        except (RayError, AttributeError) as error:  # an actor whose class could not be loaded has no methods
+            raise self._unavailable(error, "") from error
+
+    async def end(self, *, within_s: float) -> None:
+        """Kill it for good, and wait until its name is free. Nothing happens if there is none.
+
+        Raises RuntimeUnavailable: the name is still taken.
+        """
+        import ray
+
+        with contextlib.suppress(RuntimeUnavailable):
+            if self._handle is None:
+                self._handle = await asyncio.to_thread(self._find)
+            await asyncio.to_thread(ray.kill, self._handle, no_restart=True)
+        self._handle = None
+        for _ in range(max(1, int(within_s / _POLL_S))):
+            if not await self.exists():
+                return
+            await asyncio.sleep(_POLL_S)
+        raise RuntimeUnavailable(
+            f"{self.name} of {self.namespace} was killed, and after {within_s:g} s its name is still taken",
+            reason=TIMEOUT,
+        )
+
+    async def exists(self) -> bool:
+        """Return whether the name is taken."""
+        try:
+            await asyncio.to_thread(self._find)
+        except RuntimeUnavailable:
+            return False
+        return True
+
+    def _find(self) -> Any:
+        import ray
+
+        try:
+            return ray.get_actor(self.name, namespace=self.namespace)
+        except ValueError as error:
+            raise RuntimeUnavailable(
+                f"there is no {self.name} in {self.namespace}: it was stopped, or was never started", reason=ABSENT
+            ) from error
+        except Exception as error:  # Ray tells a lost cluster in many ways
+            raise self._unavailable(error, "") from error
+
+    def _unavailable(self, error: Exception, reason: str) -> RuntimeUnavailable:
+        cause = str(error).strip().partition("\n")[0][:500]
+        return RuntimeUnavailable(
+            f"{self.name} of {self.namespace} does not answer: {type(error).__name__}: {cause}", reason=reason
+        )
+
+
+async def _answer(reference: Any) -> Any:
+    """Wait for a reference; being cancelled only stops the waiting."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Any] = loop.create_future()
+
+    def told(theirs: concurrent.futures.Future[Any]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, answer, theirs)
+
+    reference.future().add_done_callback(told)
+    return await answer
+
+
+def _settle(answer: asyncio.Future[Any], theirs: concurrent.futures.Future[Any]) -> None:
+    if answer.done():
+        return
+    error = theirs.exception()
+    if error is None:
+        answer.set_result(theirs.result())
+    else:
+        answer.set_exception(error)

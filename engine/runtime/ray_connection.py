@@ -1,0 +1,151 @@
+"""This process's connection to Ray: the one it has, a cluster that is joined, or a local one started here.
+
+Law of this file: a process has one connection; who finds one uses it and leaves it open, who makes one
+closes it. A Ray that is started here answers loopback needs only: no dashboard, little shared memory,
+no niceness, quick health checks.
+
+Ray is started on a thread that lives until it is shut down: its processes are told to die with the
+thread that started them, and `ray.init` on the main thread would replace our handler of SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from laneway.routing.errors import ConfigError, RuntimeUnavailable
+
+__all__ = ["RayConnection"]
+
+_STORE_BYTES: Final = 80 * 2**20
+"""Of shared memory, near Ray's least: frames do not go through it."""
+_LEAST_CPUS: Final = 4
+"""That a local Ray counts: hosts mostly wait, so that a small machine still takes a few of each pool."""
+_OPEN_S: Final = 60.0
+_CLOSE_S: Final = 20.0
+_KNOCK_S: Final = 3.0
+_ENVIRONMENT: Final = {
+    "RAY_worker_niceness": "0",  # workers are at nice 15 by default
+    "RAY_health_check_initial_delay_ms": "500",  # a lost node is noticed after 2 s instead of 16 s
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+class RayConnection:
+    """Open and close it on one event loop.
+
+    Args:
+        address: "auto" (the cluster this machine belongs to), HOST:PORT of a head's GCS, or empty: what
+            RAY_ADDRESS names, else a local Ray is started and ends with `close`.
+
+    Attributes:
+        local: True if Ray was started here.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.local = False
+        self._address = address or os.environ.get("RAY_ADDRESS", "")
+        self._thread: ThreadPoolExecutor | None = None
+
+    async def open(self, namespace: str) -> None:
+        """Connect. Raises ConfigError (an address that cannot be meant), RuntimeUnavailable (nothing answers)."""
+        if self._address.startswith("ray://"):
+            raise ConfigError(
+                f"runtime.address = {self._address[:100]!r} is for Ray clients; an engine joins its cluster: give "
+                'HOST:PORT of the head, or "auto" on a machine of the cluster'
+            )
+        await _knock(self._address)
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="laneway-ray")
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_OPEN_S):
+                opened = await loop.run_in_executor(thread, self._open, namespace)
+        except BaseException as error:
+            thread.shutdown(wait=False)
+            if isinstance(error, TimeoutError):
+                raise RuntimeUnavailable(f"Ray at {self._address or 'this machine'} did not answer in time") from error
+            raise
+        if opened:
+            self._thread = thread
+        else:
+            thread.shutdown()
+
+    async def close(self) -> None:
+        """Close what `open` opened. Idempotent. Raises TimeoutError if Ray does not end."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        import ray
+
+        async with asyncio.timeout(_CLOSE_S):
+            await asyncio.get_running_loop().run_in_executor(thread, ray.shutdown)
+        thread.shutdown()
+
+    def _open(self, namespace: str) -> bool:
+        """Return whether a connection was made; False if this process had one."""
+        import ray
+
+        if ray.is_initialized():
+            return False
+        if not self._address or self._address == "local":
+            with _environment():
+                _init(address="local", namespace=namespace, **_local_options())
+            self.local = True
+            return True
+        try:
+            _init(address=self._address, namespace=namespace)
+        except (ConnectionError, ValueError, RuntimeError) as error:  # RuntimeError: another version of Ray or Python
+            raise _unreachable(self._address, error) from error
+        return True
+
+
+async def _knock(address: str) -> None:
+    """Look whether anything listens there: Ray itself tries for more than a minute."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto", "local" or nothing
+    try:
+        async with asyncio.timeout(_KNOCK_S):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except (OSError, TimeoutError) as error:
+        raise _unreachable(address, error) from error
+    writer.close()
+
+
+def _unreachable(address: str, error: Exception) -> RuntimeUnavailable:
+    cause = str(error).strip().partition("\n")[0][:500] or type(error).__name__
+    return RuntimeUnavailable(
+        f"no Ray cluster can be joined at {address[:100]!r}: {cause}; start one with `ray start --head`, "
+        "or give its address (runtime.address, --address or RAY_ADDRESS)"
+    )
+
+
+def _init(**options: Any) -> None:
+    import logging
+
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    ray.init(logging_level=logging.ERROR, log_to_driver=False, configure_logging=False, **options)
+
+
+def _local_options() -> dict[str, Any]:
+    cpus = max(_LEAST_CPUS, os.cpu_count() or 1)
+    return {"include_dashboard": False, "num_cpus": cpus, "object_store_memory": _STORE_BYTES}
+
+
+class _environment:  # noqa: N801  # a block, not a thing
+    """What a Ray that is started inside the block inherits; the embedder's own settings win."""
+
+    def __enter__(self) -> None:
+        self._added = [name for name in _ENVIRONMENT if name not in os.environ]
+        os.environ.update({name: _ENVIRONMENT[name] for name in self._added})
+
+    def __exit__(self, *error: object) -> None:
+        for name in self._added:
+            del os.environ[name]

@@ -1,0 +1,29 @@
+"""Connecting to Ray; a Ray that is started here is in test_ray_cluster.py."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from laneway.engine.runtime.ray_connection import RayConnection
+from laneway.routing.errors import ConfigError
+
+
+def test_the_address_of_a_ray_client_is_refused() -> None:
+    """It cannot carry hosts; the fix is named."""
+    with pytest.raises(ConfigError, match="HOST:PORT of the head"):
+        asyncio.run(RayConnection("ray://127.0.0.1:10001").open("laneway/x"))
+
+
+def test_closing_what_was_never_opened_is_nothing() -> None:
+    """And needs no Ray."""
+    asyncio.run(RayConnection("").close())
+
+
+def test_an_engine_without_ray_does_not_load_it() -> None:
+    """The modules of this runtime are light until they are used."""
+    code = "import sys, laneway.engine.runtime.ray_cluster, laneway.engine.cli.cluster; assert 'ray' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
