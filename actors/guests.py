@@ -343,4 +343,5 @@ def _pool_statistics(station: _Station) -> PoolStatistics:
         abandoned=sum(cell.abandoned for cell in cells),
         late_emits=station.late.count,
         cells=cells,
+        slots=station.spec.concurrency * sum(cell.open for cell in station.cells),
     )

@@ -125,6 +125,8 @@ class PoolStatistics:
     late_emits: int
     """Events emitted after the answer, discarded."""
     cells: tuple[CellStatistics, ...]
+    slots: int
+    """Handlers that the cells which take events now can run at once."""
 
 
 class Pool:
@@ -266,4 +268,5 @@ class Pool:
             abandoned=sum(cell.abandoned for cell in cells),
             late_emits=self._late_emits(),
             cells=cells,
+            slots=self.spec.concurrency * len(self.cells),
         )

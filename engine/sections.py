@@ -236,7 +236,7 @@ class RuntimeConfig(Section):
         address: of the Ray cluster ("auto", or HOST:PORT of its head); empty = the one RAY_ADDRESS
             names, else a local one is started for this engine.
         cluster: engines of one name are one cluster and share its hosts (Ray namespace ``laneway/NAME``).
-        hosts: pool -> hosts at the start; a pool that is not named here gets one.
+        hosts: pool -> hosts at the start, and the fewest; a pool that is not named here gets one.
         max_hosts: pool -> most hosts it may be scaled to; default: as many as at the start.
         placement: pool -> "hosts" (default), or "driver": in the engine's own process, where it may use
             what has no import path (closures, objects).

@@ -313,6 +313,7 @@ class DispatchCore:
             refused=dict(self._refused + self.admission.refusals),
             waiting=tuple(sum(unit.depth(lane) for unit in units) for lane in Lane),
             pools={name: pool.waiting for name, pool in self._routes.pools.items()},
+            oldest={name: at for name, pool in self._routes.pools.items() if (at := pool.oldest) is not None},
         )
 
     # -- inside ---------------------------------------------------------------------------------

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
-from laneway.routing.envelope import Envelope
+from laneway.routing.envelope import ACCEPTED, Envelope
 
 __all__ = ["MAX_DEBT_BYTES", "FairQueue"]
 
@@ -30,6 +31,9 @@ rotation and a newcomer still waits for little."""
 MAX_DEBT_BYTES: Final = 32_768
 """Debt beyond this is forgiven to who ran empty: two parts of the largest text. It bounds how many
 visits an idle debtor costs."""
+
+_LOOKED_AT: Final = 8
+"""Tenants, and sessions of each, that are asked how long they have waited."""
 
 
 class _Flow:
@@ -110,6 +114,21 @@ class FairQueue:
             for flow in share.ring:
                 yield from flow.queue
         yield from self.arrivals
+
+    def oldest(self) -> float | None:
+        """Return when about the longest waiting event was accepted, or None if nothing waits. O(1).
+
+        Of the tenants and sessions that are next in turn, which were passed over for longest, a few.
+        """
+        heads = [
+            flow.queue[0][ACCEPTED]
+            for share in islice(self._ring, _LOOKED_AT)
+            for flow in islice(share.ring, _LOOKED_AT)
+            if flow.queue
+        ]
+        if self.arrivals:
+            heads.append(self.arrivals[0][ACCEPTED])
+        return min(heads, default=None)
 
     def sort(self) -> None:
         """Move arrivals into their flows."""

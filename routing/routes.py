@@ -80,6 +80,11 @@ class PoolQueues:
         """Events (parts count as one each) queued in all units."""
         return sum(map(len, self.units()))
 
+    @property
+    def oldest(self) -> float | None:
+        """When about the longest waiting event was accepted, or None if nothing waits. O(units)."""
+        return min((at for unit in self.units() if (at := unit.oldest()) is not None), default=None)
+
     def units(self) -> Iterator[Scheduler]:
         """All serving units."""
         yield self.shared

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from laneway.routing.envelope import ACCEPTED, DEADLINE, LANE, NO_DEADLINE, Envelope, cost_bytes
+from laneway.routing.envelope import DEADLINE, LANE, NO_DEADLINE, Envelope, cost_bytes
 from laneway.routing.errors import ConfigError
 from laneway.routing.fairqueue import MAX_DEBT_BYTES, FairQueue
 from laneway.routing.lanes import LANE_COUNT, LANE_WEIGHTS
@@ -193,9 +193,9 @@ class Scheduler:
         """Events waiting in one lane."""
         return len(self._lanes[lane])
 
-    def oldest(self, lane: int) -> float | None:
-        """When the longest waiting event of a lane was accepted, or None if it is empty. O(waiting)."""
-        return min((env[ACCEPTED] for env in self._lanes[lane]), default=None)
+    def oldest(self) -> float | None:
+        """When about the longest waiting event was accepted, or None if nothing waits; see `FairQueue.oldest`. O(1)."""
+        return min((at for lane in self._lanes if (at := lane.oldest()) is not None), default=None)
 
     def statistics(self) -> SchedulerStatistics:
         """Return gauges and counters. O(waiting)."""

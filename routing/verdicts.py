@@ -56,3 +56,5 @@ class DispatchStatistics:
     """Queued per lane, critical first; a part counts as one."""
     pools: Mapping[str, int]
     """Queued per pool."""
+    oldest: Mapping[str, float]
+    """When about the longest waiting event of a pool was accepted; a pool that nothing waits for is not there."""

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from laneway.engine.app.registrations import Registrations
+    from laneway.engine.app.scaler import Scaler
     from laneway.engine.app.serving import Edge
     from laneway.engine.config import Config
     from laneway.engine.edge.asgi import Asgi
@@ -141,6 +142,7 @@ class Engine:
         self.pools = AddedPools(self.kinds, self.config.runtime, self.dispatcher.add_pool)
         durable, sweep = self._store.durable, self.builtins.sweep
         self._upkeep = Upkeep(self.directory, durable=durable, sweep=sweep, probe=self._probe)
+        self.scaler: Scaler | None = None
         self._edges: list[Edge] = []
         self._begun = False
         self._loop: asyncio.AbstractEventLoop | None = None

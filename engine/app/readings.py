@@ -80,6 +80,7 @@ def readings(engine: Engine) -> Readings:
         **{name: {(): value} for name, value in single.items()},
         **_by_lane(dispatcher),
         **_by_pool(dispatcher),
+        **_by_scaled_pool(engine, dispatcher),
         **_by_transport(engine.telemetry.traffic.values()),
         **_by_tool(engine),
     }
@@ -139,6 +140,15 @@ def _by_pool(books: DispatcherStatistics) -> dict[str, _Series]:
         },
         "laneway_pool_running_events": {(pool.name,): pool.running for pool in books.pools},
         "laneway_handlers_abandoned": {(pool.name,): pool.abandoned for pool in books.pools},
+    }
+
+
+def _by_scaled_pool(engine: Engine, books: DispatcherStatistics) -> dict[str, _Series]:
+    loads = engine.scaler.loads if engine.scaler is not None else {}
+    pools = [pool.name for pool in books.pools]
+    return {
+        "laneway_pool_hosts": {(name,): loads[name].ready if name in loads else 0 for name in pools},
+        "laneway_pool_hosts_wanted": {(name,): loads[name].wanted if name in loads else 0 for name in pools},
     }
 
 

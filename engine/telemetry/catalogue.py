@@ -144,6 +144,17 @@ _MESSAGES: Final = (
     _gauge("laneway_parked_events", "Events that wait for the one they name."),
     _gauge("laneway_pool_backlog_events", "Events queued for a pool or waiting in its mailboxes.", "pool"),
     _gauge("laneway_pool_running_events", "Events in a pool's handlers.", "pool"),
+    _gauge("laneway_pool_hosts", "Hosts that take a pool's events, as its scaler sees them; 0 = not scaled.", "pool"),
+    _gauge("laneway_pool_hosts_wanted", "Hosts that a pool should have, by its scaler.", "pool"),
+    _counter(
+        "laneway_pool_scalings_total", "Times a pool was given more or fewer hosts.", "pool", source="pool.scaled"
+    ),
+    _counter(
+        "laneway_pool_scaling_failures_total",
+        "Times a pool could not be brought to the hosts it should have.",
+        "pool",
+        source="pool.scale_failed",
+    ),
     _counter("laneway_events_sent_total", "Events numbered for clients."),
     _gauge("laneway_producers_paused", "Handlers that wait for a client to read."),
 )

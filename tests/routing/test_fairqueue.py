@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laneway.routing.envelope import BODY, COUNTER, SESSION, TENANT, Envelope, cost_bytes, envelope
+from laneway.routing.envelope import ACCEPTED, BODY, COUNTER, SESSION, TENANT, Envelope, cost_bytes, envelope
 from laneway.routing.fairqueue import MAX_DEBT_BYTES, FairQueue
 
 _UNLIMITED = 1 << 62
@@ -116,3 +116,24 @@ def test_what_is_given_back_goes_ahead_of_its_session() -> None:
     queue.serve(9, _UNLIMITED, 0.0, out, [])
     assert [env[COUNTER] for env in out if env[SESSION] == "a"] == [1, 2, 3, 4]
     assert len(out) == 5
+
+
+def _accepted(session: str, at: float) -> Envelope:
+    return (*_event("t", session, 1)[:ACCEPTED], at)  # type: ignore[return-value]
+
+
+def test_the_longest_wait_is_seen_without_looking_at_everything() -> None:
+    """Arrivals count, and so do sessions; of a thousand sessions only the next few in turn are asked."""
+    queue = FairQueue()
+    assert queue.oldest() is None
+    queue.arrivals += [_accepted("s", 3.0), _accepted("s", 4.0)]
+    assert queue.oldest() == 3.0
+    queue.sort()
+    queue.arrivals.append(_accepted("t", 5.0))
+    assert queue.oldest() == 3.0
+    crowd = [_accepted(f"s{number}", float(number)) for number in range(1_000)]
+    many = _queue(crowd)
+    assert many.oldest() == 0.0
+    out: list[Envelope] = []
+    many.serve(500, _UNLIMITED, 0.0, out, [])
+    assert many.oldest() == min(env[ACCEPTED] for env in many)

@@ -281,12 +281,13 @@ def test_one_by_one_loses_and_invents_nothing(events: list[tuple[str, int, int]]
 
 
 def test_oldest_and_bytes() -> None:
-    """The gauges: who has waited longest in a lane, and what all that waits weighs."""
+    """The gauges: who has waited longest, and what all that waits weighs."""
     scheduler = Scheduler()
-    assert scheduler.oldest(LOW) is None
+    assert scheduler.oldest() is None
     scheduler.push(_event(LOW, number=1, size=10, accepted=7.0))
-    scheduler.push(_event(LOW, number=2, size=20, accepted=5.0))
-    assert scheduler.oldest(LOW) == 5.0
+    assert scheduler.oldest() == 7.0
+    scheduler.push(_event(HIGH, number=2, size=20, accepted=5.0))
+    assert scheduler.oldest() == 5.0
     assert scheduler.bytes == 430
 
 
