@@ -5,7 +5,7 @@ MODEL ?= local-llm
 RUNTIME ?= local
 VENV := .venv
 PY := $(VENV)/bin/python
-EXTRAS := mcp,agui,pydantic-ai,sentencex,local-llm
+EXTRAS := mcp,redis,agui,pydantic-ai,sentencex,local-llm
 NPM := tests/e2e/npm
 PROTO := engine/proto/laneway/v1/edge.proto
 

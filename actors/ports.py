@@ -328,6 +328,11 @@ class Store(Protocol):
         """True if what was acknowledged survives kill -9."""
         ...
 
+    @property
+    def shared(self) -> bool:
+        """True if several hosts can use it at once: each sees and fences what the others write."""
+        ...
+
     async def open(self) -> None:
         """Make ready; raises StoreError naming the path or address that failed."""
         ...

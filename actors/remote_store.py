@@ -71,6 +71,11 @@ class RemoteStore:
         """What the host's store said when it was opened here; False before."""
         return self._durable
 
+    @property
+    def shared(self) -> bool:
+        """True: every host that has a link to the front."""
+        return True
+
     async def open(self) -> None:
         """Ask what the store promises; not needed for anything but `durable`."""
         self._closed = False

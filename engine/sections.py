@@ -130,11 +130,15 @@ class StoreConfig(Section):
     """Where logs are kept.
 
     Attributes:
-        url: "memory" (volatile), or a path or `sqlite:PATH` (durable).
+        url: "memory" (volatile), a path or `sqlite:PATH` (durable), or `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`,
+            `rediss://` with TLS (shared by hosts; as durable as the server).
         sync: "full" (sqlite survives power loss) or "normal" (survives kill -9).
         busy_s: wait for another process's transaction.
-        memory_bytes: bound of the memory store; pending_bytes: of what waits for the disk.
+        memory_bytes: bound of the memory store; pending_bytes: of what waits for the disk or the server.
         max_dead: dead letters kept; max_dead_bytes: their events.
+        prefix: of all keys in Redis; stores with different ones share a server.
+        assume_durable: vouch for what a Redis server does not let us check (docs/operations.md).
+        answer_s: how long one exchange with a Redis server may take.
     """
 
     url: Annotated[str, Field(min_length=1)] = "memory"
@@ -144,6 +148,9 @@ class StoreConfig(Section):
     pending_bytes: _Bytes = 67_108_864
     max_dead: _Positive = 10_000
     max_dead_bytes: _Bytes = 67_108_864
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")] = "laneway"
+    assume_durable: bool = False
+    answer_s: _Seconds = 5.0
 
 
 class LimitsConfig(Section):

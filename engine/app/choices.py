@@ -39,7 +39,8 @@ def choose_store(config: Config, given: Store | str | Path | None = None) -> Sto
     """Return the store: a given one wins over the configuration.
 
     Args:
-        given: a Store, "memory", or the path of a sqlite file (also `sqlite:PATH`).
+        given: a Store, "memory", `redis://HOST` or `rediss://HOST`, or the path of a sqlite file (also
+            `sqlite:PATH`).
 
     Raises:
         ConfigError: a kind of store that this runtime has not.
@@ -51,8 +52,20 @@ def choose_store(config: Config, given: Store | str | Path | None = None) -> Sto
     if where == "memory":
         return MemoryStore(settings.memory_bytes, max_dead=settings.max_dead, max_dead_bytes=settings.max_dead_bytes)
     scheme, separator, _ = where.partition(":")
-    if separator and scheme in ("redis", "rediss", "postgres", "postgresql"):
-        raise ConfigError(f"there is no {scheme} store yet; use memory, or the path of a sqlite file")
+    if separator and scheme in ("redis", "rediss"):
+        from laneway.engine.stores.redis import RedisStore
+
+        return RedisStore(
+            where,
+            prefix=settings.prefix,
+            assume_durable=settings.assume_durable,
+            answer_s=settings.answer_s,
+            max_pending_bytes=settings.pending_bytes,
+            max_dead=settings.max_dead,
+            max_dead_bytes=settings.max_dead_bytes,
+        )
+    if separator and scheme in ("postgres", "postgresql"):
+        raise ConfigError(f"there is no {scheme} store yet; use memory, redis://HOST, or the path of a sqlite file")
     from laneway.engine.stores.sqlite import SqliteStore
 
     return SqliteStore(

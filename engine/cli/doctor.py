@@ -162,13 +162,39 @@ async def _serves(target: str) -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-def _store(config: Config) -> Finding:
+async def _store(config: Config) -> Finding:
+    """Look whether the store can be read and written; does not create it."""
+    if config.store.url == "memory":
+        return Finding("store", "note", "memory: nothing survives the process", "for a server: --store PATH")
+    if config.store.url.startswith(("redis:", "rediss:")):
+        return await _redis(config)
+    return _file(config)
+
+
+async def _redis(config: Config) -> Finding:
+    """Ask the server what it is and what it keeps; writes nothing."""
+    from laneway.engine.app.choices import choose_store
+    from laneway.engine.stores.redis import RedisStore
+    from laneway.routing.errors import LanewayError
+
+    try:
+        store = choose_store(config)
+        assert isinstance(store, RedisStore)
+        version, lacks = await store.look()
+    except LanewayError as error:
+        found, _, fix = error.message.rpartition("; ")
+        return Finding("store", "wrong", found or error.message, fix if found else "")
+    if lacks:
+        why, _, fix = lacks.partition("; ")
+        return Finding("store", "note", f"Redis {version} is volatile: {why}", fix)
+    return Finding("store", "ok", f"Redis {version} keeps what it answered")
+
+
+def _file(config: Config) -> Finding:
     """Look whether the store's file can be read and written; does not create it."""
     import os
     import sqlite3
 
-    if config.store.url == "memory":
-        return Finding("store", "note", "memory: nothing survives the process", "for a server: --store PATH")
     path = Path(config.store.url.removeprefix("sqlite:")).absolute()
     directory = next(parent for parent in path.parents if parent.exists())
     if not os.access(directory, os.W_OK | os.X_OK):

@@ -36,7 +36,9 @@ def serve(
     runtime: Annotated[str | None, typer.Option(help="Where the actors run: local, or ray [local].")] = None,
     ray_address: Annotated[str | None, typer.Option(help="Ray cluster: auto, or HOST:PORT of its head.")] = None,
     cluster: Annotated[str | None, typer.Option(help="Engines of one name share their hosts [laneway].")] = None,
-    store: Annotated[str | None, typer.Option(help="Path of a sqlite file [laneway.db], or memory.")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Path of a sqlite file [laneway.db], redis://HOST, or memory.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="synthetic, scripted, local-llm, openai:URL[#MODEL], or MODULE:NAME.")
     ] = None,

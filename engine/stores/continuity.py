@@ -13,7 +13,7 @@ from typing import Final
 from laneway.actors.ports import Entry
 from laneway.routing.errors import Fenced, LocalProtocolError
 
-__all__ = ["MAX_STREAM", "advanced", "fenced"]
+__all__ = ["MAX_STREAM", "advanced", "fenced", "hole", "strange_stream"]
 
 MAX_STREAM: Final = 65_535
 
@@ -27,14 +27,24 @@ def advanced(key: str, heads: Mapping[int, tuple[int, int]], entries: Sequence[E
     for stream, seq, position, _ in entries:
         head, at = after.get(stream) or heads.get(stream, (0, 0))
         if seq != head + 1 or position < at:
-            raise LocalProtocolError(
-                f"log {key} stream {stream} ends at seq {head} (position {at}): "
-                f"seq {seq} (position {position}) cannot follow; claim the log again and compare its heads"
-            )
+            raise hole(key, stream, (head, at), seq, position)
         if not 0 <= stream <= MAX_STREAM:
-            raise LocalProtocolError(f"log {key}: stream {stream} is outside 0 to {MAX_STREAM}")
+            raise strange_stream(key, stream)
         after[stream] = (seq, position)
     return after
+
+
+def hole(key: str, stream: int, head: tuple[int, int], seq: int, position: int) -> LocalProtocolError:
+    """Return the error for an entry that does not follow its stream's head (seq, position)."""
+    return LocalProtocolError(
+        f"log {key} stream {stream} ends at seq {head[0]} (position {head[1]}): "
+        f"seq {seq} (position {position}) cannot follow; claim the log again and compare its heads"
+    )
+
+
+def strange_stream(key: str, stream: int) -> LocalProtocolError:
+    """Return the error for a number that no stream may have."""
+    return LocalProtocolError(f"log {key}: stream {stream} is outside 0 to {MAX_STREAM}")
 
 
 def fenced(key: str, generation: int, current: int) -> Fenced:

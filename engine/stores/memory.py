@@ -96,6 +96,11 @@ class MemoryStore:
         return False
 
     @property
+    def shared(self) -> bool:
+        """False: nobody else reaches this process's memory."""
+        return False
+
+    @property
     def used_bytes(self) -> int:
         """Bytes held by logs and values, with their overhead."""
         return self._bytes

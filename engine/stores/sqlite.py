@@ -73,6 +73,11 @@ class SqliteStore:
         """True: what was acknowledged survives kill -9."""
         return True
 
+    @property
+    def shared(self) -> bool:
+        """False: processes of one host share the file, hosts do not."""
+        return False
+
     async def open(self) -> None:
         """Open the file; a second call does nothing. Raises StoreError if it cannot be used."""
         if self._writer is not None:

@@ -37,7 +37,7 @@ class Proxy:
 
     Attributes:
         down_bytes: forwarded from target to client so far; up_bytes: the other way.
-        connections: accepted so far. cuts: connections reset by `cut` and `cut_after`.
+        connections: accepted so far. cuts: connections reset by `cut`, `cut_after` and `swallow`.
     """
 
     def __init__(self, target_port: int, target_host: str = "127.0.0.1") -> None:
@@ -50,6 +50,7 @@ class Proxy:
         self._refusing = False
         self._bytes_per_s = 0
         self._cut_after: int | None = None
+        self._swallowing = False
         self.down_bytes = 0
         self.up_bytes = 0
         self.connections = 0
@@ -93,6 +94,10 @@ class Proxy:
     def cut_after(self, down_bytes: int) -> None:
         """Reset everything once that many more bytes went to clients."""
         self._cut_after = self.down_bytes + down_bytes
+
+    def swallow(self) -> None:
+        """Reset everything instead of forwarding what next comes for a client: an answer that is lost."""
+        self._swallowing = True
 
     def stall(self, *, up: bool = True, down: bool = True) -> None:
         """Forward nothing in these directions until `resume`; connections stay open, as with a frozen peer."""
@@ -140,6 +145,10 @@ class Proxy:
         with contextlib.suppress(ConnectionError):
             while block := await reader.read(_BLOCK_BYTES):
                 await self._flowing["down" if down else "up"].wait()
+                if down and self._swallowing:
+                    self._swallowing = False
+                    self.cut()
+                    return
                 if self._bytes_per_s:
                     await asyncio.sleep(len(block) / self._bytes_per_s)
                 writer.write(block)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,11 @@ from laneway.actors.questions import Questions
 from laneway.actors.remote_store import STORE, RemoteStore, StoreService
 from laneway.actors.switchboard import Switchboard
 from laneway.engine.stores.memory import MemoryStore
+from laneway.engine.stores.redis import RedisStore
 from laneway.engine.stores.sqlite import SqliteStore
 from laneway.routing.errors import Fenced, LocalProtocolError, StoreError
 from tests.actors.pairs import connect
+from tests.redis_server import RedisServer, redis_server
 
 
 @dataclass(slots=True)
@@ -33,21 +37,24 @@ class Clock:
     def now(self) -> float:
         return self.at
 
+    async def elapse(self, seconds: float) -> None:
+        self.at += seconds
+
 
 @dataclass(slots=True)
 class Medium:
     """Where a store keeps its data, and how to make it fail.
 
-    `make` gives a store; `fill` makes the next appends fail and `mend` lets them pass again; `again`
-    makes another medium of the kind.
+    `make` gives a store; `fill` makes the next appends fail and `mend` lets them pass again; `elapse` lets
+    seconds pass for ttls; `another` gives an empty medium of the same kind.
     """
 
     make: Callable[[], Store]
     fill: Callable[[Store], Awaitable[None]]
     mend: Callable[[Store], Awaitable[None]]
+    elapse: Callable[[float], Awaitable[None]]
+    another: Callable[[], Medium]
     survives: bool
-    clock: Clock = field(default_factory=Clock)
-    again: Callable[[Path], Medium] = field(init=False)
 
 
 class FaultyConnection(sqlite3.Connection):
@@ -63,7 +70,7 @@ class FaultyConnection(sqlite3.Connection):
         return super().execute(sql, *parameters)
 
 
-def memory_medium(path: Path) -> Medium:
+def memory_medium(paths: Iterator[Path]) -> Medium:
     clock = Clock()
     stores: list[MemoryStore] = []
 
@@ -77,11 +84,12 @@ def memory_medium(path: Path) -> Medium:
     async def mend(store: Store) -> None:
         await store.delete("ballast")
 
-    return Medium(make, fill, mend, survives=False, clock=clock)
+    return Medium(make, fill, mend, clock.elapse, lambda: memory_medium(paths), survives=False)
 
 
-def sqlite_medium(path: Path) -> Medium:
+def sqlite_medium(paths: Iterator[Path]) -> Medium:
     clock = Clock()
+    path = next(paths)
     faulty = type("Faulty", (FaultyConnection,), {})
 
     def make() -> Store:
@@ -96,12 +104,12 @@ def sqlite_medium(path: Path) -> Medium:
         assert faulty.fired > 0, "the fault was meant to fire"  # type: ignore[attr-defined]
         faulty.failing = False  # type: ignore[attr-defined]
 
-    return Medium(make, fill, mend, survives=True, clock=clock)
+    return Medium(make, fill, mend, clock.elapse, lambda: sqlite_medium(paths), survives=True)
 
 
-def remote_medium(path: Path) -> Medium:
+def remote_medium(paths: Iterator[Path]) -> Medium:
     """The memory store, kept by another host."""
-    kept = memory_medium(path)
+    kept = memory_medium(paths)
 
     def make() -> Store:
         mine, theirs = Questions(), Questions()
@@ -112,14 +120,48 @@ def remote_medium(path: Path) -> Medium:
         connect(left, right, "pool-host", "front")
         return RemoteStore(mine, left.peers, lambda: "front")
 
-    return Medium(make, kept.fill, kept.mend, survives=False, clock=kept.clock)
+    return Medium(make, kept.fill, kept.mend, kept.elapse, lambda: remote_medium(paths), survives=False)
 
 
-@pytest.fixture(params=[memory_medium, sqlite_medium, remote_medium], ids=["memory", "sqlite", "remote"])
-def medium(request: pytest.FixtureRequest, tmp_path: Path) -> Medium:
-    made: Medium = request.param(tmp_path)
-    made.again = request.param
-    return made
+def redis_medium(server: RedisServer) -> Medium:
+    prefix = secrets.token_hex(4)
+
+    def make() -> Store:
+        return RedisStore(server.url, prefix=prefix, max_dead=5, max_dead_bytes=1_000)
+
+    async def fill(store: Store) -> None:
+        server.command("CONFIG", "SET", "maxmemory", 1)
+
+    async def mend(store: Store) -> None:
+        server.command("CONFIG", "SET", "maxmemory", 0)
+
+    async def elapse(seconds: float) -> None:
+        """Bring the end of every value nearer: the ttl is the server's to measure."""
+        pull = """for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':value:*')) do
+            local left = redis.call('PTTL', key)
+            if left >= 0 then redis.call('PEXPIRE', key, left - ARGV[2]) end end"""
+        server.command("EVAL", pull, 0, prefix, round(seconds * 1000))
+
+    return Medium(make, fill, mend, elapse, lambda: redis_medium(server), survives=True)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+IN_FILES = {"memory": memory_medium, "sqlite": sqlite_medium, "remote": remote_medium}
+
+
+@pytest.fixture(params=[*IN_FILES, "redis"])
+def medium(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Medium]:
+    if request.param in IN_FILES:
+        yield IN_FILES[request.param](tmp_path / str(number) for number in itertools.count())
+        return
+    server: RedisServer = request.getfixturevalue("server")
+    yield redis_medium(server)
+    server.command("CONFIG", "SET", "maxmemory", 0)
 
 
 @asynccontextmanager
@@ -358,9 +400,9 @@ def test_values_end_with_their_ttl(medium: Medium) -> None:
             await store.put(f"short.{number}", b"1", ttl_s=10)
         await store.put("renewed", b"1", ttl_s=10)
         await store.put("renewed", b"2")
-        medium.clock.at += 9.5
+        await medium.elapse(9.5)
         assert (await store.get("short.0")).version > 0
-        medium.clock.at += 0.5
+        await medium.elapse(0.5)
         assert (await store.get("short.0")) == (0, b"")
         assert await store.put("short.1", b"2", version=0) > 0
         for number in range(20):
@@ -516,11 +558,9 @@ steps = st.lists(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps, marks=st.integers(1, 12))
-def test_any_history_reads_as_a_list_would(
-    medium: Medium, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]], marks: int
-) -> None:
+def test_any_history_reads_as_a_list_would(medium: Medium, steps: list[tuple[str, int, int]], marks: int) -> None:
     """Appends, trims, claims and restarts in any order: heads, floors and entries as in a plain list."""
-    fresh = medium.again(tmp_path_factory.mktemp("history"))
+    fresh = medium.another()
     model: dict[int, list[Entry]] = {}
     floors: dict[int, int] = {}
 

@@ -15,6 +15,7 @@ from laneway.engine.models.scripted import ScriptedModel
 from laneway.engine.models.synthetic import SyntheticModel
 from laneway.engine.settings import DEFAULTS
 from laneway.engine.stores.memory import MemoryStore
+from laneway.engine.stores.redis import RedisStore
 from laneway.engine.stores.sqlite import SqliteStore
 from laneway.routing.errors import ConfigError
 from tests.engine.app import shop
@@ -30,15 +31,31 @@ def test_stores(tmp_path: Path) -> None:
     assert isinstance(choose_store(Config(), path), SqliteStore)
     assert isinstance(choose_store(configured), SqliteStore)
     assert isinstance(choose_store(configured, "memory"), MemoryStore)
+    assert isinstance(choose_store(configured, "redis://127.0.0.1:1/2"), RedisStore)
+    assert isinstance(choose_store(configured, "rediss://user:word@host"), RedisStore)
     own = MemoryStore()
     assert choose_store(configured, own) is own
 
 
-@pytest.mark.parametrize("url", ["redis://host", "postgresql://host/db"])
+@pytest.mark.parametrize("url", ["postgres://host/db", "postgresql://host/db"])
 def test_a_store_of_a_later_version_is_refused(url: str) -> None:
     """Instead of making a file of that name."""
     with pytest.raises(ConfigError, match="there is no"):
         choose_store(Config(), url)
+
+
+def test_a_bad_address_is_refused_without_being_told() -> None:
+    """What is wrong is said, the password is not."""
+    with pytest.raises(ConfigError, match=r"store\.url") as refused:
+        choose_store(Config(), "redis://user:secret/word@host")
+    assert "secret" not in str(refused.value)
+
+
+def test_which_stores_hosts_may_share() -> None:
+    """Only one that is a server of its own."""
+    assert choose_store(Config(), "redis://127.0.0.1").shared
+    assert not choose_store(Config(), "memory").shared
+    assert not choose_store(Config(), "some.db").shared
 
 
 def test_models() -> None:

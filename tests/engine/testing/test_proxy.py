@@ -90,6 +90,24 @@ def test_a_cut_after_so_many_bytes() -> None:
     asyncio.run(main())
 
 
+def test_a_swallowed_answer_never_comes() -> None:
+    """What the client sent has arrived, what comes back is lost with the connection; the next one works."""
+
+    async def main() -> None:
+        async with echoing() as proxy:
+            proxy.swallow()
+            reader, writer = await connect(proxy)
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await sent_back(reader, writer, b"lost")
+            assert (proxy.up_bytes, proxy.down_bytes, proxy.cuts) == (4, 0, 1)
+            writer.close()
+            reader, writer = await connect(proxy)
+            assert await sent_back(reader, writer, b"found") == b"found"
+            writer.close()
+
+    asyncio.run(main())
+
+
 def test_a_stall_holds_bytes_back_and_loses_none() -> None:
     """While stalled nothing passes and nothing is closed; `resume` lets it all through."""
 
