@@ -88,12 +88,7 @@ class RayCluster:
         """
         running = await self.hosts(pool)
         if running:
-            own = (program, spec)
-            if tuple((await self._call(running[0], "recipe"))[:2]) != own:
-                raise ConfigError(
-                    f"hosts of pool {pool} run in cluster {self._config.cluster} with other settings; stop them with "
-                    "`laneway cluster stop`, or use another runtime.cluster"
-                )
+            await self._compare(running[0], (program, spec))
         settings = {"start_s": self._config.ready_s, "version": laneway_version()}
         if self._connection.local:
             settings["ip"] = self.ip
@@ -191,6 +186,20 @@ class RayCluster:
             _log.warning("the cluster could not be left in order: %s", error)
         finally:
             await self._connection.close()
+
+    async def _compare(self, name: str, own: tuple[str, bytes]) -> None:
+        """Raise ConfigError if a host that was found was made otherwise."""
+        try:
+            recipe = await self._call(name, "recipe", timeout_s=self._config.ready_s)
+        except RuntimeUnavailable as error:
+            if error.reason != TIMEOUT:  # it waits for its place, and `ready` will tell so
+                raise
+            return
+        if tuple(recipe[:2]) != own:
+            raise ConfigError(
+                f"hosts of pool {pool_of(name)} run in cluster {self._config.cluster} with other settings; stop them "
+                "with `laneway cluster stop`, or use another runtime.cluster"
+            )
 
     async def _add(self, pool: str, running: Sequence[str], count: int, recipe: tuple[Any, ...]) -> list[str]:
         """Make `count` more hosts, with the lowest numbers that are free."""

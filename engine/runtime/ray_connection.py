@@ -33,6 +33,7 @@ _ENVIRONMENT: Final = {
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "(?s).*",  # read by `import ray`: its messages would go to our stdout
 }
 
 
@@ -88,7 +89,8 @@ class RayConnection:
 
     def _open(self, namespace: str) -> bool:
         """Return whether a connection was made; False if this process had one."""
-        import ray
+        with _environment():
+            import ray
 
         if ray.is_initialized():
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from laneway.engine.runtime.program import HostFacts, Presence
 from laneway.routing.errors import ConfigError, LanewayError
 from laneway.routing.membership import POOL, View
 
-__all__ = ["Busy", "Lodger", "Misconfigured", "not_a_program"]
+__all__ = ["Busy", "Dying", "Lodger", "Misconfigured", "not_a_program"]
 
 not_a_program = 7
 
@@ -69,3 +70,10 @@ class Busy(Lodger):
         presence = await super().start(facts)
         asyncio.get_running_loop().call_later(0.3, time.sleep, 2.5)
         return presence
+
+
+class Dying(Lodger):
+    """Takes its process with it."""
+
+    async def start(self, facts: HostFacts) -> Presence:
+        os._exit(3)

@@ -208,6 +208,20 @@ def test_a_program_that_cannot_start_is_a_config_error(program: str, words: str)
 
 
 @pytest.mark.usefixtures("ray_address")
+def test_a_program_that_takes_its_process_along_is_told_and_ended() -> None:
+    """Ray would start it again for ever."""
+
+    async def main() -> None:
+        async with joined("dying") as (cluster, _):
+            names = await cluster.spawn("nlp", 1, "tests.engine.runtime.lodgers:Dying", b"")
+            with pytest.raises(RuntimeUnavailable, match=r"host/nlp/0 .* does not answer"):
+                await cluster.ready(names)
+            assert await cluster.hosts() == []
+
+    run(main())
+
+
+@pytest.mark.usefixtures("ray_address")
 def test_hosts_that_ray_cannot_place_are_told_with_what_it_has() -> None:
     """After ready_s, with the demand, the resources and the fix; nothing stays pending."""
 

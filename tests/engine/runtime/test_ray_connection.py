@@ -27,3 +27,16 @@ def test_an_engine_without_ray_does_not_load_it() -> None:
     """The modules of this runtime are light until they are used."""
     code = "import sys, laneway.engine.runtime.ray_cluster, laneway.engine.cli.cluster; assert 'ray' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_rays_own_messages_stay_out_of_our_output() -> None:
+    """A command's stdout is the command's: what the raylet says is in its own log."""
+    code = (
+        "from laneway.engine.runtime.ray_connection import _environment\n"
+        "with _environment():\n"
+        "    import ray\n"
+        "from ray._private.worker import print_to_stdstream\n"
+        "print_to_stdstream({'lines': ['A worker died'], 'pid': 'raylet', 'is_err': False}, ignore_prefix=False)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)
+    assert ended.stdout == ""
