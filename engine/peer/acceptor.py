@@ -37,7 +37,7 @@ from laneway.routing.errors import (
     Unauthenticated,
 )
 
-__all__ = ["Acceptor"]
+__all__ = ["Acceptor", "bracketed"]
 
 _log: Final = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Acceptor:
             DATA_METHOD: grpc.stream_stream_rpc_method_handler(self._data),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        address = f"{host}:0"
+        address = f"{bracketed(host)}:0"
         try:
             if self._tls is None:
                 port: int = server.add_insecure_port(address)
@@ -118,7 +118,8 @@ class Acceptor:
         """Stop listening and end every stream; idempotent."""
         server, self._server = self._server, None
         if server is not None:
-            await server.stop(0.0)
+            # not at once: the other sides get to close their connections without a complaint in their log
+            await server.stop(self._policy.linger_s)
             await server.wait_for_termination()
 
     async def _urgent(self, _requests: object, context: Any) -> None:
@@ -180,6 +181,11 @@ class Acceptor:
         if not half.up.done():
             half.up.set_exception(RuntimeUnavailable("the other stream of the connection is gone", reason="HALF"))
             half.up.exception()  # it may be that nobody waits
+
+
+def bracketed(host: str) -> str:
+    """Return a host as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def _refuse(context: Any, error: LanewayError) -> None:

@@ -38,12 +38,11 @@ _US_PER_S: Final = 1_000_000
 
 
 class _Stream:
-    """One of the two streams."""
+    """What is known of one of the two streams, besides its wire."""
 
-    __slots__ = ("heard_at", "out", "pinged_at", "silence_s", "wire", "wrote_at")
+    __slots__ = ("heard_at", "out", "pinged_at", "silence_s", "wrote_at")
 
-    def __init__(self, wire: Wire, policy: PeerPolicy, silence_s: float, now: float) -> None:
-        self.wire = wire
+    def __init__(self, policy: PeerPolicy, silence_s: float, now: float) -> None:
         self.out = Outbound(policy.frame_bytes, policy.frame_messages)
         self.silence_s = silence_s
         self.heard_at = self.wrote_at = self.pinged_at = now
@@ -76,8 +75,9 @@ class Connection:
         self._clock = clock
         self._policy = policy
         self._dialled = dialled
-        self._urgent = _Stream(urgent, policy, policy.lost_s, now)
-        self._data = _Stream(data, policy, policy.lost_s * _DATA_PATIENCE, now)
+        self._urgent = _Stream(policy, policy.lost_s, now)
+        self._data = _Stream(policy, policy.lost_s * _DATA_PATIENCE, now)
+        self._wires: tuple[Wire, ...] = (urgent, data)
         self._pack = MessagePacker(policy.message_bytes).pack
         self._over = asyncio.Event()
         self._error: LanewayError | None = None
@@ -182,20 +182,22 @@ class Connection:
     # ---- its life ---------------------------------------------------------------------------
 
     async def live(self) -> None:
-        """Carry messages until the connection is over, then end both streams."""
+        """Carry messages until the connection is over, then end both streams; called once."""
+        wires, self._wires = self._wires, ()  # whoever keeps a lost peer keeps no socket with it
         if self._error is None:
             self._told = True
             self._tell_connected()
-        readers = [asyncio.create_task(self._read(each)) for each in (self._urgent, self._data)]
-        writers = [asyncio.create_task(self._write(each)) for each in (self._urgent, self._data)]
+        pairs = list(zip((self._urgent, self._data), wires, strict=True))
+        readers = [asyncio.create_task(self._read(*pair)) for pair in pairs]
+        writers = [asyncio.create_task(self._write(*pair)) for pair in pairs]
         try:
             await self._over.wait()
             if self._parting:  # the other side ends its streams when it has read why
                 await asyncio.wait({readers[0], writers[0]}, timeout=self._policy.linger_s)
         finally:
             self.broke("it was dropped")
-            for stream in (self._urgent, self._data):
-                stream.wire.end()
+            for wire in wires:
+                wire.end()
             await _settle([*readers, *writers])
 
     def _tell_connected(self) -> None:
@@ -226,9 +228,9 @@ class Connection:
 
     # ---- in ---------------------------------------------------------------------------------
 
-    async def _read(self, stream: _Stream) -> None:
+    async def _read(self, stream: _Stream, wire: Wire) -> None:
         try:
-            while (frame := await stream.wire.read()) is not None:
+            while (frame := await wire.read()) is not None:
                 stream.heard_at = self._clock.now()
                 self._received[1] += len(frame)
                 if self._error is None:
@@ -267,7 +269,7 @@ class Connection:
 
     # ---- out --------------------------------------------------------------------------------
 
-    async def _write(self, stream: _Stream) -> None:
+    async def _write(self, stream: _Stream, wire: Wire) -> None:
         out = stream.out
         try:
             while self._error is None or out:
@@ -276,7 +278,7 @@ class Connection:
                     await out.wake.wait()
                     continue
                 frame = out.take()
-                await stream.wire.write(frame)
+                await wire.write(frame)
                 stream.wrote_at = self._clock.now()
                 self._sent[1] += len(frame)
         except ConnectionError as error:

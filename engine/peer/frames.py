@@ -30,6 +30,8 @@ BYE: Final = -3
 _MAX_ITEMS: Final = 65_536
 """Of one array or map; far above what any part batches."""
 _FIX_ARRAY: Final = 16
+_PACKER_BYTES: Final = 16_384
+"""First size of a buffer that is kept; it grows to the largest message."""
 
 
 class MessagePacker:
@@ -43,7 +45,7 @@ class MessagePacker:
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
-        self._pack = msgpack.Packer().pack
+        self._pack = msgpack.Packer(buf_size=_PACKER_BYTES).pack
 
     def pack(self, message: Message) -> bytes:
         """Return the message's bytes. Raises LocalProtocolError: not of plain types, or too large."""

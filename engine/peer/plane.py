@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from laneway.actors.peers import Receiver
 from laneway.actors.ports import Clock
-from laneway.engine.peer.acceptor import Acceptor
+from laneway.engine.peer.acceptor import Acceptor, bracketed
 from laneway.engine.peer.connection import Connection
 from laneway.engine.peer.dialler import Dialler
 from laneway.engine.peer.handshake import Gate, Hello, Identity
@@ -106,15 +106,18 @@ class Plane:
     @property
     def statistics(self) -> list[PeerStatistics]:
         """The live connections, by name."""
-        return [self._connections[name].statistics for name in sorted(self._connections)]
+        return sorted(connection.statistics for connection in self._live())
 
     async def start(self, host: str) -> str:
-        """Listen on a free port of `host`; return HOST:PORT. Raises ConfigError if that is impossible."""
+        """Listen on a free port of `host`, an address that others reach; return HOST:PORT.
+
+        Raises ConfigError: it cannot listen there, unusable TLS files, or a grpc that accepts TLS 1.2.
+        """
         if self._watching is not None or self._closed:
             raise LocalProtocolError("a plane is started once; build a new one")
         port = await self._acceptor.start(host)
         self._watching = asyncio.create_task(self._watchdog.watch(), name="laneway-peer-watchdog")
-        return f"{host}:{port}"
+        return f"{bracketed(host)}:{port}"
 
     def follow(self, members: Sequence[Member]) -> None:
         """Keep connected to those of these members that this side has to dial; drop what is gone.

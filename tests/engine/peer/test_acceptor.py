@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -32,11 +33,12 @@ class Raw:
         said = self.said | {f"laneway-{key}": value for key, value in change.items()}
         return self.channel.stream_stream(f"/laneway.v1.Peer/{method}")(metadata=tuple(said.items()))
 
-    async def both(self) -> tuple[grpc.aio.StreamStreamCall, grpc.aio.StreamStreamCall]:
-        calls = self.call("Urgent"), self.call("Data")
+    async def both(self, **change: str) -> tuple[grpc.aio.StreamStreamCall, grpc.aio.StreamStreamCall]:
+        count = len(self.recorder.peers)
+        calls = self.call("Urgent", **change), self.call("Data", **change)
         for call in calls:
             await call.initial_metadata()
-        await self.recorder.until(lambda: self.recorder.peers)
+        await self.recorder.until(lambda: len(self.recorder.peers) > count)
         return calls
 
 
@@ -68,7 +70,8 @@ def test_refused_before_a_byte_is_read(change: dict[str, str], code: grpc.Status
     async def scenario() -> None:
         async with raw() as client:
             call = client.call(method, **change)
-            await call.write(GARBAGE)
+            with contextlib.suppress(grpc.aio.AioRpcError):  # refused already
+                await call.write(GARBAGE)
             assert await call.code() == code
             assert "not msgpack" not in await call.details()
             assert SECRET not in await call.details()
@@ -147,6 +150,22 @@ def test_both_streams_make_a_connection() -> None:
             while messages[0][0] < 0:
                 messages = decode_frame(await urgent.read(), 1_000)
             assert messages == [(DELIVER, 3)]
+
+    asyncio.run(scenario())
+
+
+def test_a_host_that_connects_anew_loses_its_older_connection() -> None:
+    """The loss of the older is told before the newer, and only the newer is believed."""
+
+    async def scenario() -> None:
+        async with raw() as client:
+            await client.both()
+            _, data = await client.both(connection="c2", incarnation="2")
+            assert client.recorder.told == [("connected", "1"), ("lost", "1"), ("connected", "2")]
+            assert client.recorder.losses[0][1].reason == "ANEW"
+            await data.write(join([MessagePacker(99).pack((DELIVER, 1))]))
+            await client.recorder.until(lambda: client.recorder.messages)
+            assert client.recorder.peers[1].alive
 
     asyncio.run(scenario())
 

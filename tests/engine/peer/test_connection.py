@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
 
 import pytest
 
@@ -183,6 +185,20 @@ def test_nothing_is_believed_after_the_end() -> None:
             assert rig.recorder.messages == []
         assert rig.urgent.ended
         assert rig.data.ended
+
+    asyncio.run(scenario())
+
+
+def test_who_keeps_a_lost_peer_keeps_no_stream() -> None:
+    """A peer that somebody still holds after its loss does not hold its sockets."""
+
+    async def scenario() -> None:
+        async with Rig() as rig:
+            wires = [weakref.ref(rig.urgent), weakref.ref(rig.data)]
+        del rig.urgent, rig.data
+        gc.collect()
+        assert not rig.connection.alive
+        assert [wire() for wire in wires] == [None, None]
 
     asyncio.run(scenario())
 

@@ -182,6 +182,21 @@ def test_a_queue_beyond_its_bound_loses_the_peer() -> None:
     asyncio.run(scenario())
 
 
+def test_ipv6_works() -> None:
+    """An address with colons is listened on and dialled as well."""
+
+    async def scenario() -> None:
+        pool = Plane("pool", "1", theirs := Recorder(), secret=SECRET, clock=Clock(), version=VERSION, role=POOL)
+        address = await pool.start("::1")
+        assert address.startswith("[::1]:")
+        async with host("front") as (front, mine, _):
+            front.follow([member("pool", address)])
+            await both_up(mine, theirs)
+        await pool.close()
+
+    asyncio.run(scenario())
+
+
 def test_misuse_is_told_at_once() -> None:
     """A short secret, an unusable name, an order that cannot work: errors at the call."""
 
