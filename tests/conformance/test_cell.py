@@ -11,19 +11,19 @@ from typing import Any, TypeAlias
 import pytest
 
 from laneway.actors.cell import Cell
+from laneway.actors.guests import Guests, HostOptions
 from laneway.actors.pool import CellPort, Pool, PoolSpec
 from laneway.actors.ports import Principal
 from laneway.actors.remote_cells import RemoteCells
 from laneway.actors.switchboard import Switchboard
-from laneway.engine.app.packing import LogPacking
+from laneway.engine.app.packing import HostPacking
 from laneway.routing.errors import LocalProtocolError, ToolUnavailable
 from laneway.routing.lanes import Lane
 from tests.actors.conftest import Answers, RecordingContext, make_event
-from tests.actors.hosts import RunningHost, Taker, host_kinds
+from tests.actors.hosts import Taker, host_kinds
 from tests.actors.pairs import connect
 from tests.simulation.loop import VirtualClock, run
 
-RIG = SimpleNamespace(VirtualClock=VirtualClock, Context=RecordingContext)
 GRACE_S = 2.0
 MARGIN_S = 1.5
 """For an answer's way; none is needed here, and every cell must have answered by then."""
@@ -48,33 +48,35 @@ async def local(handler: Any, answers: Answers, concurrency: int) -> AsyncIterat
 
 
 @asynccontextmanager
-async def scripted(handler: Any, answers: Answers, concurrency: int) -> AsyncIterator[CellPort]:
+async def hosted(handler: Any, answers: Answers, concurrency: int) -> AsyncIterator[CellPort]:
     """A cell on a host that is joined in memory."""
-    clock = VirtualClock(asyncio.get_running_loop())
-    spec = PoolSpec("p", ["WORK"], handler, remote=True, grace_s=GRACE_S)
+    clock, kinds = VirtualClock(asyncio.get_running_loop()), host_kinds()
+    spec = PoolSpec("p", ["WORK"], handler, remote=True, concurrency=concurrency, grace_s=GRACE_S)
     pool = Pool(spec, clock=clock, make_context=RecordingContext, on_done=answers)
     dispatcher: Any = SimpleNamespace(pool=lambda name: pool, ask=sleepy, number=lambda: 1)
     part = RemoteCells(
         dispatcher,
         outlet=Taker(),
         clock=clock,
-        packer=LogPacking(host_kinds()),
+        packer=HostPacking(kinds),
         principal=lambda env: Principal(""),
         history=lambda tenant, session: [],
     )
-    board = Switchboard()
-    board.add(part)
-    host = RunningHost(RIG, handler, concurrency=concurrency, grace_s=GRACE_S)
-    connect(board, host.board)
+    guests = Guests(HostOptions(clock, kinds, HostPacking(kinds), ids=lambda: "id", number=lambda: 1))
+    guests.add_pool(spec)
+    front, host = Switchboard(), Switchboard()
+    front.add(part)
+    host.add(guests)
+    connect(front, host)
     await asyncio.sleep(0.1)
     (cell,) = pool._cells.values()
     yield cell
     await cell.close(0.0)
-    await host.cell.close(0.0)
+    await guests.drain(0.0)
     await part.close()
 
 
-PLACES = [local, scripted]
+PLACES = [local, hosted]
 
 
 async def sleepy(env: Any, context: Any) -> bytes:
