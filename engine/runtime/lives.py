@@ -38,19 +38,28 @@ class Lives:
     Args:
         make: makes the program. facts: of the host; each life has its own incarnation and the registry's secret.
         start_s: how long a program may take to start.
+        stopped: called when the whole cluster is being stopped: a front then drains itself; a pool host
+            serves on until whoever stops the cluster has drained it.
 
     Attributes:
         member: of the present life, or None.
     """
 
     def __init__(
-        self, make: Callable[[], Program], facts: HostFacts, registry: RegistryPort, *, start_s: float
+        self,
+        make: Callable[[], Program],
+        facts: HostFacts,
+        registry: RegistryPort,
+        *,
+        start_s: float,
+        stopped: Callable[[LanewayError], None] = lambda error: None,
     ) -> None:
         self.member: Member | None = None
         self._make = make
         self._facts = facts
         self._registry = registry
         self._start_s = start_s
+        self._stopped = stopped
         self._program: Program | None = None
         self._failure: LanewayError | None = None
         self._told = asyncio.Event()  # whether this life has started, one way or the other
@@ -142,7 +151,9 @@ class Lives:
 
     def _begin(self, program: Program, member: Member, terms: Terms, over: asyncio.Future[LanewayError]) -> Beats:
         def ended(error: LanewayError) -> None:
-            if not isinstance(error, Draining):  # who stops the cluster drains this host, and then ends it
+            if isinstance(error, Draining):
+                self._stopped(error)
+            else:
                 over.set_result(error)
 
         beats = Beats(self._registry, member, terms, saw=program.saw, over=ended)

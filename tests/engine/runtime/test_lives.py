@@ -52,9 +52,11 @@ class Tenant:
 
 
 @contextlib.asynccontextmanager
-async def living(make: Callable[[], Tenant], start_s: float = 5.0) -> AsyncIterator[tuple[Lives, NearRegistry]]:
+async def living(
+    make: Callable[[], Tenant], start_s: float = 5.0, stopped: Callable[[LanewayError], None] = print
+) -> AsyncIterator[tuple[Lives, NearRegistry]]:
     near = NearRegistry()
-    lives = Lives(make, FACTS, near.client(), start_s=start_s)
+    lives = Lives(make, FACTS, near.client(), start_s=start_s, stopped=stopped)
     task = asyncio.ensure_future(lives.run())
     try:
         yield lives, near
@@ -69,12 +71,13 @@ def test_a_program_becomes_a_member_and_leaves_at_the_end() -> None:
 
     async def main() -> None:
         tenants: list[Tenant] = []
+        stops: list[LanewayError] = []
 
         def make() -> Tenant:
             tenants.append(Tenant())
             return tenants[-1]
 
-        async with living(make) as (lives, near):
+        async with living(make, stopped=stops.append) as (lives, near):
             member = await lives.ready()
             facts = tenants[0].facts
             assert facts is not None
@@ -86,6 +89,7 @@ def test_a_program_becomes_a_member_and_leaves_at_the_end() -> None:
             await lives.drain(3.0)
             await near.client().stop("by an operator")
             await asyncio.sleep(1.0)
+            assert [error.message for error in stops] == ["by an operator"]
             assert (await lives.ready()) == member, "who stops a cluster drains its hosts first"
         assert tenants[0].told[-2:] == ["drain 3", "close"]
         assert near.actor._table.view().members == ()
