@@ -14,8 +14,9 @@ from types import TracebackType
 
 from laneway.actors.intake import INBOUND
 from laneway.actors.session import session_key
+from laneway.engine.app.choices import choose_store
 from laneway.engine.codec import unpack_envelope
-from laneway.engine.stores.sqlite import SqliteStore
+from laneway.engine.config import Config
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import Envelope
 
@@ -122,10 +123,10 @@ class Server:
         return self.errors
 
 
-async def logged(path: Path, session: str) -> tuple[list[Envelope], list[Envelope]]:
+async def logged(where: str | Path, session: str) -> tuple[list[Envelope], list[Envelope]]:
     """Return (accepted events, numbered events of both streams) of one session, out of the store."""
     kinds = KindTable()
-    store = SqliteStore(path)
+    store = choose_store(Config(), where)
     await store.open()
     try:
         streams: list[list[bytes]] = []

@@ -1,10 +1,13 @@
-"""kill -9 of a server under load, and a second one on the same file."""
+"""kill -9 of a server under load, and a second one on the same store."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from laneway.engine.client import Client
 from laneway.engine.client_outbox import Receipt
@@ -14,6 +17,7 @@ from laneway.engine.testing.proxy import Proxy
 from laneway.routing.backoff import Backoff
 from laneway.routing.envelope import envelope_id
 from tests.e2e.serving import Server, logged
+from tests.redis_server import redis_server
 
 SESSIONS = ("s0", "s1", "s2")
 MESSAGES = 30
@@ -51,7 +55,7 @@ class Load:
         return "".join(e.text for e in self.events if e.run == run and e.kind == "TEXT_MESSAGE_CONTENT")
 
 
-async def _live_through(store: Path) -> list[Load]:
+async def _live_through(store: str) -> list[Load]:
     """Send and read while the server is killed and started again."""
     accepted = asyncio.Semaphore(0)
     async with Server(store) as server, Proxy(server.port) as proxy, asyncio.timeout(90):
@@ -78,9 +82,18 @@ async def _live_through(store: Path) -> list[Load]:
     return loads
 
 
-def test_everything_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+@pytest.fixture(params=["sqlite", "redis"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where both servers keep their logs."""
+    if request.param == "sqlite":
+        yield str(tmp_path / "engine.db")
+        return
+    with redis_server(tmp_path / "redis") as server:
+        yield server.url
+
+
+def test_everything_acknowledged_survives_kill_9(store: str) -> None:
     """Each durable OK is in the log once; each run ends once, whole or with HOST_LOST; no text is doubled."""
-    store = tmp_path / "engine.db"
 
     async def main() -> None:
         loads = await _live_through(store)

@@ -14,6 +14,7 @@ from laneway.engine.cli.doctor import Finding, findings
 from laneway.engine.cli.root import app
 from laneway.engine.config import Config
 from tests.e2e.serving import COMMAND, Server, clean_environment
+from tests.redis_server import redis_server
 
 
 def found(check: str, **sections: dict[str, object]) -> Finding:
@@ -49,6 +50,23 @@ def test_a_store_that_cannot_be_used_is_wrong(runner: CliRunner, tmp_path: Path)
     result = runner.invoke(app, ["doctor", "--config", str(tmp_path / "laneway.toml")])
     assert result.exit_code == 1
     assert "restore it from a backup" in result.output
+
+
+def test_a_redis_server_is_asked_what_it_keeps(tmp_path: Path) -> None:
+    """Durable, volatile with the fix, or not there; nothing is written, and no password is shown."""
+    with redis_server(tmp_path) as server:
+        assert found("store", store={"url": server.url}).state == "ok"
+        server.command("CONFIG", "SET", "appendfsync", "everysec")
+        volatile = found("store", store={"url": server.url})
+        assert (volatile.state, volatile.fix) == ("note", "set appendfsync always")
+        server.command("CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru")
+        evicting = found("store", store={"url": server.url})
+        assert evicting.state == "wrong"
+        assert "noeviction" in evicting.fix
+        assert server.command("DBSIZE") == b":0\r\n"
+    away = found("store", store={"url": server.url.replace("//", "//:hush@")})
+    assert away.state == "wrong"
+    assert "hush" not in str(away)
 
 
 def test_a_sound_store_is_left_as_it_is(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
-"""A process that writes to a store until it is killed; run by test_sqlite.py, not a test itself.
+"""A process that writes to a store until it is killed; run by tests of stores, not a test itself.
 
-`load PATH`: many logs append at once; prints `LOG SEQ` after each acknowledged append.
-`home PATH`: claims `k`, prints `claimed`, then appends one entry per input line and prints the outcome.
+`load STORE`: many logs append at once; prints `LOG SEQ` after each acknowledged append.
+`home STORE`: claims `k`, prints `claimed`, then appends one entry per input line and prints the outcome.
+`race STORE`: claims `k` and appends until another claim fences it, 15 times; prints `GENERATION SEQ`
+after each acknowledged append.
 """
 
 from __future__ import annotations
@@ -11,16 +13,31 @@ import itertools
 import os
 import sys
 
-from laneway.actors.ports import Entry
-from laneway.engine.stores.sqlite import SqliteStore
-from laneway.routing.errors import LanewayError
+from laneway.actors.ports import Entry, Store
+from laneway.engine.app.choices import choose_store
+from laneway.engine.config import Config
+from laneway.routing.errors import Fenced, LanewayError
 
 
 def entry(log: int, seq: int) -> Entry:
     return Entry(1, seq, seq * 10, b"%d/%d" % (log, seq) * 20)
 
 
-async def load(store: SqliteStore) -> None:
+async def race(store: Store) -> None:
+    for _ in range(15):
+        claim = await store.claim("k")
+        head = claim.heads.get(1, (0, 0))[0]
+        try:
+            for seq in itertools.count(head + 1):
+                await store.append(claim, [Entry(1, seq, seq, b"%d" % claim.generation)])
+                os.write(1, f"{claim.generation} {seq}\n".encode())
+                if seq > head + 50:
+                    break
+        except Fenced:
+            continue
+
+
+async def load(store: Store) -> None:
     async def fill(log: int) -> None:
         claim = await store.claim(f"log.{log}")
         head = claim.heads.get(1, (0, 0))[0]
@@ -31,7 +48,7 @@ async def load(store: SqliteStore) -> None:
     await asyncio.gather(*map(fill, range(20)))
 
 
-async def home(store: SqliteStore) -> None:
+async def home(store: Store) -> None:
     claim = await store.claim("k")
     print("claimed", claim.generation, flush=True)
     for line in sys.stdin:
@@ -43,9 +60,9 @@ async def home(store: SqliteStore) -> None:
 
 
 async def main() -> None:
-    store = SqliteStore(sys.argv[2])
+    store = choose_store(Config(), sys.argv[2])
     await store.open()
-    await {"load": load, "home": home}[sys.argv[1]](store)
+    await {"load": load, "home": home, "race": race}[sys.argv[1]](store)
     await store.close()
 
 
