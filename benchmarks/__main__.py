@@ -16,7 +16,18 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import dispatch, documents, edge, overload, stage_costs, start, token_streams, tool_calls, tracing
+from benchmarks import (
+    dispatch,
+    documents,
+    edge,
+    hosts,
+    overload,
+    stage_costs,
+    start,
+    token_streams,
+    tool_calls,
+    tracing,
+)
 from benchmarks.environment import environment
 from benchmarks.goals import verdicts
 from benchmarks.measure import Options, Row
@@ -41,6 +52,7 @@ _TITLES: Final = {
     "W3 burst": "W3 burst: streams of tokens without pause; ms",
     "W3 paced": "W3 paced: streams of a token every 20 ms; ms",
     "edge": "Edge: users on 40 connections, the tool catalogue at 6,000 requests a second, open sessions",
+    "hosts": "Hosts: messages of 300 bytes between two processes; ms there and back",
     "state": "State: one-character edits of a shared document; ms from the scheduled time",
     "start": "Start, in a fresh process",
 }
@@ -53,6 +65,7 @@ WORKLOADS: Final = (
     Workload("stages", stage_costs.run, lambda rows: [stage_costs.table(rows)]),
     Workload("tracing", tracing.run, lambda rows: [tracing.table(rows)]),
     Workload("edge", edge.run),
+    Workload("hosts", hosts.run),
     Workload("state", documents.run),
     Workload("start", start.run),
 )

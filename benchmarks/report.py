@@ -45,6 +45,7 @@ _FURTHER: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
         ("each_kb", "KB each"),
         ("connections", "connections"),
     ),
+    "hosts": (("p50_ms", "p50"), ("p99_ms", "p99")),
     "state": (("p50_ms", "p50"), ("p99_ms", "p99")),
     "W3 burst": _STREAM,
     "W3 paced": _STREAM,

@@ -23,6 +23,7 @@ ROLES: Final[Mapping[str, str]] = {
     "catalogue": "benchmarks.catalogue_served",
     "engine": "benchmarks.remote_engine",
     "grpc": "benchmarks.raw_grpc",
+    "hosts": "benchmarks.hosts",
     "nats": "benchmarks.nats_bus",
     "overload": "benchmarks.overload_served",
     "spans": "benchmarks.span_sink",

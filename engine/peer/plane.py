@@ -124,7 +124,8 @@ class Plane:
 
         A member that was followed and is not among them, or is in another life, is over: its connection
         is closed, whoever opened it, and that life is let in no more. Hosts that were never among them
-        are left alone. Idempotent; linear in the members.
+        are left alone. The caller gives settled views only (`routing.membership.View`): who is missing
+        by mistake would stay out. Idempotent; linear in the members.
         """
         if self._closed or self._watching is None:
             raise LocalProtocolError("a plane follows members between start and close")
