@@ -19,7 +19,7 @@ from laneway.actors.ports import Clock, Outcome, Outlet, Principal
 from laneway.actors.sayings import Sayings
 from laneway.actors.session import Packer
 from laneway.routing.envelope import DEADLINE, LANE, NO_DEADLINE, SESSION, TENANT, Envelope, envelope_id
-from laneway.routing.errors import LanewayError, Overloaded, PeerProtocolError
+from laneway.routing.errors import LanewayError, LocalProtocolError, Overloaded, PeerProtocolError
 from laneway.routing.lanes import Lane
 
 __all__ = ["MARGIN_S", "Carriage", "Desk", "answer_of"]
@@ -174,9 +174,15 @@ class Carriage:
         error = None if self._sayings is None else self._sayings.error
         self._answer(self._done if error is None or self._done.status != "handled" else failed(error))
 
-    def ask(self, question: int, data: bytes, timeout_s: float) -> None:
-        """The handler asks for an event of its own to be dispatched. Raises PeerProtocolError for a wrong one."""
-        if self.answered or self.gone:
+    def ask(self, question: int, data: bytes | None, timeout_s: float) -> None:
+        """The handler asks for an event of its own to be dispatched, or (None) waits for it no longer.
+
+        Raises PeerProtocolError for a wrong one.
+        """
+        if data is None:
+            if (task := self._asks.get(question)) is not None:
+                task.cancel()
+        elif self.answered or self.gone:
             self.send(answer_of(question, cancelled("whoever asked is over")))
         elif question in self._asks:
             raise PeerProtocolError(f"question {question} was asked twice")
@@ -191,7 +197,10 @@ class Carriage:
             outcome = await self._desk.ask(env, timeout_s)
         finally:
             self._asks.pop(question, None)
-        self.send(answer_of(question, outcome))
+        try:
+            self.send(answer_of(question, outcome))
+        except LocalProtocolError as error:  # larger than a message may be
+            self.send(answer_of(question, failed(error)))
 
     def _end_asks(self) -> None:
         for task in list(self._asks.values()):

@@ -11,10 +11,11 @@ from typing import Any
 import msgpack
 
 from laneway.actors.emissions import Emissions
+from laneway.actors.endings import failed
 from laneway.actors.peers import DONE, Message, Peer
 from laneway.actors.ports import Outcome, Principal
 from laneway.routing.envelope import LANE, Envelope
-from laneway.routing.errors import PeerProtocolError
+from laneway.routing.errors import HandlerFailed, LocalProtocolError, PeerProtocolError
 from laneway.routing.lanes import Lane
 
 __all__ = ["Delivery", "principal_of"]
@@ -52,18 +53,11 @@ class Delivery:
         self.front.send(message, urgent=self.urgent)
 
     def done(self, outcome: Outcome) -> None:
-        """Tell how it ended."""
-        self.send(
-            (
-                DONE,
-                self.number,
-                outcome.status,
-                outcome.value,
-                outcome.code,
-                outcome.message,
-                outcome.retryable,
-            )
-        )
+        """Tell how it ended; an outcome that no message can carry is a failure."""
+        try:
+            self.send(_done(self.number, outcome))
+        except LocalProtocolError as error:
+            self.send(_done(self.number, failed(HandlerFailed(f"its outcome cannot travel: {error.message}"))))
 
     def history(self) -> list[dict[str, Any]]:
         """Return the messages said before it, oldest first. O(bytes). Raises PeerProtocolError if they are none."""
@@ -76,6 +70,10 @@ class Delivery:
         if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
             raise PeerProtocolError(f"the history of delivery {self.number} is no list of messages")
         return messages
+
+
+def _done(number: int, outcome: Outcome) -> Message:
+    return (DONE, number, outcome.status, outcome.value, outcome.code, outcome.message, outcome.retryable)
 
 
 def principal_of(fields: object) -> Principal:

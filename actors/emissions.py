@@ -151,8 +151,9 @@ class Emissions:
         if self._error is not None and env[LANE] != Lane.CRITICAL:
             raise self._error
         body = env[BODY]
-        if type(body) is not bytes:
-            raise LocalProtocolError(f"{env[KIND]} was emitted with a body of {type(body).__name__}; it must be bytes")
+        if type(body) is not bytes or type(env[ENTITY]) is not str:
+            kinds = f"a body of {type(body).__name__} and an entity of {type(env[ENTITY]).__name__}"
+            raise LocalProtocolError(f"{env[KIND]} was emitted with {kinds}; they must be bytes and str")
         self._close_delta()
         kind = self._kinds.get(env[KIND])
         if kind is not None and kind.text and not (body and body[0] == SEAL):

@@ -15,11 +15,11 @@ from typing import Final
 
 from laneway.actors.books import ENDINGS
 from laneway.actors.delivery import Delivery
-from laneway.actors.endings import expired
+from laneway.actors.endings import expired, failed
 from laneway.actors.peers import ASK, ROOM, Message, Peer
 from laneway.actors.ports import Outcome
 from laneway.routing.envelope import LANE
-from laneway.routing.errors import HostLost, PeerProtocolError
+from laneway.routing.errors import HostLost, LocalProtocolError, PeerProtocolError
 from laneway.routing.lanes import Lane
 
 __all__ = ["Front", "Room", "outcome_of"]
@@ -131,18 +131,25 @@ class Front:
     # -- asks -----------------------------------------------------------------------------------
 
     async def ask(self, delivery: Delivery, packed: bytes, timeout_s: float) -> Outcome:
-        """Let the front dispatch an event for a delivery's handler; never raises for a failure."""
+        """Let the front dispatch an event for a delivery's handler; never raises for a failure.
+
+        An asker that is cancelled takes its event with it.
+        """
         number = next(self._asks)
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._asked[number] = answer
-        delivery.send((ASK, number, delivery.number, packed, timeout_s))
         try:
+            delivery.send((ASK, number, delivery.number, packed, timeout_s))
             async with asyncio.timeout(timeout_s + _ASK_SLACK_S):
                 return await answer
         except TimeoutError:
             return expired()
+        except LocalProtocolError as error:  # larger than a message may be
+            return failed(error)
         finally:
-            self._asked.pop(number, None)
+            del self._asked[number]
+            if answer.cancelled():
+                delivery.send((ASK, number, delivery.number, None, 0.0))
 
     def answered(self, message: Message) -> None:
         """An ask came to something; nobody may wait for it any more."""

@@ -39,6 +39,8 @@ __all__ = ["GuestStatistics", "Guests", "HostOptions"]
 
 _MAX_FRONTS: Final = 64
 """Fronts with a share of each cell; a later one gets none until one of them goes."""
+_CROSSING_S: Final = 1.0
+"""A front that has not heard yet that there is no more room delivers until then; a round trip takes milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,8 @@ class Guests:
         self._quiet.clear()
         with suppress(TimeoutError):  # the cells end what is left
             async with asyncio.timeout(max(0.0, deadline - self._clock.now())):
+                if self._fronts:
+                    await asyncio.sleep(_CROSSING_S)
                 while self._open:
                     await self._quiet.wait()
                     self._quiet.clear()

@@ -64,7 +64,8 @@ of n's events since it began; or, with a code, takes no more for this reason."""
 DONE: Final = 6
 """host -> front: (DONE, n, status, value, code, message, retryable): the outcome, after its last EMIT."""
 ASK: Final = 7
-"""host -> front: (ASK, q, n, packed event, timeout_s): dispatch this for the handler of delivery n."""
+"""host -> front: (ASK, q, n, packed event, timeout_s): dispatch this for the handler of delivery n; the
+same q again with None for the event: nobody waits for it any more, so end it."""
 ANSWER: Final = 8
 """front -> host: (ANSWER, q, status, value, code, message, retryable): what came of ASK q."""
 
@@ -121,6 +122,8 @@ class Peer(Protocol):
 
     def send(self, message: Message, *, urgent: bool = False) -> None:
         """Queue a message; never waits and never raises for a lost peer (`Receiver.lost` has told).
+
+        Raises LocalProtocolError for what no message can carry: not of plain types, or above 4 MiB.
 
         Messages of one stream arrive in order, each once, or the peer is lost. A peer whose queue
         grows beyond the connection's bound is lost too.

@@ -47,7 +47,8 @@ def error_of_code(
 
 def error_fields(error: LanewayError) -> list[Any]:
     """Return [code, message, reason, retryable, retry_after_ms]: what `error_of_fields` takes."""
-    return [error.code, error.message, error.reason, error.retryable, error.retry_after_ms]
+    message = error.message.encode("utf-8", "replace").decode()  # half a character cannot travel
+    return [error.code, message, error.reason, error.retryable, error.retry_after_ms]
 
 
 def error_of_fields(fields: object) -> LanewayError:

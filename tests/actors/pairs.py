@@ -9,9 +9,12 @@ import msgpack
 
 from laneway.actors.peers import Message
 from laneway.actors.switchboard import Switchboard
-from laneway.routing.errors import LanewayError, RuntimeUnavailable
+from laneway.routing.errors import LanewayError, LocalProtocolError, RuntimeUnavailable
 
 __all__ = ["End", "connect"]
+
+_MESSAGE_BYTES = 4_259_840
+"""As over a wire: `PeerPolicy.message_bytes`."""
 
 
 class End:
@@ -27,8 +30,14 @@ class End:
 
     def send(self, message: Message, *, urgent: bool = False) -> None:
         if self.alive:
+            try:
+                packed = msgpack.packb(message)
+            except (TypeError, ValueError) as error:
+                raise LocalProtocolError(f"a message cannot be packed: {error}") from error
+            if len(packed) > _MESSAGE_BYTES:
+                raise LocalProtocolError(f"a message of {len(packed)} bytes is above {_MESSAGE_BYTES}")
             self.sent.append(message)
-            self._queues[urgent].append(msgpack.packb(message))
+            self._queues[urgent].append(packed)
             asyncio.get_running_loop().call_soon(self._carry, urgent)
 
     def hold(self, *, urgent: bool = False) -> None:

@@ -46,6 +46,20 @@ def test_what_was_said_comes_before_the_end(rig: SimpleNamespace) -> None:
     rig.run(scenario())
 
 
+@pytest.mark.parametrize("outcome", [Outcome("handled", bytes(5_000_000)), Outcome("failed", b"", "C", "\udcff")])
+def test_an_outcome_that_cannot_travel_is_a_failure(rig: SimpleNamespace, outcome: Outcome) -> None:
+    """Larger than a message may be, or no text: the front is told so instead of nothing."""
+
+    async def scenario() -> None:
+        peer, _ = connect(Switchboard(), Switchboard())
+        _delivery(rig, peer).done(outcome)
+        ((verb, number, status, value, code, message, _),) = peer.sent
+        assert (verb, number, status, value, code) == (DONE, 3, "failed", b"", "HANDLER_FAILED")
+        assert "cannot travel" in message
+
+    rig.run(scenario())
+
+
 def test_history(rig: SimpleNamespace) -> None:
     """Packed AG-UI messages, or none; anything else breaks the contract."""
 

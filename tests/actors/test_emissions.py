@@ -230,8 +230,10 @@ def test_a_body_is_bytes(rig: SimpleNamespace) -> None:
     async def scenario() -> None:
         way = _Way(rig)
         await way.say(TEXT, b"a")
-        with pytest.raises(LocalProtocolError, match="must be bytes"):
+        with pytest.raises(LocalProtocolError, match="must be bytes and str"):
             await way.say(TEXT, "text")  # type: ignore[arg-type]
+        with pytest.raises(LocalProtocolError, match="must be bytes and str"):
+            await way.say("LOG", b"", 7)  # type: ignore[arg-type]
         await way.say(TEXT, b"b")
         await way.emissions.emit_all([way.event("LOG", b"1"), way.event("LOG", b"2")])
         await asyncio.sleep(0)

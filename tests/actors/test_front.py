@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +21,7 @@ from laneway.actors.switchboard import Switchboard
 from laneway.engine.app.packing import HostPacking
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import envelope
-from laneway.routing.errors import PeerProtocolError
+from laneway.routing.errors import LanewayError, PeerProtocolError
 from laneway.routing.lanes import Lane
 from tests.actors.pairs import End, connect
 
@@ -53,12 +54,25 @@ def test_a_smaller_room_may_cross_with_deliveries() -> None:
     assert room.told == (0, 0)
 
 
+class _Sink:
+    """Takes what a front is sent."""
+
+    def handlers(self) -> Mapping[int, Any]:
+        return dict.fromkeys((ROOM, ASK), lambda peer, message: None)
+
+    def connected(self, peer: Any) -> None: ...
+
+    def lost(self, peer: Any, error: LanewayError) -> None: ...
+
+
 class _Desk:
-    """A front without a switchboard, and deliveries of it."""
+    """A front without a switchboard here, and deliveries of it."""
 
     def __init__(self, rig: SimpleNamespace) -> None:
+        there = Switchboard()
+        there.add(_Sink())
         self.peer: End
-        self.peer, _ = connect(Switchboard(), Switchboard())
+        self.peer, _ = connect(Switchboard(), there)
         self.front = Front(self.peer)
         self.rig = rig
 
@@ -136,6 +150,26 @@ def test_asks(rig: SimpleNamespace) -> None:
         await asyncio.sleep(0)
         desk.front.end_asks()
         assert (await asked).code == "HOST_LOST"
+        assert (await desk.front.ask(delivery, bytes(5_000_000), 10.0)).code == "LOCAL_PROTOCOL"
+        assert desk.front.asks == 0
+
+    rig.run(scenario())
+
+
+def test_an_asker_that_goes_away_takes_its_event_with_it(rig: SimpleNamespace) -> None:
+    """Cancelled or out of time: the front is told that nobody waits."""
+
+    async def scenario() -> None:
+        desk = _Desk(rig)
+        delivery = desk.delivery(5)
+        asked = asyncio.ensure_future(desk.front.ask(delivery, b"event", 10.0))
+        await asyncio.sleep(1)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        assert desk.peer.sent[1:] == [(ASK, 1, 5, None, 0.0)]
+        await desk.front.ask(delivery, b"event", 1.0)
+        assert desk.peer.sent[3:] == [(ASK, 2, 5, None, 0.0)]
         assert desk.front.asks == 0
 
     rig.run(scenario())

@@ -700,6 +700,25 @@ def test_drain(rig: SimpleNamespace) -> None:
     rig.run(scenario())
 
 
+def test_what_crosses_with_the_beginning_of_a_drain_is_handled(rig: SimpleNamespace) -> None:
+    """A front that has not heard of it delivers to an idle host, and is not told to send it again."""
+
+    async def scenario() -> None:
+        host = _Host(rig, _sleepy)
+        front = _Front(host)
+        await asyncio.sleep(1)
+        front.peer.hold()
+        front.deliver(1)
+        draining = asyncio.ensure_future(host.guests.drain(host.clock.now() + 30))
+        await asyncio.sleep(0.2)
+        front.peer.let_go()
+        await draining
+        await _turns()
+        assert front.status() == {1: ("handled", "")}
+
+    rig.run(scenario())
+
+
 def test_a_pool_has_one_name(rig: SimpleNamespace) -> None:
     """Added twice it is a mistake; added later it is announced to those who are here."""
 

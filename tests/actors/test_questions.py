@@ -76,7 +76,7 @@ def test_errors_are_raised_at_the_asker(rig: SimpleNamespace) -> None:
         assert (refused.value.message, refused.value.reason, refused.value.retry_after_ms) == ("slowly", "HERE", 20)
         with pytest.raises(HandlerFailed, match="KeyError"):
             await pair.ask("bug", 7)
-        with pytest.raises(HandlerFailed, match="TypeError"):
+        with pytest.raises(LocalProtocolError, match="cannot be packed"):
             await pair.ask("object")
         with pytest.raises(PeerProtocolError, match="nobody here answers") as unknown:
             await pair.mine.ask(pair.peer, "other", "say", None, 1.0)

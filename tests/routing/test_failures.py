@@ -25,6 +25,12 @@ def test_an_unknown_code_keeps_its_promise() -> None:
     assert "NEW_THING" in str(found)
 
 
+def test_half_a_character_is_no_trouble() -> None:
+    """A sentence that quotes what is no text still arrives."""
+    told = error_fields(HostLost("\udcff"))
+    assert told[1].encode() == b"?"
+
+
 def test_values_of_a_wrong_type_are_dropped() -> None:
     """What the other side says of an error need not be well formed."""
     odd = error_of_code(7, None, reason=1, retry_after_ms="soon")

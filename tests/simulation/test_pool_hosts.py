@@ -65,10 +65,11 @@ class Double:
 
     def __init__(self) -> None:
         self.runs = 0
+        self.pause_s = 1.0
 
     async def invoke(self, arguments: Mapping[str, Any], context: Context) -> str:
         self.runs += 1
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(self.pause_s)
         return json.dumps(2 * arguments["x"])
 
 
@@ -160,6 +161,36 @@ def test_a_nested_tool_call_on_another_host_runs_once_and_is_in_the_fronts_ledge
                 assert (await front.store.get(key)).version > 0
                 assert (await other.store.get(key)).version == 0
                 assert tool.runs == 1
+
+    run(scenario())
+
+
+def test_a_model_that_waits_no_longer_for_a_tool_stops_it() -> None:
+    """Also when model and tool are on different hosts: the call is cancelled where it runs."""
+
+    class Impatient:
+        async def stream(self, run: Mapping[str, Any], context: Context) -> AsyncIterator[Out]:
+            try:
+                async with asyncio.timeout(0.5):
+                    await context.call_tool("double", {"x": 21})
+            except TimeoutError:
+                yield Out("TEXT_MESSAGE_CHUNK", msgpack.packb({"messageId": "m", "delta": "too slow"}), "m")
+            await asyncio.sleep(0.2)
+
+    async def scenario() -> None:
+        async with cluster(nlp="USER_MESSAGE", tools="TOOL_CALL") as made:
+            front, _ = await _one(made, Impatient())
+            tool, tools = Double(), made.host("tools")
+            tool.pause_s = 60.0
+            tools.add_tools(tool)
+            made.join(front, tools)
+            async with front.session("s") as session:
+                reading = asyncio.ensure_future(_read(session, (await session.send("double it")).run))
+                await asyncio.sleep(0.4)
+                assert (tool.runs, tools.guests.statistics().deliveries) == (1, 1)
+                await asyncio.sleep(0.2)
+                assert tools.guests.statistics().deliveries == 0
+                assert _text(await reading) == "too slow"
 
     run(scenario())
 
