@@ -204,11 +204,7 @@ class DispatchCore:
         return over
 
     def give_back(self, pool: str, envs: Sequence[Envelope]) -> None:
-        """Queue events that were handed out and not handled again, ahead of what waits of their sessions.
-
-        Args:
-            envs: in the order in which they were handed out. O(waiting).
-        """
+        """Queue events that were handed out and not handled again, ahead of what was accepted later. O(waiting)."""
         self._routes.pool(pool).give_back(envs)
 
     def soonest(self, pool: str) -> float:

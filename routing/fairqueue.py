@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from laneway.routing.envelope import ACCEPTED, Envelope
+from laneway.routing.envelope import ACCEPTED, AFTER, COUNTER, Envelope
 
 __all__ = ["MAX_DEBT_BYTES", "FairQueue"]
 
@@ -191,8 +191,8 @@ class FairQueue:
         return out
 
     def give_back(self, envs: Sequence[Envelope]) -> None:
-        """Queue events ahead of what waits of their sessions, and forget all debts. O(waiting)."""
-        self.arrivals += [*envs, *self.clear()]
+        """Queue events in the order of acceptance among what waits, and forget all debts. O(waiting)."""
+        self.arrivals += sorted([*envs, *self.clear()], key=_order)
 
     def remove(self, match: Callable[[Envelope], bool], tenant: str | None, session: str | None) -> list[Envelope]:
         """Take out what matches, from one session's flow or from all."""
@@ -215,3 +215,8 @@ class FairQueue:
             self._shares.clear()
             self._ring.clear()
         return removed
+
+
+def _order(env: Envelope) -> tuple[float, int, int, str]:
+    """Sort key: events of one frame were accepted at one time, and parts of one event have one counter."""
+    return env[ACCEPTED], env[COUNTER], len(env[AFTER]), env[AFTER]

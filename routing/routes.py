@@ -115,7 +115,7 @@ class PoolQueues:
         return unit
 
     def give_back(self, envs: Sequence[Envelope]) -> None:
-        """Put events back ahead of what waits, in their order. O(waiting)."""
+        """Put events back, ahead of what was accepted later. O(waiting)."""
         places: dict[int, tuple[Scheduler, list[Envelope]]] = {}
         for env in envs:
             unit = self.place(env)

@@ -153,7 +153,7 @@ class Scheduler:
         return self._soonest
 
     def give_back(self, envs: Sequence[Envelope]) -> None:
-        """Queue events that were taken again, in their order and ahead of what waits of their sessions. O(waiting)."""
+        """Queue events that were taken again, ahead of what was accepted later. O(waiting)."""
         for index, lane in enumerate(self._lanes):
             if own := [env for env in envs if env[LANE] == index]:
                 lane.give_back(own)

@@ -14,7 +14,7 @@ from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Outcome, Principal
 from laneway.actors.remote_cells import RemoteCells
 from laneway.actors.switchboard import Switchboard
-from laneway.engine.app.packing import LogPacking
+from laneway.engine.app.packing import HostPacking
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.dispatch import DispatchCore, DispatchPolicy
 from laneway.routing.envelope import NO_DEADLINE, Envelope, envelope
@@ -74,7 +74,7 @@ class ScriptedHost:
         self.delivered: dict[int, Envelope] = {}
         self.peer: Peer
         self.errors: list[LanewayError] = []
-        self._packer = LogPacking(host_kinds())
+        self._packer = HostPacking(host_kinds())
 
     def handlers(self) -> Mapping[int, Callable[[Peer, Message], None]]:
         return dict.fromkeys((DELIVER, CANCEL, EMITTED, ANSWER), self._take)
@@ -183,7 +183,7 @@ class Front:
             self.dispatcher,
             outlet=self.taker,
             clock=self.clock,
-            packer=LogPacking(kinds),
+            packer=HostPacking(kinds),
             principal=lambda env: Principal("alice", env[3], frozenset({"b", "a"}), 99.0),
             history=lambda tenant, session: [{"id": "m1", "role": "user", "content": session}],
             probe=self.probe,

@@ -10,7 +10,7 @@ from laneway.actors.carriage import MARGIN_S, Carriage, Desk, answer_of
 from laneway.actors.endings import drained, stopped_late
 from laneway.actors.peers import ANSWER, CANCEL, EMITTED
 from laneway.actors.ports import Outcome, Principal
-from laneway.engine.app.packing import LogPacking
+from laneway.engine.app.packing import HostPacking
 from laneway.routing.errors import PeerProtocolError
 from laneway.routing.lanes import Lane
 from tests.actors.hosts import Taker, host_kinds
@@ -39,7 +39,7 @@ class Bench:
 
     def __init__(self, rig, **fields):
         self.clock = rig.VirtualClock(asyncio.get_running_loop())
-        self.packer, self.taker, self.wire = LogPacking(host_kinds()), Taker(), Wire()
+        self.packer, self.taker, self.wire = HostPacking(host_kinds()), Taker(), Wire()
         self.answers, self.watched, self.asked = [], [], []
         self.env = rig.event(1, **fields)
         numbers = iter(range(100, 200))

@@ -13,7 +13,7 @@ from laneway.actors.peers import DELIVER
 from laneway.actors.pool import Pool, PoolSpec
 from laneway.actors.ports import Outcome, Principal
 from laneway.actors.remote_cell import RemoteCell
-from laneway.engine.app.packing import LogPacking
+from laneway.engine.app.packing import HostPacking
 from laneway.routing.errors import LocalProtocolError
 from laneway.routing.lanes import Lane
 from tests.actors.hosts import Taker, host_kinds
@@ -53,7 +53,7 @@ class Bench:
         desk = Desk(
             self.taker,
             self.clock,
-            LogPacking(host_kinds()),
+            HostPacking(host_kinds()),
             lambda env: self.principal(env),
             lambda tenant, session: [],
             None,
@@ -141,7 +141,7 @@ def test_a_lost_cell_leaves_its_pool_and_gives_its_events_up_in_order(rig):
         for counter in range(1, 6):
             bench.cell.deliver(rig.event(counter))
         bench.taker.shut()
-        packed = LogPacking(host_kinds()).pack(rig.event(9, body=b"said", producer="engine/p"), 0.0)
+        packed = HostPacking(host_kinds()).pack(rig.event(9, body=b"said", producer="engine/p"), 0.0)
         bench.cell.carried[2].emit([packed])
         bench.done(2)
         bench.cell.cancel(lambda env: env[1] == 4, "enough")

@@ -104,18 +104,20 @@ def test_remove_and_clear() -> None:
     assert len(queue) == 0
 
 
-def test_what_is_given_back_goes_ahead_of_its_session() -> None:
-    """In its order; the others' places and the list of arrivals stay."""
-    queue = _queue([_event("t", "a", 3), _event("t", "b", 1)])
+def test_what_is_given_back_goes_to_its_place() -> None:
+    """By the time of acceptance, also among what was given back before; the list of arrivals stays."""
+    made = {n: (*_event("t", "a", n)[:-1], float(n)) for n in range(1, 7)}
+    queue = _queue([made[5], _event("t", "b", 1)])
     arrivals = queue.arrivals
-    arrivals.append(_event("t", "a", 4))
-    queue.give_back([_event("t", "a", 1), _event("t", "a", 2)])
+    arrivals.append(made[6])
+    for back in ([made[2], made[4]], [made[1], made[3]]):
+        queue.give_back(back)
     assert queue.arrivals is arrivals
     queue.sort()
     out: list[Envelope] = []
     queue.serve(9, _UNLIMITED, 0.0, out, [])
-    assert [env[COUNTER] for env in out if env[SESSION] == "a"] == [1, 2, 3, 4]
-    assert len(out) == 5
+    assert [env[COUNTER] for env in out if env[SESSION] == "a"] == [1, 2, 3, 4, 5, 6]
+    assert len(out) == 7
 
 
 def _accepted(session: str, at: float) -> Envelope:
