@@ -11,7 +11,7 @@ from typing import Final
 
 from laneway.actors.deeds import Life
 from laneway.routing.errors import RuntimeUnavailable
-from laneway.routing.membership import FRONT, View
+from laneway.routing.membership import FRONT, View, succeeding
 
 __all__ = ["Company"]
 
@@ -59,11 +59,11 @@ class Company:
         return self._fronts.get(life.name) == life
 
     def saw(self, view: View) -> bool:
-        """Take a view (as `membership.succeeding` gives it); False if it is older than what is known."""
+        """Take a view; False if it is older than what is known."""
         if view.number < self.number:
             return False
-        self._view = view
-        self._fronts = {member.name: Life(member.name, member.incarnation) for member in view.of(FRONT)}
+        self._view = succeeding(self._view, view)
+        self._fronts = {member.name: Life(member.name, member.incarnation) for member in self._view.of(FRONT)}
         self.wake()
         return True
 

@@ -18,16 +18,17 @@ from laneway.actors.attachment import Attachment
 from laneway.actors.burials import Burials
 from laneway.actors.census import Census, DirectoryStatistics
 from laneway.actors.deeds import Life
-from laneway.actors.homes import Homes, is_elsewhere
+from laneway.actors.homes import Homes
 from laneway.actors.ingress import DispatchPort
 from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Claim, Clock, Journal, Out, Principal, Probe, Store
 from laneway.actors.publications import Publications
-from laneway.actors.recovery import recover
+from laneway.actors.recovery import UNREADABLE, Recovery
 from laneway.actors.session import Packer, SessionHome, SessionPolicy, session_key
 from laneway.actors.spans import SpanValue, Tracer
 from laneway.actors.topics import Topics
 from laneway.routing.classify import KindTable
+from laneway.routing.dispatch import Refused
 from laneway.routing.envelope import SESSION, TENANT, Envelope
 from laneway.routing.errors import (
     Draining,
@@ -45,9 +46,6 @@ __all__ = ["SessionDirectory"]
 
 _MAX_SESSIONS: Final = 20_000
 _OPEN_DEADLINE_S: Final = 10.0
-_UNREADABLE: Final = "UNREADABLE"
-_AT_ONCE: Final = 8
-"""Sessions taken up side by side where a store across the network is what is waited for."""
 
 
 class SessionDirectory:
@@ -174,7 +172,7 @@ class SessionDirectory:
         except Exception as error:
             why = self.unreadable[key] = f"{type(error).__name__}: {error}"[:200]
             raise StoreError(
-                f"the log of session {home.name!r} cannot be read ({why}); use another session", reason=_UNREADABLE
+                f"the log of session {home.name!r} cannot be read ({why}); use another session", reason=UNREADABLE
             ) from error
 
     async def attach(
@@ -205,6 +203,15 @@ class SessionDirectory:
         """Take events in beside a link."""
         home = self._homes.get((speaker.principal.tenant, session))
         (home or await self.open(speaker.principal.tenant, session)).ingest(speaker, envelopes)
+
+    async def redrive(self, env: Envelope) -> None:
+        """Dispatch an event again that was given up. Raises the refusal."""
+        await self.open(env[TENANT], env[SESSION])
+        assert self._dispatcher is not None, "open() has asked for it"
+        admission = self._dispatcher.admit(env)
+        if isinstance(admission, Refused):
+            raise admission.error
+        self._dispatcher.enqueue(admission.env)
 
     def resumable(self, error: LanewayError) -> bool:
         """Whether attaching again goes on where the link ended: if only its client was silent."""
@@ -287,28 +294,8 @@ class SessionDirectory:
 
         Returns how many had unfinished work. O(sessions in the store).
         """
-        keys = [key for key in await self._store.keys("") if "/session/" in key]
-        at_once = 1 if self._placed is None else _AT_ONCE
-        return await recover(keys, partial(self._take_up, left_by), at_once, progress)
-
-    async def _take_up(self, left_by: Collection[Life] | None, key: str) -> bool:
-        """Open a session and tell if it has unfinished work; one that cannot be read is passed over."""
-        if left_by is not None and self._placed is not None and not await self._placed.orphan(key, left_by):
-            return False
-        tenant, _, session = key.partition("/session/")
-        awake = (tenant, session) in self._homes
-        try:
-            home = await self.open(tenant, session)
-        except (StoreError, Fenced) as error:
-            if error.reason != _UNREADABLE and not is_elsewhere(error):
-                raise
-            return False
-        except Overloaded:  # all places are taken: it is taken up when somebody comes to it
-            return True
-        busy = home.ingress.pending > 0
-        if not busy and not awake and not len(home.links):  # nobody has come to it meanwhile
-            await self._sleep(home)
-        return busy
+        taking = Recovery(self._store, self._placed, find=self.find, open=self.open, rest=self._sleep)
+        return await taking.run(progress, left_by)
 
     async def give_up(self, keys: Collection[str] | None, error: Fenced) -> None:
         """End homes here without writing anything more, as if they were fenced.
@@ -336,7 +323,7 @@ class SessionDirectory:
 
     def drain(self, retry_after_ms: int) -> None:
         """Refuse new links and tell the present ones to go elsewhere."""
-        self.draining = True
+        self._shut()
         for home in self.homes():
             home.links.tell(
                 notice={
@@ -349,12 +336,17 @@ class SessionDirectory:
 
     async def close(self) -> None:
         """Write everything, end all links, forget all homes; idempotent."""
-        self.draining = True
+        self._shut()
         if opening := list(self._opening.values()):
             for task in (await asyncio.wait(opening, timeout=_OPEN_DEADLINE_S))[1]:
                 task.cancel()
         error = Draining("this engine has shut down; connect again", retry_after_ms=1000)
         await asyncio.gather(*(self._close(home, error) for home in self.homes()))
+
+    def _shut(self) -> None:
+        self.draining = True
+        if self._placed is not None:
+            self._placed.draining = True
 
     def statistics(self) -> DirectoryStatistics:
         """Return the gauges of this moment. O(sessions awake)."""

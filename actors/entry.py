@@ -63,6 +63,10 @@ class Entry(Protocol):
         """Send a PUBLISH event to every session that listens; returns how many took it."""
         ...
 
+    async def redrive(self, env: Envelope) -> None:
+        """Dispatch an event again that was given up. Raises the refusal."""
+        ...
+
     def resumable(self, error: LanewayError) -> bool:
         """Whether a link that ended so goes on if it is attached again, with its cursor."""
         ...

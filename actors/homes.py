@@ -116,7 +116,7 @@ class Homes:
             self._stands.full(life)
 
     def saw(self, view: View) -> None:
-        """Take the newest membership view (as `membership.succeeding` gives it). O(members)."""
+        """Take the newest membership view. O(members)."""
         if not self.company.saw(view):
             return
         if view.settled:

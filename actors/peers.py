@@ -4,7 +4,7 @@ Law of this file: a connection is never mended. When it breaks, both sides are t
 that was under way over it is over, and a new connection is a new Peer: nothing of the old one is
 ever believed again. Messages are tuples of msgpack's plain types; the first two items are the verb
 and a number. Who sends keeps its own credit, so nothing here is unbounded: cells by ROOM, emitted
-events by EMITTED, links by NEXT.
+events by EMITTED, links by NEXT, and all that fronts relay to each other together by TOOK.
 
 What is sent about one delivery (DELIVER, EMIT, DONE) keeps its order; so does what is sent about
 one relayed link. A CANCEL goes by the urgent stream and may overtake its DELIVER.
@@ -38,6 +38,7 @@ __all__ = [
     "REQUEST",
     "ROOM",
     "TOLD",
+    "TOOK",
     "VERBS",
     "Message",
     "Peer",
@@ -93,13 +94,17 @@ ENDED: Final = 17
 INGEST: Final = 18
 """(INGEST, i, session, client, principal, origin, [packed event, ...]): events beside a link."""
 TOLD: Final = 19
-"""(TOLD, i, fields): what a speaker of INGEST i is told (`ok`, `refused`, `notice`)."""
+"""(TOLD, i, fields): what a speaker of INGEST i is told (`ok`, `refused`, `notice`), or `error`, as in
+REPLY, if the session could not be reached: then nothing was taken."""
 HAND: Final = 20
 """(HAND, h, [packed event, ...]): outbound events for a session that is at home there."""
 HANDED: Final = 21
 """(HANDED, h, error or None): the session has taken them all, or why not."""
+TOOK: Final = 22
+"""(TOOK, 0, bytes): so much of LINK_OUT, LINK_IN, INGEST and HAND was taken since the connection began,
+in the sender's own count; so much more than that may be under way, see `Flow`."""
 
-VERBS: Final = frozenset(range(ROOM, HANDED + 1))
+VERBS: Final = frozenset(range(ROOM, TOOK + 1))
 
 
 class Peer(Protocol):

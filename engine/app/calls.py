@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from laneway.actors.ports import DeadLetter, Principal
 from laneway.engine.app.tap import TapFilter
 from laneway.engine.codec import unpack_envelope
-from laneway.routing.envelope import SESSION, TENANT, EnvelopeView
+from laneway.routing.envelope import EnvelopeView
 from laneway.routing.errors import AccessError, LanewayError, PeerProtocolError
 
 if TYPE_CHECKING:
@@ -101,10 +101,7 @@ class Calls:
         try:
             while waiting:
                 env = unpack_envelope(waiting[0].packed, engine.clock.now(), engine.kinds)
-                await engine.directory.open(env[TENANT], env[SESSION])
-                refusal = engine.dispatcher.offer(env)
-                if refusal is not None:
-                    raise refusal
+                await engine.entry.redrive(env)
                 del waiting[0]
         except LanewayError:
             for letter in waiting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 
 import msgpack
 
@@ -65,13 +66,17 @@ class End:
         self.close(RuntimeUnavailable(f"the connection to {self.name} broke"))
 
 
-def connect(left: Switchboard, right: Switchboard, *names: str, incarnation: str = "1") -> tuple[End, End]:
+def connect(
+    left: Switchboard, right: Switchboard, *names: str, incarnation: str = "1", lives: Mapping[str, str] = {}
+) -> tuple[End, End]:
     """Join two hosts; returns (left's peer, right's peer). `names`: of left and of right.
+
+    `lives`: the incarnation by name, where it is another than `incarnation`.
 
     Left's peer is named after right, and the other way round.
     """
     of_left, of_right = names or ("left", "right")
-    mine, theirs = End(of_right, incarnation), End(of_left, incarnation)
+    mine, theirs = (End(name, lives.get(name, incarnation)) for name in (of_right, of_left))
     mine.other, theirs.other = theirs, mine
     mine.board, theirs.board = left, right
     left.connected(mine)

@@ -133,6 +133,7 @@ class Caller:
     def __init__(self, client: str = "c", principal: Principal = ALICE) -> None:
         self.client = client
         self.principal = principal
+        self.origin: dict[str, Any] = {}
         self.told: list[dict[str, Any]] = []
 
     def tell(self, **fields: Any) -> None:

@@ -297,3 +297,28 @@ def test_what_was_committed_is_read_back_page_by_page() -> None:
         assert await read_back(Pages(), "k", 1, 1, 0) == []  # type: ignore[arg-type]
 
     run(main())
+
+
+def test_a_log_can_be_given_up_from_outside() -> None:
+    """What waits is not written, also while an append is under way or the store is away; its owner is told once."""
+
+    async def main() -> None:
+        for down in (False, True):
+            log, fenced = _Log(), list[Fenced]()
+            log.down = down
+            committer = _committer(log, fenced, [])
+            committer.add(_entries(1, 1))
+            await asyncio.sleep(0.1 if down else 0.001)
+            committer.add(_entries(2, 2))
+            committer.give_up(Fenced("this host was taken for dead"))
+            committer.give_up(Fenced("again"))
+            committer.add(_entries(3, 3))
+            await committer.close()
+            log.down = False
+            await asyncio.sleep(5)
+            assert [str(error) for error in fenced] == ["NOT_OWNER: this host was taken for dead"]
+            assert log.written == []
+            assert log.generation == 1
+            assert not await committer.flush()
+
+    run(main())

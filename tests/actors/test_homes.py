@@ -274,12 +274,16 @@ def test_nobody_is_dead_while_the_view_is_not_settled() -> None:
         key = _key_of("b")
         await b.homes.claim(key)
         town.lose("b", tell=False)
-        a.homes.saw(town.view(settled=False))
-        looking = asyncio.create_task(a.homes.place(key))
+        fresh = Villager("a", store, incarnation="2")  # that has never heard of b
+        for front in (a, fresh):
+            front.homes.saw(town.view(settled=False))
+        assert await a.homes.place(key) == "b"
+        looking = asyncio.create_task(fresh.homes.place(key))
         await asyncio.sleep(1)
         assert not looking.done()
         town.number += 1
-        town.tell()
+        fresh.homes.saw(town.view())
+        a.homes.saw(town.view())
         assert await looking == rendezvous(key, ("a", "c"))
         assert not a.homes.company.lives(Life("b", "1"))
         with pytest.raises(RuntimeUnavailable):
