@@ -144,11 +144,11 @@ class Stopwatch:
         self.notes: dict[str, Any] = {}
         self.wall_s = self.cpu_s = 0.0
         self.others_s: dict[str, float] = {}
-        self._watched: dict[str, int] = {}
+        self._watched: dict[str, Sequence[int]] = {}
 
-    def watch(self, name: str, pid: int) -> None:
-        """Count a live process too; call before the block, and end the process after it."""
-        self._watched[name] = pid
+    def watch(self, name: str, *pids: int) -> None:
+        """Count live processes too, under one name; call before the block, and end them after it."""
+        self._watched[name] = pids
 
     def note(self, **figures: Any) -> None:
         """Keep further figures of this repetition."""
@@ -156,7 +156,7 @@ class Stopwatch:
 
     def __enter__(self) -> Stopwatch:
         settle()
-        self.others_s = {name: processor_s(pid) for name, pid in self._watched.items()}
+        self.others_s = {name: sum(map(processor_s, pids)) for name, pids in self._watched.items()}
         self._own_s = time.process_time() + _ended_children_s()
         self._begun = time.perf_counter()
         return self
@@ -164,7 +164,9 @@ class Stopwatch:
     def __exit__(self, *exc: object) -> None:
         self.wall_s = time.perf_counter() - self._begun
         own_s = time.process_time() + _ended_children_s() - self._own_s
-        self.others_s = {name: processor_s(pid) - self.others_s[name] for name, pid in self._watched.items()}
+        self.others_s = {
+            name: sum(map(processor_s, pids)) - self.others_s[name] for name, pids in self._watched.items()
+        }
         self.cpu_s = own_s + sum(self.others_s.values())
 
 
