@@ -252,6 +252,7 @@ class RuntimeConfig(Section):
         beat_s, lost_s: a host says so often that it lives, and is given up after so long a silence.
         durability: "volatile" allows several fronts without a shared store: sessions then end with theirs.
         tls_cert, tls_key, tls_ca: mutual TLS between hosts; all three or none.
+        tls_name: the name that stands in every host's certificate; empty = each carries its address.
         tls_name: the name that stands in every host's certificate; empty: each carries its address.
     """
 

@@ -43,13 +43,13 @@ from laneway.engine.settings import DEFAULTS
 from laneway.engine.telemetry.exposition import exposition
 from laneway.routing.classify import Kind, KindTable
 from laneway.routing.dispatch import DispatchCore
-from laneway.routing.errors import ConfigError, LocalProtocolError, RuntimeUnavailable
+from laneway.routing.errors import LocalProtocolError, RuntimeUnavailable
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
+    from laneway.engine.app.cluster import Cluster
     from laneway.engine.app.registrations import Registrations
-    from laneway.engine.app.scaler import Scaler
     from laneway.engine.app.serving import Edge
     from laneway.engine.config import Config
     from laneway.engine.edge.asgi import Asgi
@@ -123,6 +123,7 @@ class Engine:
             probe=self._probe,
             tracer=self.telemetry.tracer,
         )
+        self.outlet = CheckedOutlet(self.directory)
         core = DispatchCore(self.kinds, self.config.dispatch_policy())
         self.dispatcher = Dispatcher(core, self._surroundings(), journal=self.directory.journal, probe=self._probe)
         self.directory.bind(self.dispatcher)
@@ -142,14 +143,14 @@ class Engine:
         self.pools = AddedPools(self.kinds, self.config.runtime, self.dispatcher.add_pool)
         durable, sweep = self._store.durable, self.builtins.sweep
         self._upkeep = Upkeep(self.directory, durable=durable, sweep=sweep, probe=self._probe)
-        self.scaler: Scaler | None = None
+        self.cluster: Cluster | None = None
         self._edges: list[Edge] = []
         self._begun = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
-            outlet=CheckedOutlet(self.directory),
+            outlet=self.outlet,
             clock=self.clock,
             kinds=self.kinds,
             ids=lambda: f"call-{os.urandom(16).hex()}",
@@ -209,18 +210,25 @@ class Engine:
         """
         if self._begun:
             raise LocalProtocolError("an engine is started once; make a new one")
-        if self.config.runtime.kind != "local":
-            raise ConfigError("there is no runtime 'ray' in this version; use local")
         self._begun = True
         self._loop = asyncio.get_running_loop()
         try:
             await self.telemetry.start()
             await self._store.open()
             await self.dispatcher.start()
+            if self.config.runtime.kind == "ray":
+                await self._join()
         except BaseException:
             await self.close(0.0)
             raise
         self._upkeep.start()
+
+    async def _join(self) -> None:
+        """Become a front of a cluster on Ray."""
+        from laneway.engine.app.cluster import Cluster
+
+        self.cluster = Cluster(self)
+        await self.cluster.start()
 
     async def recovered(self) -> int:
         """Wait until everything a former process left was taken up; returns how many sessions had work.
@@ -252,6 +260,8 @@ class Engine:
         await self.directory.close()  # writes the logs; links send what is due and end, and so do their streams
         await asyncio.gather(*leaving)
         await self._close_adapters()
+        if self.cluster is not None:
+            await self.cluster.close(drain_s)
         await self._store.close()
         await self.telemetry.close()
         self._loop = None

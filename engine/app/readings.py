@@ -144,7 +144,7 @@ def _by_pool(books: DispatcherStatistics) -> dict[str, _Series]:
 
 
 def _by_scaled_pool(engine: Engine, books: DispatcherStatistics) -> dict[str, _Series]:
-    loads = engine.scaler.loads if engine.scaler is not None else {}
+    loads = engine.cluster.loads if engine.cluster is not None else {}
     pools = [pool.name for pool in books.pools]
     return {
         "laneway_pool_hosts": {(name,): loads[name].ready if name in loads else 0 for name in pools},

@@ -1,0 +1,230 @@
+"""A front in its cluster: its lives, its hosts, and the pools that they carry for it.
+
+Law of this file: everything a pool needs on other hosts is asked for here, and nowhere waited for
+without an end: an engine starts once every pool it was told of has a cell, or says what is missing.
+What it is told later is placed while events wait in the dispatcher; what cannot be placed is logged with
+its cause and tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from laneway.actors.questions import Questions
+from laneway.actors.remote_cells import RemoteCells
+from laneway.actors.remote_store import STORE, StoreService
+from laneway.actors.switchboard import Switchboard
+from laneway.engine.app.front import Front
+from laneway.engine.app.host import PROGRAM, TELL
+from laneway.engine.app.loads import Loads
+from laneway.engine.app.orders import HostOrder
+from laneway.engine.app.packing import HostPacking
+from laneway.engine.app.registrations import Registrations
+from laneway.engine.app.scaler import Scaler
+from laneway.engine.runtime.lives import Lives
+from laneway.engine.runtime.program import HostFacts
+from laneway.engine.runtime.ray_cluster import RayCluster
+from laneway.engine.runtime.ray_host import laneway_version
+from laneway.routing.errors import ConfigError, LanewayError, RuntimeUnavailable
+from laneway.routing.membership import POOL, Member, View
+from laneway.routing.scaling import PoolLoad
+
+if TYPE_CHECKING:
+    from laneway.engine.app.engine import Engine
+
+__all__ = ["Cluster"]
+
+_log: Final = logging.getLogger(__name__)
+_LOOK_S: Final = 0.02
+_TELL_S: Final = 10.0
+_AGAIN_S: Final = 2.0
+
+
+class Cluster:
+    """What `Engine(runtime="ray")` has beyond a local one. Lives on the engine's loop.
+
+    Args:
+        owned: hosts that this engine makes end with it.
+
+    Attributes:
+        board: what other hosts send. questions: asked of them, and theirs. view: who lives.
+    """
+
+    def __init__(self, engine: Engine, *, owned: bool = True) -> None:
+        config = engine.config.runtime
+        self.board = Switchboard()
+        self.questions = Questions()
+        self.view = View(-1, (), settled=False)
+        self._engine = engine
+        self._config = config
+        self._ray = RayCluster(config, owned=owned)
+        self._cells = RemoteCells(
+            engine.dispatcher,
+            outlet=engine.outlet,
+            clock=engine.clock,
+            packer=HostPacking(engine.kinds),
+            principal=engine.directory.principal_of,
+            history=engine.directory.messages,
+            probe=engine.telemetry.probe,
+        )
+        self.board.add(self._cells)
+        self.board.add(self.questions)
+        self.questions.serve(STORE, StoreService(engine.store))
+        self.name = f"front/{socket.gethostname()[:32]}-{os.urandom(4).hex()}"
+        self._loads = Loads(
+            self.name,
+            lambda: list(self._placed),
+            books=engine.dispatcher.statistics,
+            view=lambda: self.view,
+            hosts=self._count,
+            questions=self.questions,
+            peers=self.board.peers,
+            clock=engine.clock,
+        )
+        self._scaler: Scaler | None = None
+        self._lives: Lives | None = None
+        self._life: asyncio.Task[None] | None = None
+        self._placed: set[str] = set()
+        self._changed = asyncio.Event()
+        self._placing: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Join the cluster, and return when every pool that is to be on hosts has a cell.
+
+        Raises:
+            ConfigError: something cannot be made on a host. RuntimeUnavailable: no Ray, or hosts that do not
+                come; the message lists what they asked for and what Ray has.
+        """
+        told = self._engine.registrations()
+        await self._ray.open()
+        where = (self._ray.node, self._ray.ip, os.getpid())
+        facts = HostFacts(self._config.cluster, self.name, "", "", *where, "", laneway_version(), b"")
+        self._lives = Lives(self._make_life, facts, self._ray.registry, start_s=self._config.ready_s)
+        self._life = asyncio.get_running_loop().create_task(self._lives.run(), name="laneway front")
+        async with asyncio.timeout(self._config.ready_s):
+            await self._lives.ready()
+        await self._place(told)
+        await self._joined(told)
+        self._engine.pools.on_change = self._changed.set
+        self._placing = asyncio.get_running_loop().create_task(self._keep_placing(), name="laneway placing")
+        self._scale(told)
+
+    def _scale(self, told: Registrations) -> None:
+        """Keep pools that may grow at the number of hosts they need."""
+        bounds = {row.name: (row.hosts, row.max_hosts) for row in told.pools}
+        clock, probe = self._engine.clock, self._engine.telemetry.probe
+        self._scaler = Scaler(bounds, read=self._loads.read, scale=self.scale, clock=clock, probe=probe)
+        self._scaler.start()
+
+    async def scale(self, pool: str, hosts: int) -> None:
+        """Bring a pool to so many hosts; those that go are drained first. Raises RuntimeUnavailable, ConfigError."""
+        await self._ray.scale(pool, hosts, drain_s=self._engine.config.limits.drain_s)
+
+    async def _count(self, pool: str) -> int:
+        return len(await self._ray.hosts(pool))
+
+    @property
+    def loads(self) -> Mapping[str, PoolLoad]:
+        """What pools had to do when it was last looked at; empty if another front scales."""
+        return self._scaler.loads if self._scaler is not None else {}
+
+    def _make_life(self) -> Front:
+        return Front(
+            self.board,
+            self._engine.clock,
+            self._config,
+            began=self._began,
+            saw=self._saw,
+            over=self._over,
+        )
+
+    def _began(self, incarnation: str) -> None:
+        """A life begins."""
+
+    def _saw(self, view: View) -> None:
+        self.view = view
+
+    def _over(self) -> None:
+        """This life is over: others may have its homes by now."""
+        _log.error("this front was taken for dead by its cluster; its sessions go on elsewhere, and it begins anew")
+
+    @property
+    def hosts(self) -> Sequence[Member]:
+        """The members of the cluster, this front among them."""
+        return self.view.members
+
+    # -- placing ------------------------------------------------------------------------------
+
+    async def _place(self, told: Registrations) -> None:
+        """Make the hosts of every pool that has none yet, and tell those that are there what they do not know."""
+        names: list[str] = []
+        for row in told.pools:
+            if row.name not in self._placed:
+                order = HostOrder(row.name, self._engine.config, told).to_bytes()
+                names += await self._ray.spawn(row.name, row.hosts, PROGRAM, order)
+                self._cells.welcome(row.name)
+        await self._ray.ready(names)
+        self._placed |= {row.name for row in told.pools}
+
+    async def _joined(self, told: Registrations) -> None:
+        """Wait until each pool has a cell here. Raises RuntimeUnavailable."""
+        pools = [pool for row in told.pools if (pool := self._engine.dispatcher.pool(row.name)) is not None]
+        try:
+            async with asyncio.timeout(self._config.ready_s):
+                while not all(pool.cells for pool in pools):
+                    await asyncio.sleep(_LOOK_S)
+        except TimeoutError:
+            missing = ", ".join(pool.spec.name for pool in pools if not pool.cells)
+            raise RuntimeUnavailable(
+                f"the hosts of pool {missing} run, but this front could not connect to them within "
+                f"{self._config.ready_s:g} s; can it reach their ports?"
+            ) from None
+
+    async def _keep_placing(self) -> None:
+        """Place what the engine is told after its start, again until it is done."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await asyncio.sleep(0)  # a decorated handler has its import path after its decorator
+            try:
+                told = self._engine.registrations()
+                await self._place(told)
+                await self._tell(told.to_bytes())
+            except LanewayError as error:
+                _log.error("what the engine was told cannot be placed on hosts: %s", error)
+                if not isinstance(error, ConfigError):
+                    await asyncio.sleep(_AGAIN_S)
+                    self._changed.set()
+
+    async def _tell(self, told: bytes) -> None:
+        """Tell the pool hosts of this cluster. Raises what the first of them raises."""
+        hosts = {member.name for member in self.view.of(POOL)}
+        asked: list[Awaitable[object]] = [
+            self.questions.ask(peer, TELL, "tell", told, _TELL_S)
+            for name, peer in self.board.peers.items()
+            if name in hosts
+        ]
+        for answer in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(answer, BaseException):
+                raise answer
+
+    # -- end ----------------------------------------------------------------------------------
+
+    async def close(self, drain_s: float) -> None:
+        """Leave the cluster; owned hosts end. After the dispatcher's drain; idempotent."""
+        if self._scaler is not None:
+            await self._scaler.close()
+        if self._placing is not None:
+            self._placing.cancel()
+            await asyncio.gather(self._placing, return_exceptions=True)
+        await self._cells.close()
+        await self.questions.close()
+        if self._lives is not None and self._life is not None:
+            self._lives.stop()
+            await asyncio.gather(self._life, return_exceptions=True)
+        await self._ray.close(drain_s=drain_s)

@@ -1,0 +1,180 @@
+"""The program of a pool host: the cells of one pool, for every front that connects.
+
+Law of this file: it composes what an engine composes, without sessions and dispatcher: those are at the
+fronts, and so is the store that tool effects are recorded in. What a front is told later (another
+tool, another model) it tells its hosts, which act on it without disturbing what runs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from laneway.actors.guests import Guests, HostOptions
+from laneway.actors.nlp.runs import RunDriver
+from laneway.actors.peers import Peer
+from laneway.actors.pool import PoolSpec
+from laneway.actors.ports import Principal, ToolSpec
+from laneway.actors.questions import Questions
+from laneway.actors.remote_store import RemoteStore
+from laneway.actors.switchboard import Switchboard
+from laneway.actors.tools.calls import ToolCalls
+from laneway.actors.tools.ledger import Ledger
+from laneway.engine.app.brain import Brain
+from laneway.engine.app.clock import SystemClock
+from laneway.engine.app.connections import connections
+from laneway.engine.app.orders import HostOrder, needed
+from laneway.engine.app.outlet import CheckedOutlet
+from laneway.engine.app.packing import HostPacking
+from laneway.engine.app.pools import NLP_KINDS, TOOL_KINDS
+from laneway.engine.app.readings import ERROR_CODES
+from laneway.engine.app.registrations import Registrations
+from laneway.engine.app.telemetry import Telemetry
+from laneway.engine.app.toolbox import Toolbox
+from laneway.engine.peer.plane import Plane
+from laneway.engine.runtime.program import HostFacts, Presence
+from laneway.engine.telemetry.families import Family, families
+from laneway.engine.telemetry.process import process_readings
+from laneway.routing.classify import KindTable
+from laneway.routing.errors import LanewayError, PeerProtocolError
+from laneway.routing.lanes import LANE_NAMES
+from laneway.routing.membership import POOL, View
+
+__all__ = ["PROGRAM", "TELL", "PoolHost"]
+
+PROGRAM: Final = "laneway.engine.app.host:PoolHost"
+TELL: Final = "host"
+"""The service by which a front tells a host what it was told itself."""
+_NUMBER_BITS: Final = 22
+"""Events of one handler's run before two lives of hosts could count in the same range: 4 million."""
+
+
+class PoolHost:
+    """A `runtime.program.Program`. Lives on its host's loop; `start` makes everything."""
+
+    def __init__(self) -> None:
+        self._clock = SystemClock()
+        self._kinds = KindTable()
+        self._nlp = Brain()
+        self._board = Switchboard()
+        self._questions = Questions()
+        self._tools: Toolbox | None = None
+        self._calls: ToolCalls | None = None
+        self._telemetry: Telemetry | None = None
+        self._guests: Guests | None = None
+        self._plane: Plane | None = None
+        self._told = Registrations()
+        self._pool = ""
+        self._slots = 1
+
+    async def start(self, facts: HostFacts) -> Presence:
+        """Import what the pool needs, and listen. Raises ConfigError for what cannot be made here."""
+        order = HostOrder.from_bytes(facts.spec)
+        config, self._pool, self._told = order.config, order.pool, order.told
+        self._telemetry = Telemetry(config.telemetry, self._clock, self._families)
+        self._tools = Toolbox(config.tools.workers)
+        await self._telemetry.start()
+        await self._told.apply((self._pool,), kinds=self._kinds, tools=self._tools, nlp=self._nlp)
+        self._guests = guests = Guests(facts.name, self._options(self._telemetry))
+        spec = self._spec(order, guests, self._tools)
+        self._slots = spec.cells * spec.concurrency
+        guests.add_pool(spec)
+        self._board.add(guests)
+        self._board.add(self._questions)
+        self._questions.serve(TELL, self._hear)
+        identity = (facts.name, facts.incarnation, facts.secret, facts.version)
+        self._plane = connections(POOL, *identity, self._board, self._clock, config.runtime)
+        return Presence(POOL, await self._plane.start(facts.ip), (self._pool,))
+
+    def _options(self, telemetry: Telemetry) -> HostOptions:
+        first = random.SystemRandom().getrandbits(62 - _NUMBER_BITS) << _NUMBER_BITS
+        return HostOptions(
+            self._clock,
+            self._kinds,
+            HostPacking(self._kinds),
+            ids=lambda: f"call-{os.urandom(16).hex()}",
+            number=itertools.count(first).__next__,
+            tools=self._visible,
+            checked=CheckedOutlet,
+            tracer=telemetry.tracer,
+            probe=telemetry.probe,
+        )
+
+    def _visible(self, principal: Principal) -> Sequence[ToolSpec]:
+        return self._told.visible(principal)
+
+    def _spec(self, order: HostOrder, guests: Guests, tools: Toolbox) -> PoolSpec:
+        """Return the pool as it runs here."""
+        config = order.config
+        if self._pool == "nlp":
+            runs = RunDriver(self._nlp, clock=self._clock, history=guests.history)
+            return PoolSpec("nlp", NLP_KINDS, runs, concurrency=config.nlp.concurrency, run_starting=True)
+        if self._pool == "tools":
+            assert self._telemetry is not None
+            store = RemoteStore(self._questions, self._board.peers, guests.front)
+            self._calls = ToolCalls(
+                tools.catalogue, Ledger(store), clock=self._clock, probe=self._telemetry.probe, random=random.random
+            )
+            return PoolSpec("tools", TOOL_KINDS, self._calls, concurrency=config.tools.concurrency)
+        return order.told.pool(self._pool).spec()
+
+    async def _hear(self, peer: Peer, method: str, arguments: Any) -> None:
+        """A front was told more. Raises what `Registrations.apply` raises."""
+        if method != "tell" or type(arguments) is not bytes:
+            raise PeerProtocolError(f"a host is told registrations, not {method!r}", reason="UNKNOWN_METHOD")
+        told = needed(Registrations.from_bytes(arguments), self._pool)
+        assert self._tools is not None
+        await told.apply((self._pool,), kinds=self._kinds, tools=self._tools, nlp=self._nlp)
+        self._told = told
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def saw(self, view: View) -> None:
+        """Drop the connections of fronts that are over; a pool host dials nobody."""
+        if self._plane is not None:
+            self._plane.follow(view.members)
+
+    def dropped(self, error: LanewayError) -> None:
+        """Others have taken over: what the fronts delivered here is theirs to deliver again."""
+        for peer in list(self._board.peers.values()):
+            peer.close(error)
+
+    async def drain(self, deadline_s: float) -> None:
+        """Take nothing new, let handlers end."""
+        if self._guests is not None:
+            await self._guests.drain(time.monotonic() + deadline_s)
+
+    async def close(self) -> None:
+        """Answer what is left, and release everything. Idempotent."""
+        if self._guests is not None:
+            await self._guests.drain(0.0)
+        if self._calls is not None:
+            await self._calls.close()
+        if self._plane is not None:
+            await self._plane.close()
+        await self._questions.close()
+        await self._nlp.close()
+        if self._tools is not None:
+            await self._tools.close()
+        if self._telemetry is not None:
+            await self._telemetry.close()
+
+    # -- seen ---------------------------------------------------------------------------------
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Return the guests' gauges, and `load`: how much of what may run at once does."""
+        if self._guests is None:
+            return {}
+        told = self._guests.statistics()
+        (pool,) = told.pools
+        return {**asdict(told), "load": min(1.0, pool.running / self._slots)}
+
+    def _families(self) -> list[Family]:
+        assert self._telemetry is not None
+        domains = {"lane": LANE_NAMES, "code": ERROR_CODES, "pool": [self._pool]}
+        return families(self._telemetry.counters.recorded(), process_readings(), domains)
