@@ -43,6 +43,7 @@ _log: Final = logging.getLogger(__name__)
 _LOOK_S: Final = 0.02
 _TELL_S: Final = 10.0
 _AGAIN_S: Final = 2.0
+_STOPPED_RETRY_MS: Final = 5_000
 
 
 class Cluster:
@@ -104,7 +105,9 @@ class Cluster:
         await self._ray.open()
         where = (self._ray.node, self._ray.ip, os.getpid())
         facts = HostFacts(self._config.cluster, self.name, "", "", *where, "", laneway_version(), b"")
-        self._lives = Lives(self._make_life, facts, self._ray.registry, start_s=self._config.ready_s)
+        self._lives = Lives(
+            self._make_life, facts, self._ray.registry, start_s=self._config.ready_s, stopped=self._stopped
+        )
         self._life = asyncio.get_running_loop().create_task(self._lives.run(), name="laneway front")
         async with asyncio.timeout(self._config.ready_s):
             await self._lives.ready()
@@ -153,6 +156,11 @@ class Cluster:
         """This life is over: others may have its homes by now."""
         _log.error("this front was taken for dead by its cluster; its sessions go on elsewhere, and it begins anew")
 
+    def _stopped(self, error: LanewayError) -> None:
+        """An operator has stopped the cluster: this front has no hosts any more, and says so at its edges."""
+        _log.error("the cluster is gone, and this engine takes nothing new: %s", error)
+        self._engine.directory.drain(retry_after_ms=_STOPPED_RETRY_MS)
+
     @property
     def hosts(self) -> Sequence[Member]:
         """The members of the cluster, this front among them."""
@@ -176,7 +184,7 @@ class Cluster:
         pools = [pool for row in told.pools if (pool := self._engine.dispatcher.pool(row.name)) is not None]
         try:
             async with asyncio.timeout(self._config.ready_s):
-                while not all(pool.cells for pool in pools):
+                while not all(pool.cells for pool in pools):  # noqa: ASYNC110 - each look is at several pools
                     await asyncio.sleep(_LOOK_S)
         except TimeoutError:
             missing = ", ".join(pool.spec.name for pool in pools if not pool.cells)

@@ -38,7 +38,7 @@ from laneway.engine.app.telemetry import Telemetry
 from laneway.engine.app.toolbox import Toolbox
 from laneway.engine.peer.plane import Plane
 from laneway.engine.runtime.program import HostFacts, Presence
-from laneway.engine.telemetry.families import Family, families
+from laneway.engine.telemetry.families import Family, Readings, families
 from laneway.engine.telemetry.process import process_readings
 from laneway.routing.classify import KindTable
 from laneway.routing.errors import LanewayError, PeerProtocolError
@@ -80,7 +80,7 @@ class PoolHost:
         self._tools = Toolbox(config.tools.workers)
         await self._telemetry.start()
         await self._told.apply((self._pool,), kinds=self._kinds, tools=self._tools, nlp=self._nlp)
-        self._guests = guests = Guests(facts.name, self._options(self._telemetry))
+        self._guests = guests = Guests(self._options(self._telemetry))
         spec = self._spec(order, guests, self._tools)
         self._slots = spec.cells * spec.concurrency
         guests.add_pool(spec)
@@ -171,10 +171,11 @@ class PoolHost:
         if self._guests is None:
             return {}
         told = self._guests.statistics()
-        (pool,) = told.pools
-        return {**asdict(told), "load": min(1.0, pool.running / self._slots)}
+        running = sum(pool.running for pool in told.pools)
+        return {**asdict(told), "load": min(1.0, running / self._slots)}
 
     def _families(self) -> list[Family]:
         assert self._telemetry is not None
         domains = {"lane": LANE_NAMES, "code": ERROR_CODES, "pool": [self._pool]}
-        return families(self._telemetry.counters.recorded(), process_readings(), domains)
+        readings: Readings = {name: {(): value} for name, value in process_readings().items()}
+        return families(self._telemetry.counters.recorded(), readings, domains)

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -19,7 +19,6 @@ from laneway.engine.runtime.beats import Beats
 from laneway.engine.runtime.lives import new_incarnation
 from laneway.engine.runtime.named_actor import NamedActor
 from laneway.engine.runtime.ray_cluster import RayCluster
-from laneway.engine.runtime.ray_connection import RayConnection
 from laneway.engine.runtime.ray_host import laneway_version
 from laneway.engine.runtime.registry import REGISTRY, Registry, namespace_of
 from laneway.engine.sections import RuntimeConfig
@@ -29,27 +28,6 @@ from tests.e2e.serving import COMMAND, clean_environment
 
 LODGER = "tests.engine.runtime.lodgers:Lodger"
 WITHIN_S = 30.0
-
-
-@pytest.fixture(scope="module")
-def ray_address() -> Iterator[str]:
-    """A local Ray, as an engine starts it; the address of its head."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        loop = asyncio.new_event_loop()
-        connection = RayConnection("")
-        before = dict(os.environ), signal.getsignal(signal.SIGTERM)
-        loop.run_until_complete(connection.open("laneway/tests"))
-        import ray
-
-        assert connection.local
-        assert {name: os.environ.get(name) for name in before[0]} == before[0]
-        assert signal.getsignal(signal.SIGTERM) is before[1]
-        try:
-            yield ray.get_runtime_context().gcs_address
-        finally:
-            loop.run_until_complete(connection.close())
-            loop.close()
 
 
 class Front:

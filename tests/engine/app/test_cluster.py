@@ -1,0 +1,134 @@
+"""The same engine on a real local Ray: pools in other processes, hosts that die, tools and runs through them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laneway import Config, Engine
+from laneway.engine.app.embedded import EmbeddedSession
+from laneway.routing.errors import ConfigError, RuntimeUnavailable
+from tests.engine.app import hands
+
+pytestmark = pytest.mark.usefixtures("ray_address")
+WITHIN_S = 60.0
+
+
+def on_ray(cluster: str, **settings: Any) -> Config:
+    runtime = {"kind": "ray", "cluster": cluster, "beat_s": 0.2, "lost_s": 1.0, **settings}
+    return Config.model_validate({"runtime": runtime, "nlp": {"model": "tests.engine.app.hands:Talker"}})
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(WITHIN_S):
+            await main
+
+    asyncio.run(bounded())
+
+
+async def said(session: EmbeddedSession, kind: str, entity: str = "") -> bytes:
+    """The body of the next event of a kind."""
+    async for event in session:
+        if event.kind == kind and entity in ("", event.entity):
+            return event.body
+    raise AssertionError(f"the session ended without {kind}")
+
+
+def pid_of(engine: Engine, host: str) -> int:
+    assert engine.cluster is not None
+    return next(member.pid for member in engine.cluster.hosts if member.name == host)
+
+
+def test_pools_run_elsewhere_and_nothing_else_changes() -> None:
+    """Handlers, tools and the model run in processes of their own; runs, tools and results are as ever."""
+
+    async def main() -> None:
+        engine = Engine(on_ray("elsewhere"))
+        engine.tools.add(hands.where, effects=False, idempotent=True)
+        engine.pool("here", ["HERE"], hands.here)
+        async with engine, engine.session("s") as session:
+            await session.send_event("HERE", entity="a")
+            pids = {int(await said(session, "CUSTOM", "a"))}
+            assert [event.kind async for event in session.ask("Hello")][-1] == "RUN_FINISHED"
+            calls = [event async for event in session.ask("call where {}") if event.kind == "TOOL_CALL_RESULT"]
+            pids.add(int(calls[0].data["content"]))
+            await session.send("go on")
+            pids.add(int(await said(session, "TEXT_MESSAGE_CONTENT")))
+            await session.interrupt()
+            await said(session, "RUN_FINISHED")
+            assert pids == {pid_of(engine, f"host/{pool}/0") for pool in ("here", "tools", "nlp")}
+            assert len(pids | {os.getpid()}) == 4
+            books = engine.statistics()[0]
+            assert (books.failed, books.pending) == (0, 0)
+
+    run(main())
+
+
+def test_a_killed_host_costs_a_run_and_no_event(tmp_path: Path) -> None:
+    """What was handled there is handled again; a run that was going on ends with HOST_LOST, to be retried."""
+
+    async def main() -> None:
+        engine = Engine(on_ray("killed"))
+        engine.pool("hold", ["HOLD"], "tests.engine.app.hands:hold", concurrency=2)
+        async with engine, engine.session("work") as work, engine.session("talk") as talk:
+            await work.send_event("HOLD", str(tmp_path / "done").encode(), entity="a")
+            await talk.send("go on")
+            first = int(await said(talk, "TEXT_MESSAGE_CONTENT"))
+            held = pid_of(engine, "host/hold/0")
+            for pid in (first, held):
+                os.kill(pid, signal.SIGKILL)
+            ended = await anext(event async for event in talk if event.ends_run)
+            assert (ended.kind, ended.data["code"], ended.data["metadata"]["retryable"]) == (
+                "RUN_ERROR",
+                "HOST_LOST",
+                True,
+            )
+            (tmp_path / "done").touch()
+            assert int(await said(work, "CUSTOM", "a")) != held
+            await talk.send("go on")
+            assert int(await said(talk, "TEXT_MESSAGE_CONTENT")) != first
+            await talk.interrupt()
+            await said(talk, "RUN_FINISHED")
+
+    run(main())
+
+
+def test_what_is_told_later_is_placed_later() -> None:
+    """A pool that is added to a running engine gets its host; its events wait meanwhile."""
+
+    async def main() -> None:
+        async with Engine(on_ray("later")) as engine, engine.session("s") as session:
+            engine.pool("here", ["HERE"], hands.here)
+            await session.send_event("HERE", entity="a")
+            assert int(await said(session, "CUSTOM", "a")) != os.getpid()
+            assert engine.cluster is not None
+            assert "host/here/0" in {member.name for member in engine.cluster.hosts}
+
+    run(main())
+
+
+def test_what_cannot_be_made_on_a_host_is_said_at_the_start() -> None:
+    """A closure has no import path, unless its pool stays in this process; a lack of CPUs names them."""
+
+    async def main() -> None:
+        async def closure(event: Any, context: Any) -> bytes:
+            return b"mine"
+
+        engine = Engine(on_ray("closures"))
+        engine.pool("own", ["OWN"], closure)
+        with pytest.raises(ConfigError, match=r"handler of pool 'own'.*module level"):
+            await engine.start()
+        await engine.close()
+        hungry = Engine(on_ray("hungry", cpus=200.0, ready_s=1.0))
+        with pytest.raises(RuntimeUnavailable, match="200"):
+            await hungry.start()
+        await hungry.close()
+
+    run(main())
