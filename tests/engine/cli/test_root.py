@@ -26,7 +26,7 @@ def test_version(runner: CliRunner) -> None:
 
 def test_an_error_is_one_line_and_exit_code_1(runner: CliRunner) -> None:
     """With its code; a traceback is for bugs."""
-    result = runner.invoke(app, ["serve", "--runtime", "ray"])
+    result = runner.invoke(app, ["serve", "--runtime", "cloud"])
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
     assert "[CONFIG]" in result.stderr
