@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.measure import Row, Stopwatch, percentile, processor_s, ratio, repeated
 
-SPIN = "x = sum(range(3_000_000)); print('spun', flush=True); input()"
+SPIN = "input(); x = sum(range(3_000_000)); print('spun', flush=True); input()"
 
 
 def test_a_ratio_is_of_two_rows_of_one_workload() -> None:
@@ -51,7 +51,10 @@ def test_another_process_is_counted() -> None:
         async def stage(watch: Stopwatch) -> int:
             watch.watch("other", other.pid)
             with watch:
+                assert other.stdin is not None
                 assert other.stdout is not None
+                other.stdin.write(b"spin\n")
+                other.stdin.flush()
                 await asyncio.to_thread(other.stdout.readline)
             watch.note(p99_ms=7.0, kind="x")
             return 10
