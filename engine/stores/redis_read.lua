@@ -14,10 +14,14 @@ function reads.entries(tag, stream, first, most)
   local floor = tonumber(redis.call('HGET', log, 'floor:' .. stream) or 1)
   first, most = math.max(tonumber(first), floor), tonumber(most)
   local from = string.format('%.0f-0', first)
+  local found, bytes, count, seen = {}, 0, 4, 0
   local before = redis.call('XREVRANGE', chunks, from, '-', 'COUNT', 1)[1]
-  local found, bytes, count = {}, before and -#before[2][2] or 0, 4
-  from = before and before[1] or from
+  if before then
+    found[1], from, seen = before[2][2], '(' .. before[1], #before[2][2]
+    count = math.ceil(most / (seen + 1))
+  end
   while bytes < most do
+    count = math.min(256, count)
     local page = redis.call('XRANGE', chunks, from, '+', 'COUNT', count)
     for _, chunk in ipairs(page) do
       found[#found + 1] = chunk[2][2]
@@ -30,7 +34,7 @@ function reads.entries(tag, stream, first, most)
       break
     end
     from = '(' .. page[#page][1]
-    count = math.min(256, count * 4)
+    count = math.ceil((most - bytes) * #found / (seen + bytes + 1)) -- as large as those so far
   end
   return {string.format('%.0f', first), table.concat(found)}
 end

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from laneway.actors.ports import Claim, Entry, Record
+from laneway.actors.ports import Claim, DeadLetter, Entry, Record
 from laneway.actors.sync.archive import Archive
 from laneway.actors.tools.ledger import CallKey, Ledger, Settled, Ticket, digest
 from laneway.actors.tools.lifecycle import State
@@ -27,6 +27,7 @@ from tests.redis_server import RedisServer, redis_server
 
 PROCESS = [sys.executable, "-m", "tests.engine.stores.writer_process"]
 ROOT = Path(__file__).parents[3]
+OPERATIONS = ROOT / "docs" / "operations.md"
 
 
 def spawn(mode: str, server: RedisServer) -> subprocess.Popen[str]:
@@ -422,6 +423,34 @@ def test_looking_at_a_server_writes_nothing(server: RedisServer) -> None:
         assert server.command("EXISTS", f"{store._prefix}:store") == b":0\r\n"
 
     asyncio.run(main())
+
+
+def test_the_rights_that_the_documentation_names_are_enough(tmp_path: Path) -> None:
+    """Its own keys and no other; durability can be seen."""
+    rules = next(
+        line for line in OPERATIONS.read_text(encoding="utf-8").splitlines() if line.startswith("user laneway")
+    )
+    assert "~laneway:*" in rules
+    with redis_server(tmp_path) as server:
+        server.command("ACL", "SETUSER", "laneway", *rules.replace("PASSWORD", "word").split()[2:])
+
+        async def body(store: RedisStore) -> None:
+            assert store.durable
+            claim = await store.claim("k")
+            await store.append(claim, entries(1, 3))
+            await store.trim(claim, 1, 2)
+            await store.put("v", b"1", ttl_s=10)
+            await store.put("v", b"1")
+            await store.delete("v")
+            number = await store.bury(DeadLetter(0, "t", "s", "C", "m", 1, b"p", 1.0))
+            assert [letter.id for letter in await store.dead("t")] == [number]
+            assert len(await store.exhume([number])) == 1
+            assert await store.keys("") == ["k"]
+            assert await store.read("k", 1, 1) == entries(2, 3)
+
+        using(RedisStore(server.url.replace("//", "//laneway:word@")), body)
+        with pytest.raises(ConfigError, match="does not let this user work"):
+            using(RedisStore(server.url.replace("//", "//laneway:word@"), prefix="other"), body)
 
 
 # -- what stands on it --------------------------------------------------------------------------

@@ -91,6 +91,22 @@ def test_a_restart_that_proves_nothing_ends_the_era(tmp_path: Path, caplog: pyte
         assert caplog.text.count("cannot prove") == 1
 
 
+def test_an_operator_can_say_that_a_backup_was_put_back(tmp_path: Path) -> None:
+    """Where no engine was running that could know: the next one to come begins a new era."""
+    with redis_server(tmp_path) as server:
+
+        async def enter(wire: Wire) -> None:
+            await Standing("p", False).make(wire, Mark(fresh_name()))
+
+        check(server, enter)
+        before = era(server, "p")
+        server.kill()
+        server.start()
+        server.command("HSET", "p:store", "kept", "0")
+        check(server, enter)
+        assert era(server, "p") != before
+
+
 def test_an_answered_batch_that_is_gone_is_lost_data(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     """Even if the server's life did not end: the writer knows better. The era ends once, not again and again."""
 
