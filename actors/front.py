@@ -36,15 +36,24 @@ class Room:
 
     Attributes:
         told: (ordinary, critical) as it was told last. most: the most it was ever told, of each.
+        active: the front counts among those who use the cell; the owner's to set.
+        idle_at: when that ends, if it has nothing there until then.
     """
 
-    __slots__ = ("_critical", "_ordinary", "most", "told")
+    __slots__ = ("_critical", "_ordinary", "active", "idle_at", "most", "told")
 
     def __init__(self) -> None:
         self.told = (0, 0)
         self.most = (0, 0)
+        self.active = False
+        self.idle_at = 0.0
         self._ordinary = 0
         self._critical = 0
+
+    @property
+    def busy(self) -> bool:
+        """True while the front has an event with the cell."""
+        return self._ordinary + self._critical > 0
 
     def tell(self, room: tuple[int, int]) -> None:
         """Remember what the front is told."""
@@ -100,8 +109,8 @@ class Front:
 
     # -- deliveries -----------------------------------------------------------------------------
 
-    def enter(self, cell: str, delivery: Delivery) -> None:
-        """Take a delivery in. Raises PeerProtocolError if it breaks the contract."""
+    def enter(self, cell: str, delivery: Delivery) -> Room:
+        """Take a delivery in; returns the room that it is in. Raises PeerProtocolError if it breaks the contract."""
         room = self.rooms.get(cell)
         if delivery.number in self.deliveries:
             raise PeerProtocolError(f"front {self.peer.name!r} used delivery number {delivery.number} twice")
@@ -110,11 +119,19 @@ class Front:
                 f"front {self.peer.name!r} delivered more to cell {cell!r} than it has room for", reason="NO_ROOM"
             )
         self.deliveries[delivery.number] = delivery
+        return room
 
-    def leave(self, cell: str, delivery: Delivery) -> None:
-        """A delivery is over."""
+    def leave(self, cell: str, delivery: Delivery) -> Room:
+        """A delivery is over; returns the room that it leaves."""
         del self.deliveries[delivery.number]
-        self.rooms[cell].leave(delivery.env[LANE])
+        room = self.rooms[cell]
+        room.leave(delivery.env[LANE])
+        return room
+
+    def active(self, cell: str) -> bool:
+        """True if this front counts among those who use the cell."""
+        room = self.rooms.get(cell)
+        return room is not None and room.active
 
     # -- cancels that came early ----------------------------------------------------------------
 

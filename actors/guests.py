@@ -1,8 +1,9 @@
 """The pools of this host, and the fronts whose events are handled in them.
 
-Law of this file: every delivery is answered once, or its front is lost. Each front has its own share
-of every cell, so one that floods takes nothing from the others. A front that is lost takes its own
-with it: what it delivered is cancelled at once, silenced, and nothing more is sent. A front that
+Law of this file: every delivery is answered once, or its front is lost. The fronts that use a cell
+share its ordinary room; one that does not keeps a part, so that it may begin at once, and no part of
+the critical room is ever lent: a front that floods keeps nobody out. A front that is lost takes its
+own with it: what it delivered is cancelled at once, silenced, and nothing more is sent. A front that
 breaks the contract loses its connection, and nobody else notices.
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from laneway.actors.alarm import Alarm
 from laneway.actors.cell import Cell
 from laneway.actors.context import Ask, ContextMaker, LateEmits, RunContext, Surroundings
 from laneway.actors.delivery import Delivery, principal_of
@@ -39,6 +41,8 @@ __all__ = ["GuestStatistics", "Guests", "HostOptions"]
 
 _MAX_FRONTS: Final = 64
 """Fronts with a share of each cell; a later one gets none until one of them goes."""
+_IDLE_S: Final = 1.0
+"""A front that has had nothing with a cell for so long lends its part to those who have."""
 _CROSSING_S: Final = 1.0
 """A front that has not heard yet that there is no more room delivers until then; a round trip takes milliseconds."""
 
@@ -112,6 +116,7 @@ class Guests:
         self._open: dict[int, tuple[Delivery, str]] = {}  # by the identity of the envelope that its cell has
         self._journeys = Journeys(options.tracer, options.clock)
         self._in_progress: ContextVar[Delivery | None] = ContextVar("delivery", default=None)
+        self._idle = Alarm(options.clock, self._rest)
         self._quiet = asyncio.Event()
         self._draining = False
 
@@ -123,8 +128,8 @@ class Guests:
             raise ConfigError(f"pool {spec.name!r} exists already; choose another name")
         station = _Station(spec, LateEmits(spec.name, self._options.probe))
         self._stations[spec.name] = station
-        most = (most_promised(each, self._options.max_fronts) for each in station.room)
-        room = (next(most), next(most))
+        ordinary, critical = station.room
+        room = (ordinary * self._options.max_fronts, most_promised(critical, self._options.max_fronts))
         for index in range(spec.cells):
             cell = Cell(
                 f"{spec.name}/{index}",
@@ -162,6 +167,7 @@ class Guests:
         async with asyncio.TaskGroup() as group:
             for cell, _ in self._cells.values():
                 group.create_task(cell.close(deadline), name=f"close {cell.name}")
+        self._idle.cancel()
 
     def statistics(self) -> GuestStatistics:
         """Return the gauges. O(deliveries + cells)."""
@@ -229,14 +235,35 @@ class Guests:
 
     def _announce(self) -> None:
         """Tell every front its share of every cell, where that has changed. O(fronts x cells)."""
+        for name in self._cells:
+            self._tell(name)
+
+    def _tell(self, name: str) -> None:
+        """Tell every front its share of one cell, where that has changed. O(fronts)."""
+        cell, station = self._cells[name]
+        ordinary, critical = station.room
         fronts = list(self._fronts.values())
         sharers = min(len(fronts), self._options.max_fronts)
-        for name, (cell, station) in self._cells.items():
-            closed = self._draining or not cell.open
-            for place, front in enumerate(fronts):
-                none = closed or place >= sharers
-                ordinary, critical = (0, 0) if none else [share(each, sharers) for each in station.room]
-                front.announce(station.spec.name, name, (ordinary, critical))
+        active = sum(front.active(name) for front in fronts)
+        closed = self._draining or not cell.open
+        for place, front in enumerate(fronts):
+            room = (0, 0)
+            if not closed and place < sharers:
+                room = (share(ordinary, active if front.active(name) else sharers), share(critical, sharers))
+            front.announce(station.spec.name, name, room)
+
+    def _rest(self) -> None:
+        """Share the cells anew that some front has not used for a while. O(fronts x cells)."""
+        now, changed = self._clock.now(), set()
+        for front in self._fronts.values():
+            for name, room in front.rooms.items():
+                if room.active and not room.busy and room.idle_at <= now:
+                    room.active = False
+                    changed.add(name)
+                elif room.active and not room.busy:
+                    self._idle.set(room.idle_at)
+        for name in changed:
+            self._tell(name)
 
     # -- in -------------------------------------------------------------------------------------
 
@@ -255,7 +282,10 @@ class Guests:
         if reason is not None:
             delivery.done(cancelled(reason))
             return
-        front.enter(name, delivery)
+        room = front.enter(name, delivery)
+        if not room.active:
+            room.active = True
+            self._tell(name)
         self._open[id(env)] = (delivery, name)
         place[0].deliver(env)
 
@@ -317,7 +347,10 @@ class Guests:
         delivery, cell = self._open.pop(id(env))
         front = self._fronts.get(delivery.front)
         if front is not None:
-            front.leave(cell, delivery)
+            room = front.leave(cell, delivery)
+            if not room.busy:
+                room.idle_at = self._clock.now() + _IDLE_S
+                self._idle.set(room.idle_at)
             delivery.done(outcome)
             delivery.emissions.silence()
         if not self._open:

@@ -2,8 +2,9 @@
 
 Law of this file: a sharer that comes gets its share at once, and one whose share shrinks is told and
 needs to confirm nothing: what it has sent already may still arrive. So the room behind the shares is
-larger than their sum, by exactly what can be on its way. The i-th oldest of those present has never
-been alone with fewer than i - 1 others, so it was never given more than the i-th part.
+larger than their sum, by exactly what can be on its way. If nothing is lent, the i-th oldest of those
+present has never been alone with fewer than i - 1 others, so it was never given more than the i-th
+part.
 """
 
 from __future__ import annotations

@@ -445,6 +445,41 @@ def test_shares_follow_the_fronts_that_are_here(rig: SimpleNamespace) -> None:
     rig.run(scenario())
 
 
+def test_who_uses_a_cell_has_the_room_of_those_who_do_not(rig: SimpleNamespace) -> None:
+    """One busy front among idle ones has all of it; it gives back as soon as another begins, which never waits."""
+    started: list[tuple[str, float]] = []
+
+    async def handle(env: Envelope, context: Context) -> None:
+        started.append((context.session, asyncio.get_running_loop().time()))
+        await asyncio.sleep(10)
+
+    async def scenario() -> None:
+        host = _Host(rig, handle, concurrency=6)
+        busy, other, idle = (_Front(host, name) for name in ("busy", "other", "idle"))
+        await _turns()
+        assert busy.rooms[CELL] == (4, 2)
+        busy.deliver(1, session="busy")
+        await _turns()
+        assert (busy.rooms[CELL], other.rooms[CELL]) == ((12, 2), (4, 2))
+        for number in range(2, 13):
+            busy.deliver(number, session="busy")
+        await asyncio.sleep(1)
+        other.deliver(1, session="other")
+        await _turns()
+        assert (busy.rooms[CELL], other.rooms[CELL], idle.rooms[CELL]) == ((6, 2), (6, 2), (4, 2))
+        await asyncio.sleep(30.5)
+        assert other.done.keys() == {1}
+        busy.deliver(13)
+        await _turns()
+        assert busy.rooms[CELL] == (12, 2), "its own again, a second after the other was done"
+        await asyncio.sleep(30)
+        assert {front.rooms[CELL] for front in (busy, other, idle)} == {(4, 2)}
+        assert {front.why for front in (busy, other, idle)} == {""}
+        await host.close()
+
+    rig.run(scenario())
+
+
 def test_a_share_that_shrinks_may_cross_with_deliveries(rig: SimpleNamespace) -> None:
     """A front that has not heard of it yet breaks no contract, and nothing overflows."""
 
