@@ -27,7 +27,7 @@ from laneway.actors.peers import DELIVER, Peer
 from laneway.actors.pool import Pool
 from laneway.actors.ports import Outcome, Principal, Probe
 from laneway.routing.envelope import ACCEPTED, LANE, NO_DEADLINE, SESSION, TENANT, TRACE, Envelope, envelope_id
-from laneway.routing.errors import LocalProtocolError
+from laneway.routing.errors import LanewayError, LocalProtocolError
 from laneway.routing.lanes import LANE_COUNT, Lane
 
 __all__ = ["RemoteCell"]
@@ -137,7 +137,11 @@ class RemoteCell:
         if carriage.give_up_at != NO_DEADLINE:
             self._alarm.set(carriage.give_up_at)
         self._waited[env[LANE]](now - env[ACCEPTED])
-        carriage.send((DELIVER, number, self._cell, packed, who, history))
+        try:
+            carriage.send((DELIVER, number, self._cell, packed, who, history))
+        except LanewayError as error:  # larger than a message may be: it never left
+            carriage.finish(failed(error))
+            return
         if env[TRACE]:
             self._pool.sent(env, self.name)
 

@@ -120,6 +120,27 @@ def test_what_cannot_travel_is_over_here(rig):
     rig.run(main())
 
 
+def test_what_is_too_large_for_a_message_fails_alone(rig):
+    """It never left, so it takes no room and the next one goes."""
+
+    async def main():
+        bench = Bench(rig)
+        keep = bench.wire.send
+
+        def refuse(message, *, urgent=False):
+            raise LocalProtocolError("too large")
+
+        bench.wire.send = refuse
+        bench.cell.deliver(rig.event(1))
+        assert (bench.answers[1].status, bench.answers[1].code) == ("failed", LocalProtocolError.code)
+        assert (bench.cell.free(), bench.cell.carried) == (2, {})
+        bench.wire.send = keep
+        bench.cell.deliver(rig.event(2))
+        assert len(bench.wire.sent) == 1
+
+    rig.run(main())
+
+
 def test_waiting_is_measured_up_to_the_departure(rig):
     """And a sampled event's departure is told."""
 

@@ -19,6 +19,7 @@ from laneway.routing.lanes import Lane
 from tests.actors.conftest import Answers, RecordingContext, RecordingProbe, make_event
 from tests.actors.hosts import Front, Taker, host_kinds
 from tests.actors.pairs import End, connect
+from tests.simulation.cluster import cluster
 from tests.simulation.loop import VirtualClock, run
 
 RIG = SimpleNamespace(
@@ -233,5 +234,40 @@ def test_every_event_ends_once_whatever_happens_to_hosts(seed: int) -> None:
 
     async def main() -> None:
         await World(seed).play()
+
+    run(main())
+
+
+def test_an_event_that_loses_three_hosts_is_a_dead_letter() -> None:
+    """It is over when the letter is in the store; an event that came later is none the worse for it."""
+
+    async def main() -> None:
+        async with cluster(work="WORK") as made:
+            front = await made.front()
+            started: list[int] = []
+
+            async def handler(env: Any, context: Any) -> None:
+                started.append(env[1])
+                if env[1] == 1:
+                    await asyncio.sleep(1_000)
+
+            async with front.session("s") as session:
+                await session.send_event("WORK", b"poison")
+                for name in "abc":
+                    host = made.host(name)
+                    host.add("work", "WORK", handler)
+                    peer, _ = made.join(front, host)
+                    await asyncio.sleep(1.0)
+                    if name == "c":
+                        await session.send_event("WORK", b"fine")
+                        await asyncio.sleep(1.0)
+                    peer.cut()
+                    await asyncio.sleep(1.0)
+                assert started == [1, 1, 1, 2]
+                assert await front.store.dead("t") == []
+                await front.directory.sweep()
+                (letter,) = await front.store.dead("t")
+                assert (letter.session, letter.code, letter.attempts) == ("s", "POISON", 3)
+                assert front.directory.statistics().pending == 0
 
     run(main())
