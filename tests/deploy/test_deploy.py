@@ -148,3 +148,26 @@ def test_the_operations_page_names_settings_with_their_defaults() -> None:
     for name, default in rows:
         value = getattr(telemetry, name)
         assert default == (str(value).lower() if isinstance(value, bool) else str(value or "none"))
+
+
+def test_the_readme_names_every_file_and_no_other() -> None:
+    """Which file is for what; nothing in the folder is untold."""
+    page = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\(([\w./-]+)\)", page))
+    files = {
+        str(path.relative_to(DEPLOY)) for path in DEPLOY.rglob("*") if path.is_file() and "secrets" not in path.parts
+    }
+    ours = {name for name in linked if not name.startswith("..")}
+    assert ours == {name for name in files if "__pycache__" not in name} - {"README.md"}
+    assert all((DEPLOY / name).exists() for name in linked)
+
+
+def test_each_file_says_at_its_top_what_was_not_run() -> None:
+    """Whoever opens one knows what to expect of it."""
+    names = "Dockerfile compose.yaml kuberay.yaml collector.yaml scrape.yaml haproxy.cfg nginx.conf envoy.yaml"
+    scripts = "front.sh ray-head.sh ray-worker.sh laneway.service grafana/provisioning.yaml"
+    for name in (*names.split(), *scripts.split()):
+        head = re.split(r"\n(?!#)", (DEPLOY / name).read_text(encoding="utf-8"))[0]
+        said = " ".join(line.strip("# ") for line in head.splitlines())
+        assert re.search(r"Validated|Tested", said), name
+        assert "Not run" in said, name
