@@ -26,8 +26,9 @@ QUIET = {"LANEWAY_SESSION__HEARTBEAT_S": "300"}
 
 @dataclass(frozen=True)
 class Stage:
-    """Two engines with one store, and a proxy in front of them."""
+    """Two engines with one store, and a proxy in front of them; sessions are its own."""
 
+    kind: str
     proxy: ProxyProcess
     servers: tuple[Server, Server]
 
@@ -36,7 +37,7 @@ class Stage:
         return Trust(roots=self.proxy.roots.read_bytes())
 
     def client(self, session: str, **more: Any) -> Client:
-        return Client(self.proxy.grpc, session=session, tls=self.trust, **more)
+        return Client(self.proxy.grpc, session=f"{self.kind}-{session}", tls=self.trust, **more)
 
     async def curl(self, path: str, *arguments: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
@@ -49,12 +50,17 @@ class Stage:
 
 
 @asynccontextmanager
-async def raised(kind: str, folder: Path) -> AsyncIterator[Stage]:
+async def engines(folder: Path) -> AsyncIterator[tuple[Server, Server]]:
     async with AsyncExitStack() as stack:
         opened = (Server(folder / "engine.db", "--drain-s", "1", model="scripted", settings=QUIET) for _ in range(2))
         first, second = [await stack.enter_async_context(each) for each in opened]
-        fronts = [(each.target, each.http) for each in (first, second)]
-        yield Stage(await stack.enter_async_context(ProxyProcess(kind, folder, fronts)), (first, second))
+        yield first, second
+
+
+@asynccontextmanager
+async def staged(kind: str, folder: Path, servers: tuple[Server, Server]) -> AsyncIterator[Stage]:
+    async with ProxyProcess(kind, folder, [(each.target, each.http) for each in servers]) as proxy:
+        yield Stage(kind, proxy, servers)
 
 
 @dataclass(frozen=True)
@@ -72,14 +78,27 @@ class Played:
         self.runner.run(within())
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
-    """One stage for the tests that leave it as it is."""
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Runner, tuple[Server, Server]]]:
+    """Two engines for all proxies, for the tests that leave them as they are, and the loop they live on."""
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
-        stage = runner.run(stack.enter_async_context(raised(request.param, tmp_path_factory.mktemp(request.param))))
-        yield Played(runner, stage)
+        yield runner, runner.run(stack.enter_async_context(engines(tmp_path_factory.mktemp("engines"))))
         runner.run(stack.aclose())
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def played(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    lasting: tuple[asyncio.Runner, tuple[Server, Server]],
+) -> Iterator[Played]:
+    """A proxy before them."""
+    runner, servers = lasting
+    stack = AsyncExitStack()
+    folder = tmp_path_factory.mktemp(request.param)
+    yield Played(runner, runner.run(stack.enter_async_context(staged(request.param, folder, servers))))
+    runner.run(stack.aclose())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -139,7 +158,7 @@ def test_events_arrive_one_by_one(played: Played) -> None:
     """A stream that never ends gives each answer at once, though nothing follows that would push it on."""
 
     async def play() -> None:
-        body = {"session": "events", "client": "c1"}
+        body = {"session": f"{played.stage.kind}-events", "client": "c1"}
         process = await played.stage.post("/v1/stream", body, "-H", "accept: text/event-stream")
         frames = _frames(process)
         welcome = (await anext(frames))["header"]["welcome"]
@@ -170,7 +189,9 @@ def test_a_websocket_works(played: Played) -> None:
             ssl=trust,
             origin=page,  # type: ignore[list-item, arg-type]
         ) as made:
-            await made.send(json.dumps({"header": {"hello": {"v": [1], "client": "w1", "session": "ws"}}}))
+            await made.send(
+                json.dumps({"header": {"hello": {"v": [1], "client": "w1", "session": f"{stage.kind}-ws"}}})
+            )
             assert "welcome" in json.loads(await made.recv())["header"]
             sent = {"counter": 1, "kind": "USER_MESSAGE", "text": "Hello?"}
             await made.send(json.dumps({"header": {}, "events": [sent]}))
@@ -221,14 +242,19 @@ def test_a_drained_front_costs_a_reconnect(kind: str, tmp_path: Path) -> None:
     """SIGTERM of the front that holds the session: the client goes on at the other, which has the same store."""
 
     async def main() -> None:
-        async with asyncio.timeout(60), raised(kind, tmp_path) as stage, stage.client("drained") as client:
+        async with (
+            asyncio.timeout(60),
+            engines(tmp_path) as servers,
+            staged(kind, tmp_path, servers) as stage,
+            stage.client("drained") as client,
+        ):
             assert await _answer(client, "before")
-            home = await _home(stage.servers, 1)
+            home = await _home(servers, 1)
             code, _ = await home.stop()
             assert code == 0, home.errors
             assert await _answer(client, "after")
             assert client.reconnects >= 1
-            (other,) = (server for server in stage.servers if server is not home)
+            (other,) = (server for server in servers if server is not home)
             assert await _home((other, other), 1) is other
 
     asyncio.run(main())
