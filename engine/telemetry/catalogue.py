@@ -135,7 +135,10 @@ _MESSAGES: Final = (
     ),
     _counter("laneway_pool_errors_total", "Events whose handler failed, by pool.", "pool", source="handler.failed"),
     _histogram(
-        "laneway_queue_wait_seconds", "From acceptance to the start of the handler.", "lane", source="queue.wait"
+        "laneway_queue_wait_seconds",
+        "From acceptance to the start of the handler, or to the departure for another host.",
+        "lane",
+        source="queue.wait",
     ),
     _histogram(
         "laneway_event_seconds", "From acceptance to the end, however the event ended.", "lane", source="event.time"
