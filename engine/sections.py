@@ -141,7 +141,7 @@ class StoreConfig(Section):
         answer_s: how long one exchange with a Redis server may take.
     """
 
-    url: Annotated[str, Field(min_length=1)] = "memory"
+    url: Annotated[str, Field(min_length=1, repr=False)] = "memory"
     sync: Literal["full", "normal"] = "full"
     busy_s: _Seconds = 2.0
     memory_bytes: _Bytes = 268_435_456

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from laneway.engine.sections import Address, EdgeConfig, LimitsConfig
+from laneway.engine.sections import Address, EdgeConfig, LimitsConfig, StoreConfig
 
 
 @given(st.ip_addresses().map(str), st.integers(0, 65_535))
@@ -28,3 +28,9 @@ def test_sections_are_frozen() -> None:
     """A running engine's settings cannot be changed under it."""
     with pytest.raises(ValidationError, match="frozen"):
         LimitsConfig().depth = 3  # type: ignore[misc]
+
+
+def test_an_address_with_a_password_is_not_shown() -> None:
+    """Settings may be printed; where logs are kept is not part of that."""
+    config = StoreConfig(url="redis://user:hush@host")
+    assert "hush" not in repr(config) + str(config)

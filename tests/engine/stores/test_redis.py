@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -356,6 +357,43 @@ def test_a_lost_answer_of_an_append_is_no_hole(server: RedisServer) -> None:
             assert (await store.claim("k")).generation == claim.generation + 1
             assert proxy.cuts == 10
             assert await store.read("k", 1, 1) == entries(1, 9)
+            await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_network_that_cuts_all_the_time_loses_and_doubles_nothing(server: RedisServer) -> None:
+    """Ten logs, a cut at every few answers: each entry once, in order, and what was acknowledged is there."""
+    dice = random.Random(4)
+
+    async def write(store: RedisStore, proxy: Proxy, log: int) -> None:
+        """Append 60 entries one by one as a home does: after an error claim again and compare."""
+        acknowledged, claim = 0, None
+        while acknowledged < 60:
+            try:
+                if claim is None:
+                    claim = await store.claim(f"log.{log}")
+                    head = claim.heads.get(1, (0, 0))[0]
+                    assert acknowledged <= head <= acknowledged + 1
+                    acknowledged = head
+                    continue
+                await store.append(claim, [Entry(1, acknowledged + 1, acknowledged + 1, b"%d" % acknowledged)])
+                acknowledged += 1
+                if dice.random() < 0.1:
+                    dice.choice((proxy.cut, proxy.swallow, lambda: proxy.cut_after(dice.randrange(1, 900))))()
+            except StoreError:
+                claim = None
+
+    async def main() -> None:
+        async with Proxy(server.port) as proxy, asyncio.timeout(60):
+            store = RedisStore(f"redis://127.0.0.1:{proxy.port}", prefix=fresh_name())
+            await store.open()
+            await asyncio.gather(*(write(store, proxy, log) for log in range(10)))
+            assert proxy.cuts > 10, "the faults were meant to fire"
+            for log in range(10):
+                found = await store.read(f"log.{log}", 1, 1)
+                assert found == [Entry(1, seq, seq, b"%d" % (seq - 1)) for seq in range(1, len(found) + 1)]
+                assert len(found) >= 60
             await store.close()
 
     asyncio.run(main())
