@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
@@ -17,10 +18,11 @@ from laneway.routing.errors import ConfigError
 
 if TYPE_CHECKING:
     from laneway.actors.ports import Model, Store
+    from laneway.engine.app.neighbours import Neighbours
     from laneway.engine.config import Config
     from laneway.engine.models.weights import Progress
 
-__all__ = ["MODEL_NAMES", "as_model", "choose_model", "choose_runtime", "choose_store"]
+__all__ = ["MODEL_NAMES", "as_model", "choose_model", "choose_neighbours", "choose_runtime", "choose_store"]
 
 MODEL_NAMES: Final = "synthetic, scripted, local-llm, openai:URL, or MODULE:NAME of your own"
 _OWN: Final = ("synthetic", "scripted", "local-llm")
@@ -33,6 +35,15 @@ def choose_runtime(config: Config, kind: str | None) -> Config:
     if kind not in ("local", "ray"):
         raise ConfigError(f"there is no runtime {kind[:40]!r}; use local or ray")
     return config.model_copy(update={"runtime": config.runtime.model_copy(update={"kind": kind})})
+
+
+def choose_neighbours(config: Config, store: Store) -> Neighbours | None:
+    """Return what a front shares with others of its cluster; None where there can be none."""
+    if config.runtime.kind == "local":
+        return None
+    from laneway.engine.app.neighbours import Neighbours
+
+    return Neighbours(f"front/{socket.gethostname()[:32]}-{os.urandom(4).hex()}", store)
 
 
 def choose_store(config: Config, given: Store | str | Path | None = None) -> Store:

@@ -11,17 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from laneway.actors.questions import Questions
+from laneway.actors.peers import Peer
 from laneway.actors.remote_cells import RemoteCells
 from laneway.actors.remote_store import STORE, StoreService
-from laneway.actors.switchboard import Switchboard
 from laneway.engine.app.front import Front
 from laneway.engine.app.host import PROGRAM, TELL
 from laneway.engine.app.loads import Loads
+from laneway.engine.app.neighbours import Neighbours
 from laneway.engine.app.orders import HostOrder
 from laneway.engine.app.packing import HostPacking
 from laneway.engine.app.registrations import Registrations
@@ -31,7 +30,7 @@ from laneway.engine.runtime.program import HostFacts
 from laneway.engine.runtime.ray_cluster import RayCluster
 from laneway.engine.runtime.ray_host import laneway_version
 from laneway.routing.errors import ConfigError, LanewayError, RuntimeUnavailable
-from laneway.routing.membership import POOL, Member, View
+from laneway.routing.membership import FRONT, POOL, Member, View
 from laneway.routing.scaling import PoolLoad
 
 if TYPE_CHECKING:
@@ -43,6 +42,11 @@ _log: Final = logging.getLogger(__name__)
 _LOOK_S: Final = 0.02
 _TELL_S: Final = 10.0
 _AGAIN_S: Final = 2.0
+_STORES: Final = "stores"
+_SHARE: Final = (
+    'Give all fronts one Redis (store.url), or say runtime.durability = "volatile" to all: sessions then end with '
+    "their front"
+)
 _STOPPED_RETRY_MS: Final = 5_000
 
 
@@ -56,12 +60,14 @@ class Cluster:
         board: what other hosts send. questions: asked of them, and theirs. view: who lives.
     """
 
-    def __init__(self, engine: Engine, *, owned: bool = True) -> None:
+    def __init__(self, engine: Engine, neighbours: Neighbours, *, owned: bool = True) -> None:
         config = engine.config.runtime
-        self.board = Switchboard()
-        self.questions = Questions()
+        self.board = neighbours.board
+        self.questions = neighbours.questions
+        self.name = neighbours.homes.name
         self.view = View(-1, (), settled=False)
         self._engine = engine
+        self._homes, self._fronts = neighbours.homes, neighbours.fronts
         self._config = config
         self._ray = RayCluster(config, owned=owned)
         self._cells = RemoteCells(
@@ -74,9 +80,8 @@ class Cluster:
             probe=engine.telemetry.probe,
         )
         self.board.add(self._cells)
-        self.board.add(self.questions)
         self.questions.serve(STORE, StoreService(engine.store))
-        self.name = f"front/{socket.gethostname()[:32]}-{os.urandom(4).hex()}"
+        self.questions.serve(_STORES, self._kind_of_store)
         self._loads = Loads(
             self.name,
             lambda: list(self._placed),
@@ -91,6 +96,8 @@ class Cluster:
         self._lives: Lives | None = None
         self._life: asyncio.Task[None] | None = None
         self._placed: set[str] = set()
+        self._seen = asyncio.Event()
+        self._giving_up: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._placing: asyncio.Task[None] | None = None
 
@@ -111,6 +118,7 @@ class Cluster:
         self._life = asyncio.get_running_loop().create_task(self._lives.run(), name="laneway front")
         async with asyncio.timeout(self._config.ready_s):
             await self._lives.ready()
+            await self._accompany()
         await self._place(told)
         await self._joined(told)
         self._engine.pools.on_change = self._changed.set
@@ -147,14 +155,39 @@ class Cluster:
         )
 
     def _began(self, incarnation: str) -> None:
-        """A life begins."""
+        self._homes.rejoin(incarnation)
 
     def _saw(self, view: View) -> None:
         self.view = view
+        self._fronts.saw(view)
+        self._seen.set()
 
     def _over(self) -> None:
         """This life is over: others may have its homes by now."""
         _log.error("this front was taken for dead by its cluster; its sessions go on elsewhere, and it begins anew")
+        self._homes.drop()
+        self._giving_up = asyncio.get_running_loop().create_task(self._fronts.dropped(), name="laneway giving up")
+
+    async def _accompany(self) -> None:
+        """Wait for the first view; refuse to be one of several fronts that do not share their store."""
+        await self._seen.wait()
+        for other in [member.name for member in self.view.of(FRONT) if member.name != self.name]:
+            if not self._homes.shared and self._config.durability == "durable":
+                raise ConfigError(
+                    f"cluster {self._config.cluster} has a front already ({other}), and this one's store is its own: "
+                    f"what one front wrote would be lost with it. {_SHARE}"
+                )
+            while (peer := self.board.peers.get(other)) is None:  # noqa: ASYNC110 - the board tells parts only
+                await asyncio.sleep(_LOOK_S)
+            theirs = await self.questions.ask(peer, _STORES, "kind", None, _TELL_S)
+            if theirs != await self._kind_of_store(peer, "kind", None):
+                raise ConfigError(
+                    f"front {other} of cluster {self._config.cluster} has another kind of store. {_SHARE}"
+                )
+
+    async def _kind_of_store(self, peer: Peer, method: str, arguments: object) -> list[object]:
+        """Tell another front what sessions may expect here; all fronts must agree."""
+        return [self._homes.shared, "" if self._homes.shared else self._config.durability]
 
     def _stopped(self, error: LanewayError) -> None:
         """An operator has stopped the cluster: this front has no hosts any more, and says so at its edges."""
@@ -231,7 +264,8 @@ class Cluster:
             self._placing.cancel()
             await asyncio.gather(self._placing, return_exceptions=True)
         await self._cells.close()
-        await self.questions.close()
+        if self._giving_up is not None:
+            await asyncio.gather(self._giving_up, return_exceptions=True)
         if self._lives is not None and self._life is not None:
             self._lives.stop()
             await asyncio.gather(self._life, return_exceptions=True)

@@ -27,7 +27,7 @@ from laneway.actors.ports import Principal, Probe, Store
 from laneway.engine.app.additions import AddedPools, PoolOptions
 from laneway.engine.app.brain import Brain
 from laneway.engine.app.calls import Calls
-from laneway.engine.app.choices import choose_runtime, choose_store
+from laneway.engine.app.choices import choose_neighbours, choose_runtime, choose_store
 from laneway.engine.app.clock import SystemClock
 from laneway.engine.app.embedded import EmbeddedSession
 from laneway.engine.app.outlet import CheckedOutlet
@@ -110,24 +110,15 @@ class Engine:
             self.nlp.use(self.config.nlp.model)
         self._probe = self.telemetry.probe
         self._store = choose_store(self.config, store)
-        self.directory = SessionDirectory(
-            self._store,
-            clock=self.clock,
-            kinds=self.kinds,
-            packer=LogPacking(self.kinds),
-            policy=self.config.session_policy(),
-            link_ids=lambda: os.urandom(16).hex(),
-            wall=time.time,
-            max_sessions=self.config.limits.sessions,
-            observe=self.tap,
-            probe=self._probe,
-            tracer=self.telemetry.tracer,
-        )
+        self.neighbours = choose_neighbours(self.config, self._store)
+        self.directory = self._directory()
         self.outlet = CheckedOutlet(self.directory)
         core = DispatchCore(self.kinds, self.config.dispatch_policy())
         self.dispatcher = Dispatcher(core, self._surroundings(), journal=self.directory.journal, probe=self._probe)
         self.directory.bind(self.dispatcher)
         self.entry: Entry = self.directory
+        if self.neighbours is not None:
+            self.entry = self.neighbours.bind(self.directory, self.clock, self.kinds)
         self.calls = Calls(self)
         self.builtins = BuiltinPools(
             self.config,
@@ -141,12 +132,28 @@ class Engine:
         )
         self.builtins.add_to(self.dispatcher)
         self.pools = AddedPools(self.kinds, self.config.runtime, self.dispatcher.add_pool)
-        durable, sweep = self._store.durable, self.builtins.sweep
-        self._upkeep = Upkeep(self.directory, durable=durable, sweep=sweep, probe=self._probe)
+        sweep = self.builtins.sweep
+        self._upkeep = Upkeep(self.directory, durable=self._store.durable, sweep=sweep, probe=self._probe)
         self.cluster: Cluster | None = None
         self._edges: list[Edge] = []
         self._begun = False
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _directory(self) -> SessionDirectory:
+        return SessionDirectory(
+            self._store,
+            homes=self.neighbours.homes if self.neighbours is not None else None,
+            clock=self.clock,
+            kinds=self.kinds,
+            packer=LogPacking(self.kinds),
+            policy=self.config.session_policy(),
+            link_ids=lambda: os.urandom(16).hex(),
+            wall=time.time,
+            max_sessions=self.config.limits.sessions,
+            observe=self.tap,
+            probe=self._probe,
+            tracer=self.telemetry.tracer,
+        )
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
@@ -216,19 +223,15 @@ class Engine:
             await self.telemetry.start()
             await self._store.open()
             await self.dispatcher.start()
-            if self.config.runtime.kind == "ray":
-                await self._join()
+            if self.neighbours is not None:
+                from laneway.engine.app.cluster import Cluster
+
+                self.cluster = Cluster(self, self.neighbours)
+                await self.cluster.start()
         except BaseException:
             await self.close(0.0)
             raise
         self._upkeep.start()
-
-    async def _join(self) -> None:
-        """Become a front of a cluster on Ray."""
-        from laneway.engine.app.cluster import Cluster
-
-        self.cluster = Cluster(self)
-        await self.cluster.start()
 
     async def recovered(self) -> int:
         """Wait until everything a former process left was taken up; returns how many sessions had work.
@@ -260,6 +263,8 @@ class Engine:
         await self.directory.close()  # writes the logs; links send what is due and end, and so do their streams
         await asyncio.gather(*leaving)
         await self._close_adapters()
+        if self.neighbours is not None:
+            await self.neighbours.close()
         if self.cluster is not None:
             await self.cluster.close(drain_s)
         await self._store.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import msgpack
 
@@ -19,7 +19,13 @@ from laneway.routing.errors import ConfigError
 
 __all__ = ["HostOrder", "needed"]
 
-_SECTIONS: Final = {"telemetry", "tools", "nlp", "limits", "runtime"}
+_SETTINGS: Final[Any] = {
+    "telemetry": True,
+    "tools": True,
+    "nlp": {"concurrency"},
+    "runtime": {"beat_s", "lost_s", "tls_cert", "tls_key", "tls_ca", "tls_name"},
+}
+"""What a host obeys; fronts may differ in all else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,7 @@ class HostOrder:
     """One pool's hosts are made by it.
 
     Attributes:
-        pool: whose cells they carry. config: the sections a host reads. told: what it needs to know.
+        pool: whose cells they carry. config: of it what a host obeys. told: what it needs to know.
     """
 
     pool: str
@@ -36,7 +42,7 @@ class HostOrder:
 
     def to_bytes(self) -> bytes:
         """Return it as plain data."""
-        settings = self.config.model_dump_json(include=_SECTIONS, exclude_defaults=True)
+        settings = self.config.model_dump_json(include=_SETTINGS, exclude_defaults=True)
         packed: bytes = msgpack.packb([self.pool, settings, needed(self.told, self.pool).to_bytes()])
         return packed
 

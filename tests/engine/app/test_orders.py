@@ -12,7 +12,7 @@ from tests.engine.app import hands, shop
 
 CONFIG = Config.model_validate(
     {
-        "runtime": {"kind": "ray"},
+        "runtime": {"kind": "ray", "lost_s": 4.0},
         "tools": {"workers": 3},
         "store": {"url": "secret.db"},
         "auth": {"mode": "jwt", "issuer": "i", "audience": "a", "secret": "s" * 40},
@@ -33,9 +33,11 @@ def test_an_order_travels_as_bytes_and_is_the_same_from_every_front() -> None:
     """Hosts that run already are recognised by these bytes."""
     order = HostOrder("here", CONFIG, told())
     packed = order.to_bytes()
+    other = Config.model_validate({**CONFIG.model_dump(), "store": {"url": "redis://h"}, "runtime": {"lost_s": 4.0}})
+    assert packed == HostOrder("here", other, told()).to_bytes()
     assert packed == HostOrder("here", CONFIG, told()).to_bytes()
     read = HostOrder.from_bytes(packed)
-    assert (read.pool, read.config.tools.workers, read.config.runtime.kind) == ("here", 3, "ray")
+    assert (read.pool, read.config.tools.workers, read.config.runtime.lost_s) == ("here", 3, 4.0)
     assert read.told.pool("here").options == {"concurrency": 3}
 
 
