@@ -14,8 +14,10 @@ import msgpack
 from laneway.actors.ports import Store
 from laneway.routing.errors import StoreError
 
-__all__ = ["Deed", "Deeds", "Life"]
+__all__ = ["ELSEWHERE", "Deed", "Deeds", "Life"]
 
+ELSEWHERE: Final = "ELSEWHERE"
+"""Reason of the Fenced that says: it is at home with another front; ask again where."""
 _PREFIX: Final = "home/"
 _ERASED_S: Final = 1.0
 """An erased record is an empty one that ends: the port deletes without comparing, and must not here."""

@@ -11,14 +11,13 @@ import contextlib
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from laneway.actors.arrivals import Speaker
 from laneway.actors.attachment import Attachment
 from laneway.actors.burials import Burials
 from laneway.actors.census import Census, DirectoryStatistics
 from laneway.actors.deeds import Life
-from laneway.actors.homes import Homes
 from laneway.actors.ingress import DispatchPort
 from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Claim, Clock, Journal, Out, Principal, Probe, Store
@@ -41,6 +40,9 @@ from laneway.routing.errors import (
     StoreUnavailable,
 )
 from laneway.routing.handshake import Hello
+
+if TYPE_CHECKING:
+    from laneway.actors.homes import Homes
 
 __all__ = ["SessionDirectory"]
 

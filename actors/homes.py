@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from laneway.actors.company import Company
-from laneway.actors.deeds import Deed, Deeds, Life
+from laneway.actors.deeds import ELSEWHERE, Deed, Deeds, Life
 from laneway.actors.peers import Peer
 from laneway.actors.ports import Claim, Store
 from laneway.actors.questions import Questions
@@ -30,10 +30,7 @@ from laneway.routing.errors import Draining, Fenced, LanewayError, StoreError
 from laneway.routing.membership import View
 from laneway.routing.placement import rendezvous
 
-__all__ = ["ELSEWHERE", "Homes", "is_elsewhere"]
-
-ELSEWHERE: Final = "ELSEWHERE"
-"""Reason of the Fenced that says: it is at home with another front; ask again where."""
+__all__ = ["Homes", "is_elsewhere"]
 
 _log: Final = logging.getLogger(__name__)
 _CONTESTS: Final = 16

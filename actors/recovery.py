@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from laneway.actors.deeds import Life
-from laneway.actors.homes import Homes, is_elsewhere
+from laneway.actors.deeds import ELSEWHERE, Life
 from laneway.actors.ports import Store
 from laneway.actors.session import SessionHome
 from laneway.routing.errors import Fenced, Overloaded, StoreError
+
+if TYPE_CHECKING:
+    from laneway.actors.homes import Homes
 
 __all__ = ["UNREADABLE", "Recovery"]
 
@@ -84,7 +86,7 @@ class Recovery:
         try:
             home = await self._open(tenant, session)
         except (StoreError, Fenced) as error:
-            if error.reason != UNREADABLE and not is_elsewhere(error):
+            if error.reason not in (UNREADABLE, ELSEWHERE):
                 raise
             return False
         except Overloaded:  # all places are taken: it is taken up when somebody comes to it
