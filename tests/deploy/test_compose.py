@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -18,8 +19,10 @@ import jwt
 import pytest
 import yaml
 
+from laneway.actors.ports import Entry
 from laneway.engine.app.serving import _authenticate
 from laneway.engine.config import Config
+from laneway.engine.stores.redis import RedisStore
 from tests.outside import require
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -148,7 +151,7 @@ def test_the_scripts_are_in_the_image_and_start_what_there_is(services: dict[str
         subprocess.run(["sh", "-n", DEPLOY / script], timeout=WITHIN_S, check=True)
     text = (DEPLOY / "front.sh").read_text(encoding="utf-8")
     assert text.rstrip().endswith('exec laneway serve --runtime ray "$@"')
-    assert '"$here/ray-worker.sh" --num-cpus=0 &' in text
+    assert '"$here/ray-worker.sh" --num-cpus=0 ' in text
 
 
 def test_pipelines_of_the_collector_name_parts_that_exist() -> None:
@@ -219,3 +222,22 @@ def test_redis_does_as_the_file_says(services: dict[str, Any], secrets: Path, re
     (_, check) = services["redis"]["healthcheck"]["test"]
     checked = check.replace("$$", "$").replace("redis-cli", f"{shlex.quote(cli)} -p {redis_port}")
     assert subprocess.run(["sh", "-c", checked], timeout=WITHIN_S, check=False).returncode == 0
+
+
+def test_the_store_may_do_all_it_needs(secrets: Path, redis_port: int) -> None:
+    """With the rules and the password of the file: it is durable, writes and reads."""
+    url = re.findall(r'url = "(.+)"', (secrets / "laneway.toml").read_text())[0]
+
+    async def main() -> None:
+        store = RedisStore(url.replace("@redis:6379", f"@127.0.0.1:{redis_port}"))
+        await store.open()
+        try:
+            assert store.durable
+            claim = await store.claim("k")
+            await store.append(claim, [Entry(1, seq, seq * 10, b"x") for seq in range(1, 4)])
+            assert [entry.seq for entry in await store.read("k", 1, 1)] == [1, 2, 3]
+            assert await store.keys("") == ["k"]
+        finally:
+            await store.close()
+
+    asyncio.run(main())
