@@ -5,14 +5,17 @@
 #
 # Whatever follows is given to `laneway serve`, RAY_START_ARGS to `ray start`. Ray serves a program only beside a node of its own, in the
 # same process namespace, hence one container for both. That node has no CPUs: pools are placed elsewhere.
-# The engine is the container's first process: SIGTERM reaches it alone, and the node lives until it has
-# drained.
+# SIGTERM reaches the engine alone, which this script becomes; the node lives until it has drained, and ends
+# with it.
 #
-# Validated: its syntax, and that it starts what there is (tests/deploy/test_compose.py); `ray-worker.sh`
-# is run by a test of its own. Not run: as a container's first process.
+# Validated: run as it is, beside deploy/ray-head.sh and ray-worker.sh on loopback and other ports, by
+# tests/deploy/test_ray_start.py: a client is answered by a host on the other node, and SIGTERM drains.
+# Not run: several machines, a container's first process.
 set -eu
 : "${LANEWAY_RUNTIME__ADDRESS:?HOST:PORT of the Ray head}"
+export RAY_AUTH_MODE=token
+export RAY_AUTH_TOKEN_PATH="${RAY_AUTH_TOKEN_PATH:-/etc/laneway/ray.token}"
 here=$(dirname "$0")
 # shellcheck disable=SC2086  # several arguments in one variable
-RAY_HEAD=$LANEWAY_RUNTIME__ADDRESS "$here/ray-worker.sh" --num-cpus=0 ${RAY_START_ARGS:-} &
+RAY_HEAD=$LANEWAY_RUNTIME__ADDRESS setpriv --pdeathsig TERM "$here/ray-worker.sh" --num-cpus=0 ${RAY_START_ARGS:-} >&2 &
 exec laneway serve --runtime ray "$@"

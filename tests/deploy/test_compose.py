@@ -151,7 +151,7 @@ def test_the_scripts_are_in_the_image_and_start_what_there_is(services: dict[str
         subprocess.run(["sh", "-n", DEPLOY / script], timeout=WITHIN_S, check=True)
     text = (DEPLOY / "front.sh").read_text(encoding="utf-8")
     assert text.rstrip().endswith('exec laneway serve --runtime ray "$@"')
-    assert '"$here/ray-worker.sh" --num-cpus=0 ' in text
+    assert 'setpriv --pdeathsig TERM "$here/ray-worker.sh" --num-cpus=0 ' in text
 
 
 def test_pipelines_of_the_collector_name_parts_that_exist() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -16,11 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.serving import clean_environment
+from laneway.engine.client import Client
+from tests.e2e.serving import ANY_PORTS, clean_environment, listening
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 BIN = Path(sys.executable).parent
 WITHIN_S = 40.0
+MEMORY = ("--object-store-memory=83886080",)
 PORTS = (
     "port",
     "ray-client-server-port",
@@ -60,12 +63,13 @@ class Nodes:
         self.token = folder / "token"
         self.token.write_text("a-token-of-thirty-two-characters")
         self.address = ""
+        self._front: subprocess.Popen[str] | None = None
 
     def start(self, script: str, *more: str, **settings: str) -> subprocess.Popen[bytes]:
         """Run a script as it is, on free ports."""
         ports = _free(PORTS if "head" in script else PORTS[2:])
         own = [f"--{name}={port}" for name, port in ports.items()]
-        few = ["--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=83886080"]
+        few = ["--min-worker-port=0", "--max-worker-port=0", *MEMORY]
         if "head" in script:
             own.append(f"--temp-dir={self._folder}/ray")
             self.address = f"127.0.0.1:{ports['port']}"
@@ -78,6 +82,28 @@ class Nodes:
             )
         self.processes.append(process)
         return process
+
+    def front(self, ray_arguments: str) -> subprocess.Popen[str]:
+        """Run deploy/front.sh as it is; its stdout has the ready line."""
+        environment = clean_environment(
+            RAY_AUTH_TOKEN_PATH=str(self.token),
+            RAY_START_ARGS=ray_arguments,
+            PATH=f"{BIN}:{os.environ['PATH']}",
+            PYTHONPATH=str(DEPLOY.parent),
+            LANEWAY_RUNTIME__ADDRESS=self.address,
+            LANEWAY_RUNTIME__DURABILITY="volatile",
+            LANEWAY_RUNTIME__READY_S=str(WITHIN_S),
+        )
+        with (self._folder / "front.log").open("wb") as log:
+            self._front = subprocess.Popen(
+                [DEPLOY / "front.sh", *ANY_PORTS, "--model", "scripted", "--store", "memory", "--drain-s", "1"],
+                stdout=subprocess.PIPE, stderr=log, env=environment, text=True, start_new_session=True,
+            )  # fmt: skip
+        return self._front
+
+    def logs(self) -> list[str]:
+        """Return what all of them said."""
+        return [path.read_text() for path in self._folder.glob("*.log")]
 
     def drive(self, **settings: str) -> object:
         """Return what a driver with these settings is told: the CPUs of each live node, or "refused"."""
@@ -94,13 +120,13 @@ class Nodes:
         """Wait until a driver with the token sees these CPUs."""
         deadline, seen = time.monotonic() + WITHIN_S, None
         while seen != expected:
-            assert time.monotonic() < deadline, (seen, [path.read_text() for path in self._folder.glob("*.log")])
+            assert time.monotonic() < deadline, (seen, self.logs())
             assert all(process.poll() is None for process in self.processes)
             seen = self.drive(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(self.token))
 
     def close(self) -> None:
         """End what is left of each process group."""
-        for process in self.processes:
+        for process in (*self.processes, *([self._front] if self._front else [])):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -158,6 +184,30 @@ def test_without_a_token_nothing_starts(script: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "no token in" in done.stderr
+
+
+def test_a_front_serves_from_hosts_on_another_node(nodes: Nodes) -> None:
+    """The engine, with a node of its own that has no CPUs: pools are placed on the worker; SIGTERM drains."""
+    ports = [f"--{name}={port}" for name, port in _free(PORTS[2:]).items()]
+    front = nodes.front(" ".join([*ports, "--min-worker-port=0", "--max-worker-port=0", *MEMORY]))
+
+    async def asked(target: str) -> str:
+        async with asyncio.timeout(WITHIN_S), Client(target, session="s1") as client:
+            await client.send("Hello?")
+            async for event in client:
+                if event.kind == "TEXT_MESSAGE_CONTENT":
+                    return str(event.text)
+        raise AssertionError("no answer")
+
+    assert front.stdout is not None
+    grpc, _ = listening(front.stdout.readline())
+    assert grpc, nodes.logs()
+    assert asyncio.run(asked(grpc)).startswith("[SCRIPTED]")
+    nodes.until([0.0, 0.0, 2.0])
+    front.terminate()
+    assert front.wait(WITHIN_S) == 0
+    front.stdout.close()
+    nodes.until([0.0, 2.0])
 
 
 def test_sigterm_ends_all_it_started(nodes: Nodes) -> None:
