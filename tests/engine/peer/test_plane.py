@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 
 import pytest
 
 from laneway.actors.peers import DELIVER, EMIT
+from laneway.engine.peer.handshake import Gate, Identity
 from laneway.engine.peer.plane import Plane, must_dial
 from laneway.engine.peer.policy import PeerPolicy
+from laneway.engine.testing.proxy import Proxy
 from laneway.routing.errors import ConfigError, LanewayError, LocalProtocolError
 from laneway.routing.membership import FRONT, POOL, Member
 from tests.engine.peer.stage import SECRET, VERSION, Clock, Recorder, both_up, eventually, host, joined, member
@@ -180,6 +183,54 @@ def test_a_queue_beyond_its_bound_loses_the_peer() -> None:
             await right.lost()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("let_go", [True, False])
+def test_nothing_is_left_of_a_dial_that_is_given_up(let_go: bool) -> None:
+    """Members that cannot be reached, in an attempt or between two, are let go or closed with no task left."""
+
+    async def scenario() -> None:
+        async with host("pool", role=POOL) as (_, theirs, address), Proxy(int(address.split(":")[1])) as proxy:
+            proxy.stall()
+            before = asyncio.all_tasks()
+            front = Plane("front", "1", Recorder(), secret=SECRET, clock=Clock(), version=VERSION)
+            await front.start("127.0.0.1")
+            front.follow([member("pool", proxy.target), member("nobody", "127.0.0.1:1")])
+            await eventually(lambda: proxy.connections and "nobody" in front.unreached)
+            if let_go:
+                front.follow([])
+                assert not front.unreached
+            await front.close()
+            assert not theirs.peers
+            left = asyncio.all_tasks() - before
+            assert not [task for task in left if task.get_name().startswith("laneway-peer")]
+
+    asyncio.run(scenario())
+
+
+def test_no_secret_is_ever_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever goes wrong at the most talkative level, neither side's secret stands in its log."""
+    other = "another secret, long enough"
+
+    async def scenario() -> None:
+        async with (
+            host("front", policy=QUICK) as (front, mine, _),
+            host("pool", role=POOL) as (_, _, address),
+            host("alien", role=POOL, secret=other) as (_, _, elsewhere),
+        ):
+            front.follow([member("pool", address), member("alien", elsewhere)])
+            await mine.until(lambda: mine.peers)
+            await eventually(lambda: "alien" in front.unreached)
+            mine.peers[0].close(LanewayError("enough"))
+            await mine.until(lambda: mine.losses)
+
+    with caplog.at_level(logging.DEBUG):
+        asyncio.run(scenario())
+    assert "alien" in caplog.text
+    for secret in (SECRET, other):
+        key = dict(Gate(Identity("x", "1", "1"), secret).hello("y", "1", "c"))["laneway-key"]
+        assert secret not in caplog.text
+        assert key not in caplog.text
 
 
 def test_ipv6_works() -> None:
