@@ -299,7 +299,7 @@ class SessionDirectory:
         taking = Recovery(self._store, self._placed, find=self.find, open=self.open, rest=self._sleep)
         return await taking.run(progress, left_by)
 
-    async def give_up(self, keys: Collection[str] | None, error: Fenced) -> None:
+    def give_up(self, keys: Collection[str] | None, error: Fenced) -> None:
         """End homes here without writing anything more, as if they were fenced.
 
         Args:
@@ -307,7 +307,7 @@ class SessionDirectory:
         """
         for home in self.homes():
             if keys is None or session_key(home.tenant, home.name) in keys:
-                await home.give_up(error)
+                home.give_up(error)
 
     async def sweep(self) -> None:
         """Trim logs and put idle homes to sleep; the engine calls it every few seconds."""

@@ -59,6 +59,7 @@ class Fronts:
     Args:
         homes: this front's; the directory's too. ways: to the others.
         on_lost: told of the lives of fronts that are over, after their places were forgotten.
+        on_given_up: told which homes (keys of their logs; None = all) are other fronts' by now.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Fronts:
         questions: Questions,
         parcels: Parcels,
         on_lost: Callable[[set[Life]], None] = lambda lives: None,
+        on_given_up: Callable[[set[str] | None, Fenced], None] = lambda keys, error: None,
     ) -> None:
         self.homes = homes
         self._ways = ways
@@ -81,6 +83,7 @@ class Fronts:
         self._questions = questions
         self._parcels = parcels
         self._on_lost = on_lost
+        self._on_given_up = on_given_up
         self._left_by: set[Life] = set()
         self._search_all = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -180,7 +183,8 @@ class Fronts:
         if not self.homes.shared:
             if astray := self.homes.astray():
                 moved = Fenced("the cluster has changed, and this session begins anew elsewhere; connect again")
-                self._start(self._directory.give_up(set(astray), moved), "give up what belongs elsewhere")
+                self._directory.give_up(set(astray), moved)
+                self._on_given_up(set(astray), moved)
         elif lost:
             self._left_by |= lost
             self._search_all = self._search_all or not all(before[life] for life in lost)
@@ -188,12 +192,13 @@ class Fronts:
                 self._recovering = True
                 self._start(self._recover(), "take up what a lost front left")
 
-    async def dropped(self) -> None:
-        """This life was declared over: give everything up, write nothing more; `homes.rejoin` begins another."""
+    def drop(self) -> None:
+        """This life was declared over: give everything up, write nothing more; `homes.begin` begins another."""
         self.homes.drop()
         self._ways.forget()
         gone = Fenced("this front was taken for dead, and others have its sessions; connect again")
-        await self._directory.give_up(None, gone)
+        self._directory.give_up(None, gone)
+        self._on_given_up(None, gone)
 
     async def close(self) -> None:
         """End what is under way here; idempotent."""

@@ -54,7 +54,7 @@ class Homes:
     """The homes of one front, and the way to all others.
 
     Args:
-        name, incarnation: this front, as the membership has it.
+        name: this front, as the membership has it. incarnation: its present life; empty = none has begun.
         store: where the logs are.
         shared: whether the other fronts see the same store.
         questions, peers: how the other fronts are asked whether their homes are on record.
@@ -67,12 +67,12 @@ class Homes:
     def __init__(
         self,
         name: str,
-        incarnation: str,
         store: Store,
         *,
         shared: bool,
         questions: Questions,
         peers: Mapping[str, Peer],
+        incarnation: str = "",
     ) -> None:
         self.life = Life(name, incarnation)
         self.company = Company(name)
@@ -83,7 +83,8 @@ class Homes:
         self._stands = Stands(questions, peers, self._stand)
         self._held: dict[str, _Held] = {}
         self._recording: asyncio.Task[None] | None = None
-        self._over = False
+        self._releasing: set[asyncio.Task[None]] = set()
+        self._over = not incarnation
 
     # -- membership ---------------------------------------------------------------------------
 
@@ -99,7 +100,7 @@ class Homes:
 
     @property
     def over(self) -> bool:
-        """True if this life was declared over."""
+        """True if this life was declared over, or none has begun."""
         return self._over
 
     def stood(self, life: Life) -> bool:
@@ -127,8 +128,8 @@ class Homes:
         self._held.clear()
         self.company.wake()
 
-    def rejoin(self, incarnation: str) -> None:
-        """Begin a new life of this front, after `drop`; what was held before is not held any more."""
+    def begin(self, incarnation: str) -> None:
+        """Begin a life of this front, the first one or after `drop`; what was held before is not held any more."""
         self.life = Life(self.name, incarnation)
         self._over = False
 
@@ -137,6 +138,7 @@ class Homes:
         if self._recording is not None:
             self._recording.cancel()
             await asyncio.gather(self._recording, return_exceptions=True)
+        await asyncio.gather(*self._releasing, return_exceptions=True)
 
     # -- where --------------------------------------------------------------------------------
 
@@ -187,6 +189,12 @@ class Homes:
             await self._deeds.erase(key, held.version)
         except StoreError as error:  # it goes on naming this front, which claims again when asked
             _log.warning("the record of %s could not be erased: %s", key, error)
+
+    def release_soon(self, key: str) -> None:
+        """As `release`, for who cannot wait; `close` awaits it."""
+        task = asyncio.get_running_loop().create_task(self.release(key), name=f"release {key}")
+        self._releasing.add(task)
+        task.add_done_callback(self._releasing.discard)
 
     def astray(self) -> list[str]:
         """Return what is held here though it belongs elsewhere; only without a shared store. O(held)."""

@@ -356,10 +356,9 @@ class SessionHome:
         self.outbound.flush()
         await self._committer.close()
 
-    async def give_up(self, error: Fenced) -> None:
+    def give_up(self, error: Fenced) -> None:
         """Write nothing more, as if another home had the log by now: links end with `error`, runs are cancelled."""
         self._committer.give_up(error)
-        await self._committer.close()
 
     def close(self, error: LanewayError) -> None:
         """Stop; links send what is due, then end with `error`."""

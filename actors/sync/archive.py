@@ -11,7 +11,7 @@ merging grows with the square of the inputs, a scratch document does not (10,000
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from laneway.actors.ports import Claim, Entry, Store
@@ -32,15 +32,17 @@ class Archive:
 
     Args:
         key: its log's key, ``tenant/doc/name``; the snapshot lies at ``key/snapshot``.
+        claim: takes the log over, and may refuse to; default: the store's.
     """
 
-    def __init__(self, store: Store, key: str) -> None:
+    def __init__(self, store: Store, key: str, claim: Callable[[str], Awaitable[Claim]] | None = None) -> None:
         self.key = key
         self.claim: Claim | None = None
         self.compactions = 0
         self.moved = False
         """Whether the last `open` found the log elsewhere than it was left: somebody else wrote."""
         self._store = store
+        self._claim = claim or store.claim
         self._seq = 0
         self._position = 0
         self._snapshot_version = 0
@@ -64,7 +66,7 @@ class Archive:
         Raises StoreError if the store fails or entries are missing.
         """
         if self.claim is None:
-            claim = await self._store.claim(self.key)
+            claim = await self._claim(self.key)
             left = self._seq
             self._seq, self._position = claim.heads.get(_STREAM, (0, 0))
             self.moved = self._seq != left

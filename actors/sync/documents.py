@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
+from laneway.actors.homes import Homes, is_elsewhere
 from laneway.actors.ports import Clock, Context, Out, Outlet, Probe, Store
+from laneway.actors.sync.bounds import DocumentsStatistics, SyncPolicy
 from laneway.actors.sync.document import DocumentEngine
 from laneway.actors.sync.lib0 import refuse
 from laneway.actors.sync.messages import MessageType, decode_message, decode_vector, encode_message, encode_vector
@@ -35,55 +36,11 @@ from laneway.routing.classify import KindTable
 from laneway.routing.envelope import BODY, ENTITY, KIND, NO_DEADLINE, PRODUCER, SESSION, TENANT, TRACE, Envelope
 from laneway.routing.errors import Draining, Fenced, LaneFull, LanewayError, LocalProtocolError, Overloaded
 
-__all__ = ["Documents", "DocumentsStatistics", "SyncPolicy"]
+__all__ = ["Documents"]
 
 _PRODUCER: Final = "engine/documents"
 _ATTEMPTS: Final = 5
 _MAX_NAME: Final = 128
-
-
-@dataclass(frozen=True, slots=True)
-class SyncPolicy:
-    """Bounds and times.
-
-    Attributes:
-        resident: documents in memory at once (about 12 KiB each when small).
-        resident_bytes: their stored size together.
-        rooms: documents known at once, in memory or not.
-        views: sessions that follow one document.
-        idle_s: seconds without a change after which a document is put away.
-        tick_s: pause between two tellings of a frame view: edits in it travel together.
-        state_tick_s: the same for a JSON view.
-        sweep_s: seconds between two looks at what is idle.
-        document_bytes: largest document; whole, it must fit one frame (1 MiB).
-        retry_s: pause before telling a session again that could not be told.
-    """
-
-    resident: int = 2_000
-    resident_bytes: int = 67_108_864
-    rooms: int = 10_000
-    views: int = 1_000
-    idle_s: float = 60.0
-    tick_s: float = 0.015
-    state_tick_s: float = 0.05
-    sweep_s: float = 5.0
-    document_bytes: int = 524_288
-    retry_s: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentsStatistics:
-    """All documents of one process at one moment."""
-
-    rooms: int
-    resident: int
-    resident_bytes: int
-    views: int
-    pending: int
-    """Updates that wait for missing ones."""
-    telling: int
-    """Views that are being told something now."""
-    compactions: int
 
 
 class Documents:
@@ -96,6 +53,8 @@ class Documents:
         engine: the CRDT.
         outlet: takes events to sessions.
         kinds: gives the lanes of what is told.
+        homes: says which documents are this front's, if there may be several; without it all are.
+        elsewhere: told of a document with followers here that turned out to be at home with another front.
         probe: counters `documents.gap`, `documents.fenced`, `documents.lost_view`.
     """
 
@@ -109,7 +68,11 @@ class Documents:
         kinds: KindTable,
         policy: SyncPolicy | None = None,
         probe: Probe | None = None,
+        homes: Homes | None = None,
+        elsewhere: Callable[[str, str], None] = lambda tenant, name: None,
     ) -> None:
+        self._homes = homes
+        self._elsewhere = elsewhere
         self._store = store
         self._engine = engine
         self._outlet = outlet
@@ -140,11 +103,24 @@ class Documents:
             raise LocalProtocolError(f"kind {env[KIND]!r} is routed to the documents pool; route it elsewhere")
         room = self._room(env[TENANT], env[ENTITY])
         try:
+            await self._come_home(room)
             await take(room, env, context)
-        except Fenced:
-            # Nothing of it is in the log: another home took the document. Take it back, once.
+        except Fenced as error:
+            # Nothing of it is in the log: another home took the document. Take it back, once, if it may be here.
             self._count("documents.fenced")
-            await take(room, env, context)
+            self._leave_to_others(room, error)
+            try:
+                await self._come_home(room)
+                await take(room, env, context)
+            except Fenced as again:
+                self._leave_to_others(room, again)
+                raise
+
+    async def _come_home(self, room: Room) -> None:
+        """Where there are several fronts, know that it is at home here before anything is promised."""
+        if self._homes is not None and not self._homes.holds(room.archive.key):
+            async with room.turn:
+                await room.content()
 
     async def _sync(self, room: Room, env: Envelope, context: Context) -> None:
         message = decode_message(env[BODY])
@@ -212,6 +188,7 @@ class Documents:
                 engine=self._engine,
                 on_dirty=self._tell,
                 document_bytes=self._policy.document_bytes,
+                claim=None if self._homes is None else self._homes.claim,
             )
         room.used = self._clock.now()
         self._rooms.move_to_end((tenant, name))
@@ -225,8 +202,7 @@ class Documents:
             return
         for key, room in self._rooms.items():
             if room.quiet and room.abandoned:
-                room.put_away()
-                del self._rooms[key]
+                self._forget(key, room)
                 return
         raise Overloaded(f"{self._policy.rooms} documents are in use; try again later", retry_after_ms=1000)
 
@@ -250,6 +226,38 @@ class Documents:
         if view is None and len(room.views()) >= self._policy.views:
             raise LaneFull(f"{self._policy.views} sessions follow document {room.name!r}", retry_after_ms=5000)
         return view if isinstance(view, FrameView) else None
+
+    def _forget(self, key: tuple[str, str], room: Room) -> None:
+        """Forget a document nobody follows; whoever asks for it next is placed anew."""
+        room.put_away()
+        del self._rooms[key]
+        if self._homes is not None:
+            self._homes.release_soon(room.archive.key)
+
+    def _leave_to_others(self, room: Room, error: Fenced) -> None:
+        """If it is at home with another front, keep nothing of it here, and say so."""
+        if is_elsewhere(error):
+            self._give_up(room, error)
+            raise error
+
+    def _give_up(self, room: Room, error: Fenced) -> None:
+        if self._rooms.get((room.tenant, room.name)) is not room:
+            return
+        del self._rooms[room.tenant, room.name]
+        followed = bool(room.views())
+        for view in room.views():
+            self._lose(room, view)
+        room.give_up(error)
+        if self._homes is not None:
+            self._homes.forget(room.archive.key)
+        if followed:
+            self._elsewhere(room.tenant, room.name)
+
+    def give_up(self, keys: Collection[str] | None, error: Fenced) -> None:
+        """Have nothing of these documents (keys of their logs; None = all) any more, and write nothing."""
+        for room in list(self._rooms.values()):
+            if keys is None or room.archive.key in keys:
+                self._give_up(room, error)
 
     def leave(self, tenant: str, session: str) -> None:
         """End a session's subscriptions and presence, in all documents. O(rooms)."""
@@ -280,7 +288,7 @@ class Documents:
                         continue
                     room.put_away()
                     if room.abandoned:
-                        del self._rooms[key]
+                        self._forget(key, room)
         finally:
             self._sweeper = None
 
@@ -315,8 +323,11 @@ class Documents:
                     failures = 0
                     await asyncio.sleep(tick_s)
                 except LanewayError as error:
+                    if isinstance(error, Fenced) and is_elsewhere(error) and not room.resident:
+                        self._give_up(room, error)
+                        return
                     failures += 1
-                    if failures == _ATTEMPTS or not (error.retryable or isinstance(error, Fenced)):
+                    if failures == _ATTEMPTS or not error.retryable:
                         self._count("documents.lost_view")
                         room.leave(view)
                         return
@@ -363,6 +374,8 @@ class Documents:
         if tasks:
             await asyncio.wait(tasks)
         await asyncio.gather(*(room.close(deadline_s) for room in self._rooms.values()))
+        if self._homes is not None:
+            await asyncio.gather(*(self._homes.release(room.archive.key) for room in self._rooms.values()))
         self._rooms.clear()
 
     def statistics(self) -> DocumentsStatistics:

@@ -9,12 +9,12 @@ the store for anybody but the change that waits.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
 
-from laneway.actors.ports import Out, Store
+from laneway.actors.ports import Claim, Out, Store
 from laneway.actors.sync.archive import Archive
 from laneway.actors.sync.content import Content
 from laneway.actors.sync.document import DocumentEngine
@@ -26,7 +26,7 @@ from laneway.actors.sync.values import Json
 from laneway.actors.sync.views import FrameView, Origin, StateView, View, state_change
 from laneway.routing.errors import Draining, LanewayError, PeerProtocolError, StoreError
 
-__all__ = ["Room"]
+__all__ = ["Room", "document_key"]
 
 _BATCH: Final = 512
 _CLIENT_ID_BITS: Final = 52
@@ -44,6 +44,11 @@ class _Change:
     logged: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
+def document_key(tenant: str, name: str) -> str:
+    """Return the key of a document's log."""
+    return f"{tenant}/doc/{name}"
+
+
 class Room:
     """A document and who follows it.
 
@@ -51,6 +56,7 @@ class Room:
         tenant, name: whose document, and its id.
         on_dirty: called with a view that has something to tell.
         document_bytes: refuse changes once snapshot and log tail are this large.
+        claim: as for an archive.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class Room:
         engine: DocumentEngine,
         on_dirty: Callable[[Room, View], None],
         document_bytes: int,
+        claim: Callable[[str], Awaitable[Claim]] | None = None,
     ) -> None:
         self.tenant = tenant
         self.name = name
@@ -69,7 +76,7 @@ class Room:
         self.presence = PresenceTable()
         self.frames: dict[str, FrameView] = {}
         self.states: dict[str, StateView] = {}
-        self.archive = Archive(store, f"{tenant}/doc/{name}")
+        self.archive = Archive(store, document_key(tenant, name), claim)
         self.turn = asyncio.Lock()
         """Held while the document is read or changed; fair, so changes keep their order of arrival."""
         self._engine = engine
@@ -344,6 +351,14 @@ class Room:
         if last is None or last[0] is not told or last[1] is not value:
             last = self._last_change = (told, value, state_change(told, value))
         return last[2]
+
+    def give_up(self, error: LanewayError) -> None:
+        """Another home has the document: what waits for the log fails with `error`, nobody is told any more."""
+        if self._committer is not None:
+            self._committer.cancel()
+        self.frames.clear()
+        self.states.clear()
+        self._fail((), error)
 
     async def close(self, deadline_s: float) -> None:
         """Log what waits (at most `deadline_s` seconds) and free the document."""

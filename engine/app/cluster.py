@@ -67,7 +67,7 @@ class Cluster:
         self.name = neighbours.homes.name
         self.view = View(-1, (), settled=False)
         self._engine = engine
-        self._homes, self._fronts = neighbours.homes, neighbours.fronts
+        self._homes, self._neighbours = neighbours.homes, neighbours
         self._config = config
         self._ray = RayCluster(config, owned=owned)
         self._cells = RemoteCells(
@@ -97,7 +97,6 @@ class Cluster:
         self._life: asyncio.Task[None] | None = None
         self._placed: set[str] = set()
         self._seen = asyncio.Event()
-        self._giving_up: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._placing: asyncio.Task[None] | None = None
 
@@ -155,18 +154,17 @@ class Cluster:
         )
 
     def _began(self, incarnation: str) -> None:
-        self._homes.rejoin(incarnation)
+        self._neighbours.begin(incarnation)
 
     def _saw(self, view: View) -> None:
         self.view = view
-        self._fronts.saw(view)
+        self._neighbours.saw(view)
         self._seen.set()
 
     def _over(self) -> None:
         """This life is over: others may have its homes by now."""
         _log.error("this front was taken for dead by its cluster; its sessions go on elsewhere, and it begins anew")
-        self._homes.drop()
-        self._giving_up = asyncio.get_running_loop().create_task(self._fronts.dropped(), name="laneway giving up")
+        self._neighbours.drop()
 
     async def _accompany(self) -> None:
         """Wait for the first view; refuse to be one of several fronts that do not share their store."""
@@ -264,8 +262,6 @@ class Cluster:
             self._placing.cancel()
             await asyncio.gather(self._placing, return_exceptions=True)
         await self._cells.close()
-        if self._giving_up is not None:
-            await asyncio.gather(self._giving_up, return_exceptions=True)
         if self._lives is not None and self._life is not None:
             self._lives.stop()
             await asyncio.gather(self._life, return_exceptions=True)

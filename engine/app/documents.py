@@ -6,6 +6,8 @@ event and not before.
 
 from __future__ import annotations
 
+from typing import Any
+
 from laneway.actors.ports import Clock, Outlet, Probe, Store
 from laneway.actors.sync.documents import Documents
 from laneway.engine.documents.yjs import YjsEngine
@@ -14,6 +16,12 @@ from laneway.routing.classify import KindTable
 __all__ = ["make_documents"]
 
 
-def make_documents(store: Store, outlet: Outlet, clock: Clock, kinds: KindTable, probe: Probe) -> Documents:
-    """Return the handler of document events of one engine; its owner closes it."""
-    return Documents(store, YjsEngine(), outlet=outlet, clock=clock, kinds=kinds, probe=probe)
+def make_documents(
+    store: Store, outlet: Outlet, clock: Clock, kinds: KindTable, probe: Probe, **several: Any
+) -> Documents:
+    """Return the handler of document events of one engine; its owner closes it.
+
+    Args:
+        several: where there are several fronts, `homes` and `elsewhere`, as for Documents.
+    """
+    return Documents(store, YjsEngine(), outlet=outlet, clock=clock, kinds=kinds, probe=probe, **several)

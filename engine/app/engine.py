@@ -130,6 +130,8 @@ class Engine:
             clock=self.clock,
             probe=self._probe,
         )
+        if self.neighbours is not None:
+            self.builtins.share(self.neighbours)
         self.builtins.add_to(self.dispatcher)
         self.pools = AddedPools(self.kinds, self.config.runtime, self.dispatcher.add_pool)
         sweep = self.builtins.sweep

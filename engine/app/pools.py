@@ -7,10 +7,13 @@ an event (ledger, documents) is owned and closed here.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from laneway.actors.directory import SessionDirectory
 from laneway.actors.dispatcher import Dispatcher
+from laneway.actors.entry import Entry
 from laneway.actors.nlp.runs import RunDriver
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Clock, Context, Model, Probe, Store
@@ -23,6 +26,8 @@ from laneway.routing.envelope import BODY, ENTITY, TENANT, Envelope
 
 if TYPE_CHECKING:
     from laneway.actors.sync.documents import Documents
+    from laneway.actors.sync.shared import SharedDocuments
+    from laneway.engine.app.neighbours import Neighbours
     from laneway.engine.config import Config
 
 __all__ = ["NLP_KINDS", "TOOL_KINDS", "BuiltinPools"]
@@ -58,7 +63,8 @@ class BuiltinPools:
         self._probe = probe
         self._runs = RunDriver(model, clock=clock, history=directory.messages)
         self._tools = ToolCalls(catalogue, Ledger(store), clock=clock, probe=probe, random=random.random)
-        self._documents: Documents | None = None
+        self._entry: Entry = directory
+        self._documents: Documents | SharedDocuments | None = None
         self._known: set[tuple[str, str]] = set()
 
     def add_to(self, dispatcher: Dispatcher) -> None:
@@ -71,6 +77,17 @@ class BuiltinPools:
         dispatcher.add_pool(PoolSpec("state", state, self._on_document, cells=2, keyed="entity"))
         dispatcher.add_pool(PoolSpec("publish", ("PUBLISH",), self._on_publish))
 
+    def share(self, neighbours: Neighbours) -> None:
+        """There are other fronts: documents and publications are everybody's. Before the first event."""
+        self._entry = neighbours.fronts
+        self._documents = neighbours.share(partial(self._make_documents, neighbours))
+
+    def _make_documents(self, neighbours: Neighbours, elsewhere: Callable[[str, str], None]) -> Documents:
+        from laneway.engine.app.documents import make_documents
+
+        around = (self._store, neighbours.fronts, self._clock, self._kinds, self._probe)
+        return make_documents(*around, homes=neighbours.homes, elsewhere=elsewhere)
+
     async def _on_document(self, env: Envelope, context: Context) -> None:
         """Take a document event; the first one loads the CRDT library."""
         if self._documents is None:
@@ -80,7 +97,7 @@ class BuiltinPools:
         await self._documents.handle(env, context)
 
     async def _on_publish(self, env: Envelope, context: Context) -> None:
-        await self._directory.publish(env[TENANT], env[ENTITY], env[BODY], context.trace)
+        await self._entry.publish(env[TENANT], env[ENTITY], env[BODY], context.trace)
 
     def tools(self) -> dict[str, ToolStatistics]:
         """Return the gauges of every tool."""

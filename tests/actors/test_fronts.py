@@ -10,6 +10,20 @@ import pytest
 
 from laneway.actors.deeds import Deeds, Life
 from laneway.actors.intake import INBOUND
+from laneway.actors.peers import (
+    ATTACH,
+    ATTACHED,
+    ENDED,
+    HAND,
+    HANDED,
+    INGEST,
+    LEAVE,
+    LINK_IN,
+    LINK_OUT,
+    NEXT,
+    TOLD,
+    TOOK,
+)
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Context, Out
 from laneway.routing.envelope import BODY, KIND, RUN, SESSION, Envelope
@@ -107,10 +121,14 @@ def test_a_client_of_one_front_has_its_session_on_another() -> None:
         home = town.members["b"].directory.find("t", name)
         assert home is not None
         assert home.links.get("c").link.acked[:3] == reader.inbox.cursor[:3]
-        assert (len(town.members["a"].relay), len(town.members["b"].reception)) == (1, 1)
+        assert (len(town.members["a"].neighbours.relay), len(town.members["b"].neighbours.reception)) == (1, 1)
         await reader.leave()
         await asyncio.sleep(0.1)
-        assert (len(town.members["a"].relay), len(town.members["b"].reception), len(home.links)) == (0, 0, 0)
+        assert (
+            len(town.members["a"].neighbours.relay),
+            len(town.members["b"].neighbours.reception),
+            len(home.links),
+        ) == (0, 0, 0)
         await town.close()
 
     run(main())
@@ -197,7 +215,7 @@ def test_what_a_home_refuses_is_refused_at_the_edge() -> None:
         with pytest.raises(PeerProtocolError) as caught:
             await town.members["c"].attach("d", name, type("I", (), {"cursor": ahead})())
         assert caught.value.reason == "OUT_OF_RANGE"
-        assert [len(front.relay) for front in town.members.values()] == [1, 0, 0]
+        assert [len(front.neighbours.relay) for front in town.members.values()] == [1, 0, 0]
         await reader.link.receive({"ack": ["wrong", 0, 0]}, ())
         await reader.read()
         assert reader.error.reason == "EPOCH_MISMATCH"  # type: ignore[union-attr]
@@ -252,7 +270,7 @@ def test_many_links_share_a_window_between_fronts() -> None:
         readers = await opening
         for reader in readers:
             await reader.read(0.05)
-        flow = town.members["b"].flow
+        flow = town.members["b"].neighbours.relay._flow
         assert flow.waiting() == 0
         assert all(reader.welcome["resume"] == "new" for reader in readers)
         for reader in readers:
@@ -499,7 +517,7 @@ def test_a_zombie_writes_nothing() -> None:
         await say(zombie, name, "lie ")  # taken in, and never written
         with pytest.raises(Fenced):
             await zombie.directory.emit(said(name, 9, "more"))
-        await zombie.fronts.dropped()
+        zombie.neighbours.drop()
         await local.read()
         assert isinstance(local.error, Fenced)
         assert local.error.retryable
@@ -534,7 +552,7 @@ def test_a_front_that_was_dropped_gives_everything_up_at_once() -> None:
         disk.append_s = 1.0
         await b.directory.emit(said(name, 2, "waits "))
         town.lose("b", tell=False)
-        await b.fronts.dropped()
+        b.neighbours.drop()
         assert b.directory.homes() == []
         await link.read()
         assert isinstance(link.error, Fenced)
@@ -542,7 +560,7 @@ def test_a_front_that_was_dropped_gives_everything_up_at_once() -> None:
         assert await _heads(disk, name) == heads
         disk.append_s = 0.0
         b.incarnation = "2"
-        b.homes.rejoin("2")
+        b.neighbours.begin("2")
         town.join(b)
         again = await (await b.attach("l", name, link.inbox)).read()
         assert again.welcome["resume"] == "resumed"
@@ -736,7 +754,7 @@ def test_a_publication_reaches_listeners_on_every_front() -> None:
         with pytest.raises(PeerProtocolError):
             await town.members["c"].fronts.publish("t", "nonsense", b"x")
         gone = town.lose("b", tell=False)
-        town.members["c"].fronts.saw(town.view())
+        town.members["c"].neighbours.saw(town.view())
         assert await town.members["c"].fronts.publish("t", "tenant", b"2") == 2
         heard = {reader.client: [item.envelope[BODY] for item in (await reader.read()).items] for reader in readers}
         assert heard == {"a": [b"1", b"2"], "b": [b"1"], "c": [b"1", b"2"]}
@@ -858,13 +876,14 @@ def test_lost_fronts_are_told_once() -> None:
     async def main() -> None:
         town = await a_town()
         b = town.lose("b", tell=False)
-        a = town.members["a"]
-        a.fronts.saw(town.view(settled=False))
-        assert a.lost == []
+        a, told = town.members["a"], list[set[Life]]()
+        a.fronts._on_lost = told.append
+        a.neighbours.saw(town.view(settled=False))
+        assert told == []
         town.number += 1
-        a.fronts.saw(town.view())
-        a.fronts.saw(town.view())
-        assert a.lost == [{Life("b", "1")}]
+        a.neighbours.saw(town.view())
+        a.neighbours.saw(town.view())
+        assert told == [{Life("b", "1")}]
         await town.close(b)
 
     run(main())
@@ -877,6 +896,50 @@ def test_other_questions_are_refused() -> None:
         town = await a_town()
         with pytest.raises(PeerProtocolError):
             await town.members["a"].questions.ask(town.between("a", "b")[0], "fronts", "nonsense", 1, 1.0)
+        await town.close()
+
+    run(main())
+
+
+# -- put together ---------------------------------------------------------------------------------
+
+
+def test_every_verb_between_fronts_has_its_part() -> None:
+    """So that no message of another front breaks a connection."""
+
+    async def main() -> None:
+        villager = Villager("a", Disk())
+        verbs = {ATTACH, ATTACHED, ENDED, HAND, HANDED, INGEST, LEAVE, LINK_IN, LINK_OUT, NEXT, TOLD, TOOK}
+        assert verbs <= set(villager.board._handlers)
+        await villager.close()
+
+    run(main())
+
+
+def test_nothing_is_at_home_before_a_life_has_begun() -> None:
+    """And nothing after it is over; the next life begins with nothing."""
+
+    async def main() -> None:
+        town = Town()
+        villager = Villager("a", Disk(), incarnation="")
+        with pytest.raises(Fenced):
+            await villager.attach()
+        villager.incarnation = "1"
+        villager.neighbours.begin("1")
+        town.join(villager)
+        await town.start()
+        reader = await (await villager.attach()).read()
+        assert town.homes_of("s") == ["a"]
+        villager.neighbours.drop()
+        await reader.read()
+        assert isinstance(reader.error, Fenced)
+        assert town.homes_of("s") == []
+        with pytest.raises(Fenced):
+            await villager.attach()
+        villager.neighbours.begin("2")
+        again = await (await villager.attach("c", "s", reader.inbox)).read()
+        assert again.welcome["resume"] == "resumed"
+        await again.leave()
         await town.close()
 
     run(main())

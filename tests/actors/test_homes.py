@@ -445,7 +445,7 @@ def test_a_life_that_was_declared_over_claims_nothing() -> None:
         await a.homes.release(key)
         assert (await Deeds(store).read(key))[1] is None
         a.incarnation = "2"
-        a.homes.rejoin("2")
+        a.neighbours.begin("2")
         town.link(a, b)
         town.number += 1
         town.tell()

@@ -7,31 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from laneway.actors.context import Surroundings
-from laneway.actors.couriers import Couriers
-from laneway.actors.deeds import Life
 from laneway.actors.directory import SessionDirectory
 from laneway.actors.dispatcher import Dispatcher
 from laneway.actors.flow import Flow
-from laneway.actors.fronts import Fronts
-from laneway.actors.homes import Homes
-from laneway.actors.parcels import Parcels
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Principal, Store
-from laneway.actors.questions import Questions
-from laneway.actors.reception import Reception
-from laneway.actors.relay import Relay
 from laneway.actors.session import SessionPolicy
-from laneway.actors.switchboard import Switchboard
-from laneway.actors.ways import Ways
+from laneway.actors.sync.bounds import SyncPolicy
+from laneway.actors.sync.documents import Documents
+from laneway.engine.app.neighbours import Neighbours
 from laneway.engine.app.packing import LogPacking
+from laneway.engine.documents.yjs import YjsEngine
 from laneway.routing.classify import KindTable
 from laneway.routing.dispatch import DispatchCore, DispatchPolicy
 from laneway.routing.envelope import envelope
-from laneway.routing.errors import Fenced, LanewayError
+from laneway.routing.errors import LanewayError
 from laneway.routing.handshake import Hello, LinkPolicy
 from laneway.routing.inbox import Inbox, Received
 from laneway.routing.membership import FRONT, POOL, Member, View
@@ -42,6 +36,18 @@ from tests.simulation.loop import VirtualClock
 __all__ = ["ALICE", "Reader", "Town", "Villager"]
 
 ALICE = Principal("alice", "t")
+
+
+class _Shared:
+    """A store that several fronts see."""
+
+    shared = True
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
 
 
 class Villager:
@@ -62,17 +68,16 @@ class Villager:
         incarnation: str = "1",
         pools: Sequence[PoolSpec] = (),
         kinds: KindTable | None = None,
-        window_bytes: int = 4_194_304,
+        window_bytes: int | None = None,
+        sync_policy: SyncPolicy | None = None,
         **policy: Any,
     ) -> None:
         self.name = name
         self.incarnation = incarnation
         self.store = store
-        self.board = Switchboard()
-        self.questions = Questions()
-        self.board.add(self.questions)
-        peers = self.board.peers
-        self.homes = Homes(name, incarnation, store, shared=shared, questions=self.questions, peers=peers)
+        store_seen = _Shared(store) if shared else store
+        self.neighbours = Neighbours(name, store_seen)
+        self.board, self.questions = self.neighbours.board, self.neighbours.questions
         clock = VirtualClock(asyncio.get_running_loop())
         self.kinds = kinds or kind_table()
         packer = LogPacking(self.kinds)
@@ -80,30 +85,32 @@ class Villager:
         policy.setdefault("link", LinkPolicy(heartbeat_s=100.0))
         self.directory = SessionDirectory(
             store, clock=clock, kinds=self.kinds, packer=packer, policy=SessionPolicy(**policy),
-            link_ids=lambda: f"{name}{next(ids)}", wall=clock.now, homes=self.homes,
+            link_ids=lambda: f"{name}{next(ids)}", wall=clock.now, homes=self.neighbours.homes,
         )  # fmt: skip
         around = Surroundings(
             outlet=self.directory, clock=clock, kinds=self.kinds, ids=lambda: f"{name}{next(ids)}",
             principal=self.directory.principal_of,
         )  # fmt: skip
+        flow = None if window_bytes is None else Flow(window_bytes)
+        self.neighbours.bind(self.directory, clock, self.kinds, flow)
+        if incarnation:
+            self.neighbours.begin(incarnation)
+        self.fronts, self.homes = self.neighbours.fronts, self.neighbours.homes
         journal = self.directory.journal
         self.dispatcher = Dispatcher(DispatchCore(self.kinds, DispatchPolicy()), around, journal=journal)
         self.directory.bind(self.dispatcher)
         for pool in pools:
             self.dispatcher.add_pool(pool)
-        self.flow = Flow(window_bytes)
-        parcels = Parcels(packer, clock)
-        self.relay = Relay(self.flow, parcels)
-        self.reception = Reception(self.directory, self.flow, parcels)
-        self.couriers = Couriers(self.directory, self.flow, parcels)
-        self.ways = Ways(self.homes, peers)
-        self.lost: list[set[Life]] = []
-        self.fronts = Fronts(
-            self.homes, self.directory, ways=self.ways, relay=self.relay, couriers=self.couriers,
-            questions=self.questions, parcels=parcels, on_lost=self.lost.append,
-        )  # fmt: skip
-        for part in (self.flow, self.relay, self.reception, self.couriers):
-            self.board.add(part)
+
+        def make(elsewhere: Callable[[str, str], None]) -> Documents:
+            return Documents(
+                store, YjsEngine(), outlet=self.fronts, clock=clock, kinds=self.kinds, policy=sync_policy,
+                homes=self.homes, elsewhere=elsewhere,
+            )  # fmt: skip
+
+        self.documents = self.neighbours.share(make)
+        state = ("DOC_SYNC", "DOC_PATCH", "PRESENCE")
+        self.dispatcher.add_pool(PoolSpec("state", state, self.documents.handle, cells=2, keyed="entity"))
 
     @property
     def member(self) -> Member:
@@ -118,23 +125,19 @@ class Villager:
 
     async def die(self) -> None:
         """kill -9: nothing is written or answered any more (its connections are the town's)."""
-        self.homes.drop()
-        await self.directory.give_up(None, Fenced("dead"))
+        self.neighbours.drop()
         await self.fronts.close()
         await self.dispatcher.close()
-        await self.reception.close()
-        await self.couriers.close()
-        await self.questions.close()
+        await self.documents.close()
+        await self.neighbours.close()
 
     async def close(self) -> None:
         """Shut down in order."""
         self.directory.drain(0)
         await self.dispatcher.drain(0.0)
+        await self.documents.close()
         await self.directory.close()
-        await self.reception.close()
-        await self.couriers.close()
-        await self.fronts.close()
-        await self.questions.close()
+        await self.neighbours.close()
 
 
 class Reader:
@@ -274,7 +277,7 @@ class Town:
     def tell(self) -> None:
         """Tell every member the present view."""
         for villager in self.members.values():
-            villager.fronts.saw(self.view())
+            villager.neighbours.saw(self.view())
 
     def homes_of(self, session: str, tenant: str = "t") -> list[str]:
         """Return the names of the fronts where a session is awake."""

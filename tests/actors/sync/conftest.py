@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import msgpack
 import pytest
 
-from laneway.actors.sync.documents import Documents, SyncPolicy
+from laneway.actors.sync.bounds import SyncPolicy
+from laneway.actors.sync.documents import Documents
 from laneway.engine.documents.replica import Replica
 from laneway.engine.documents.yjs import YjsEngine
 from laneway.engine.stores.memory import MemoryStore

@@ -8,7 +8,7 @@ import json
 import jsonpatch
 import pytest
 
-from laneway.actors.sync.documents import SyncPolicy
+from laneway.actors.sync.bounds import SyncPolicy
 from laneway.actors.sync.messages import MessageType, decode_message, encode_message
 from laneway.engine.documents.replica import Replica
 from laneway.engine.stores.memory import MemoryStore

@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from laneway.actors.sync.documents import SyncPolicy
+from laneway.actors.sync.bounds import SyncPolicy
 from laneway.actors.sync.patch import parse_operations
 from laneway.actors.sync.room import Room
 from laneway.engine.documents.yjs import YjsDocument, YjsEngine

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from laneway.actors.sync.documents import Documents, SyncPolicy
+from laneway.actors.sync.bounds import SyncPolicy
+from laneway.actors.sync.documents import Documents
 from laneway.engine.documents.yjs import YjsEngine
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.classify import KindTable
