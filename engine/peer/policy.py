@@ -23,6 +23,8 @@ _Options: TypeAlias = list[tuple[str, int]]
 _BEATS_TO_LOSE: Final = 3
 _FRAME_SLACK_BYTES: Final = 1_024
 """Heads of a frame's array, and heartbeats."""
+_IDLE_MS: Final = 10_000
+"""What a dial that was given up in its handshake leaves behind; a peer always has two streams."""
 _STREAMS: Final = 8
 """Of one HTTP/2 connection; a peer needs two."""
 
@@ -78,6 +80,7 @@ class PeerPolicy:
             ("grpc.server.max_pending_requests_hard_limit", 200_000),
             ("grpc.max_concurrent_streams", _STREAMS),
             ("grpc.server_handshake_timeout_ms", int(self.connect_s * 1000)),
+            ("grpc.max_connection_idle_ms", _IDLE_MS),
         ]
 
     def channel_options(self) -> _Options:
@@ -87,6 +90,7 @@ class PeerPolicy:
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.enable_retries", 0),
             ("grpc.enable_http_proxy", 0),
+            ("grpc.min_reconnect_backoff_ms", int(self.connect_s * 1000)),  # how long an attempt lives: 20 s if not set
             ("grpc.service_config_disable_resolution", 1),
         ]
 
