@@ -21,6 +21,7 @@ from benchmarks import (
     documents,
     edge,
     hosts,
+    on_ray,
     overload,
     stage_costs,
     start,
@@ -55,6 +56,10 @@ _TITLES: Final = {
     "hosts": "Hosts: messages of 300 bytes between two processes; ms there and back",
     "state": "State: one-character edits of a shared document; ms from the scheduled time",
     "start": "Start, in a fresh process",
+    on_ray.W1: "Ray W1: events of 278 bytes, 3 handlers in other processes, 1,024 in flight; ms from scheduled time",
+    on_ray.W2: "Ray W2: tool calls of 5 ms in another process, 256 at once; ms",
+    on_ray.BURST: "Ray W3 burst: streams of tokens without pause from another process; ms",
+    on_ray.PACED: "Ray W3 paced: streams of a token every 20 ms from another process; ms",
 }
 
 WORKLOADS: Final = (
@@ -68,6 +73,7 @@ WORKLOADS: Final = (
     Workload("hosts", hosts.run),
     Workload("state", documents.run),
     Workload("start", start.run),
+    Workload("ray", on_ray.run, lambda rows: _ray_tables(rows)),
 )
 
 
@@ -111,6 +117,12 @@ def _teller(console: Console, update: Callable[[str], None]) -> Callable[[str], 
 def _tables(rows: Sequence[Row]) -> list[Table]:
     names = list(dict.fromkeys(row.workload for row in rows))
     return [rows_table(_TITLES[name], [row for row in rows if row.workload == name]) for name in names]
+
+
+def _ray_tables(rows: Sequence[Row]) -> list[Table]:
+    overloaded = [row for row in rows if row.workload == on_ray.W4]
+    usual = _tables([row for row in rows if row.workload != on_ray.W4])
+    return [*usual, overload.table(overloaded)]
 
 
 def _arguments() -> argparse.Namespace:

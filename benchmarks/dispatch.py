@@ -21,7 +21,7 @@ from benchmarks.measure import Options, Row, Stage, Stopwatch, percentile, repea
 from benchmarks.process import NotInstalled
 from benchmarks.workload import Job, jobs
 
-__all__ = ["COMMON_PER_S", "WAYS", "measure", "run", "through"]
+__all__ = ["COMMON_PER_S", "WAYS", "late", "measure", "run", "through"]
 
 COMMON_PER_S: Final = 800.0
 """A rate that every row can carry."""
@@ -64,13 +64,16 @@ def measure(way: Way, options: Options, status: Callable[[str], None] = lambda _
     """Return one row: throughput, then latency at two rates."""
     work = jobs(options.events)
     row = repeated("W1", way.row, through(way, work), len(work), options.repeats)
-    if not way.open_loop:
-        return row
+    return asyncio.run(late(way, row, options, status)) if way.open_loop else row
+
+
+async def late(way: Way, row: Row, options: Options, status: Callable[[str], None]) -> Row:
+    """Return the row with its latencies at two rates."""
     figures = dict(row.extra)
     for name, rate_per_s in (("half", row.median / 2), ("common", min(COMMON_PER_S, row.median / 2))):
-        status(f"W1 {way.row}, open loop at {rate_per_s:,.0f}/s")
+        status(f"{row.workload} {way.row}, open loop at {rate_per_s:,.0f}/s")
         count = max(100, min(_OPEN_EVENTS, int(rate_per_s * options.seconds)))
-        late_s = asyncio.run(_latency(way, jobs(count), rate_per_s))
+        late_s = await _latency(way, jobs(count), rate_per_s)
         figures[f"{name}_per_s"] = rate_per_s
         figures[f"{name}_p50_ms"] = percentile(late_s, 0.5) * 1e3
         figures[f"{name}_p99_ms"] = percentile(late_s, 0.99) * 1e3

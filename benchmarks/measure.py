@@ -24,7 +24,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["Options", "Row", "Stage", "Stopwatch", "percentile", "processor_s", "ratio", "repeated", "settle"]
+__all__ = [
+    "Options",
+    "Row",
+    "Stage",
+    "Stopwatch",
+    "percentile",
+    "processor_s",
+    "ratio",
+    "repeated",
+    "repeated_here",
+    "settle",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +139,14 @@ def processor_s(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2) if sys.platform == "linux" else math.nan
 
 
+def _used_s(pid: int) -> float:
+    """`processor_s`; nothing for one that has ended, as an idle worker of Ray may."""
+    try:
+        return processor_s(pid)
+    except OSError:
+        return 0.0
+
+
 def _ended_children_s() -> float:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
@@ -145,9 +164,13 @@ class Stopwatch:
         self.wall_s = self.cpu_s = 0.0
         self.others_s: dict[str, float] = {}
         self._watched: dict[str, Sequence[int]] = {}
+        self._before_s: dict[int, float] = {}
 
     def watch(self, name: str, *pids: int) -> None:
-        """Count live processes too, under one name; call before the block, and end them after it."""
+        """Count live processes too, under one name; call before the block, and end them after it.
+
+        One that ends in the block counts nothing.
+        """
         self._watched[name] = pids
 
     def note(self, **figures: Any) -> None:
@@ -156,7 +179,7 @@ class Stopwatch:
 
     def __enter__(self) -> Stopwatch:
         settle()
-        self.others_s = {name: sum(map(processor_s, pids)) for name, pids in self._watched.items()}
+        self._before_s = {pid: _used_s(pid) for pids in self._watched.values() for pid in pids}
         self._own_s = time.process_time() + _ended_children_s()
         self._begun = time.perf_counter()
         return self
@@ -165,7 +188,8 @@ class Stopwatch:
         self.wall_s = time.perf_counter() - self._begun
         own_s = time.process_time() + _ended_children_s() - self._own_s
         self.others_s = {
-            name: sum(map(processor_s, pids)) - self.others_s[name] for name, pids in self._watched.items()
+            name: sum(max(_used_s(pid) - self._before_s[pid], 0.0) for pid in pids)
+            for name, pids in self._watched.items()
         }
         self.cpu_s = own_s + sum(self.others_s.values())
 
@@ -176,13 +200,25 @@ Stage = Callable[[Stopwatch], Awaitable[int]]
 
 def repeated(workload: str, row: str, stage: Stage, count: int, repeats: int, what: str = "events/s") -> Row:
     """Run a stage `repeats` times, each on a fresh loop. Raises RuntimeError if events are missing."""
-    watches = []
-    for _ in range(repeats):
-        watch = Stopwatch()
-        done = asyncio.run(_count(stage, watch))
-        if done != count:
-            raise RuntimeError(f"{workload} {row}: {done} of {count} events came back")
-        watches.append(watch)
+    watches = [asyncio.run(_timed(f"{workload} {row}", stage, count)) for _ in range(repeats)]
+    return _row(workload, row, what, count, watches)
+
+
+async def repeated_here(workload: str, row: str, stage: Stage, count: int, repeats: int, what: str = "events/s") -> Row:
+    """As `repeated`, on the running loop: for stages around something that stays up between repetitions."""
+    watches = [await _timed(f"{workload} {row}", stage, count) for _ in range(repeats)]
+    return _row(workload, row, what, count, watches)
+
+
+async def _timed(name: str, stage: Stage, count: int) -> Stopwatch:
+    watch = Stopwatch()
+    done = await stage(watch)
+    if done != count:
+        raise RuntimeError(f"{name}: {done} of {count} events came back")
+    return watch
+
+
+def _row(workload: str, row: str, what: str, count: int, watches: Sequence[Stopwatch]) -> Row:
     values = tuple(count / watch.wall_s for watch in watches)
     cpu_us = sorted(watch.cpu_s / count * 1e6 for watch in watches)
     extra = {"count": count, "cpu_us_min": cpu_us[0], "cpu_us_max": cpu_us[-1]}
@@ -192,10 +228,6 @@ def repeated(workload: str, row: str, stage: Stage, count: int, repeats: int, wh
         numbers = isinstance(value, int | float)
         extra[name] = statistics.median(watch.notes[name] for watch in watches) if numbers else value
     return Row(workload, row, what, values, statistics.median(values), statistics.median(cpu_us), extra)
-
-
-async def _count(stage: Stage, watch: Stopwatch) -> int:
-    return await stage(watch)
 
 
 def percentile(samples: Sequence[float], share: float) -> float:

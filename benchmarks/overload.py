@@ -19,7 +19,7 @@ from typing import Final
 from rich.table import Table
 
 from benchmarks.measure import Options, Row, ratio
-from benchmarks.overload_rows import EMBEDDED
+from benchmarks.overload_rows import EMBEDDED, PRIORITY
 from benchmarks.overload_served import SERVED
 from benchmarks.sweep import measure
 from laneway.routing.lanes import LANE_NAMES
@@ -27,7 +27,6 @@ from laneway.routing.lanes import LANE_NAMES
 __all__ = ["SUBJECTS", "ratios", "run", "table"]
 
 SUBJECTS: Final = (*EMBEDDED, *SERVED)
-_REFERENCE: Final = "asyncio.PriorityQueue"
 
 
 def run(options: Options, status: Callable[[str], None]) -> list[Row]:
@@ -37,7 +36,8 @@ def run(options: Options, status: Callable[[str], None]) -> list[Row]:
 
 def table(rows: Sequence[Row]) -> Table:
     """Return the rows for people: per lane p50 / p99 and how many were done, of how many."""
-    made = Table(title="W4: 4 ms of work, 8 at once; ms from the scheduled time: p50 / p99, done (refused)")
+    title = f"{rows[0].workload}: 4 ms of work, 8 at once; ms from the scheduled time: p50 / p99, done (refused)"
+    made = Table(title=title)
     for heading in ("row", "load", *LANE_NAMES):
         made.add_column(heading, justify="left" if heading in ("row", "load") else "right", no_wrap=True)
     shown = ""
@@ -68,8 +68,8 @@ def ratios(rows: Sequence[Row], load: str = "3x") -> dict[str, tuple[float | Non
     names = dict.fromkeys(row.row.rpartition(" @")[0] for row in rows)
     return {
         name: (
-            ratio(rows, "W4", f"{name} @{load}", f"{_REFERENCE} @{load}"),
-            ratio(rows, "W4", f"{name} @{load}", f"{name} @alone"),
+            ratio(rows, rows[0].workload, f"{name} @{load}", f"{PRIORITY.row} @{load}"),
+            ratio(rows, rows[0].workload, f"{name} @{load}", f"{name} @alone"),
         )
         for name in names
     }

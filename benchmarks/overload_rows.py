@@ -7,8 +7,9 @@ slots; laneway's cell has one more for critical events only.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from benchmarks.link import SessionLink
@@ -16,13 +17,15 @@ from benchmarks.measure import Stopwatch
 from benchmarks.sweep import HANDLE_S, WORKERS, Due, Offer, Subject, Tally, seen
 from benchmarks.workload import SESSIONS, Job
 from laneway import Config, Context, Engine, EnvelopeView, Kind, Lane, Out
+from laneway.actors.homes import is_elsewhere
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Outcome
 from laneway.engine.sections import DispatchConfig
 from laneway.routing.classify import IN, OUT
 from laneway.routing.envelope import BODY, Envelope, envelope
+from laneway.routing.errors import Fenced
 
-__all__ = ["CONFIG", "EMBEDDED", "KINDS", "KIND_OF", "SLOTS", "add_pool", "session_of"]
+__all__ = ["CONFIG", "EMBEDDED", "KINDS", "KIND_OF", "PRIORITY", "SLOTS", "add_pool", "offering", "session_of"]
 
 SLOTS: Final = f"{WORKERS} + 1 for critical"
 KIND_OF: Final = tuple(f"O_{lane.name}" for lane in Lane)
@@ -116,22 +119,40 @@ async def _dispatcher(tally: Tally, watch: Stopwatch) -> AsyncIterator[Offer]:
 @asynccontextmanager
 async def _engine(tally: Tally, watch: Stopwatch) -> AsyncIterator[Offer]:
     """Sessions and all; latency until the session's client has the result."""
-    async with AsyncExitStack() as stack:
-        engine = await stack.enter_async_context(Engine(CONFIG, kinds=KINDS))
+    async with Engine(CONFIG, kinds=KINDS) as engine:
         add_pool(engine)
-        links = [_Link(await SessionLink.open(engine, f"s{number}"), tally) for number in range(SESSIONS)]
+        async with offering([engine], "s", tally) as offer:
+            yield offer
 
-        async def offer(events: Sequence[Due]) -> None:
-            for due in events:
-                await links[session_of(due.number)].send(due)
 
-        readers = [asyncio.create_task(link.read()) for link in links]
-        yield offer
-        for reader in readers:
-            reader.cancel()
-        await asyncio.gather(*readers, return_exceptions=True)
-        for link in links:
-            await link.close()
+@asynccontextmanager
+async def offering(engines: Sequence[Engine], names: str, tally: Tally) -> AsyncIterator[Offer]:
+    """Open sessions, `names` and a number each, by turns at these engines; yields what puts events into them."""
+    opened = [await _at_home(engines[n % len(engines)], f"{names}{n}") for n in range(SESSIONS)]
+    links = [_Link(link, tally) for link in opened]
+
+    async def offer(events: Sequence[Due]) -> None:
+        for due in events:
+            await links[session_of(due.number)].send(due)
+
+    readers = [asyncio.create_task(link.read()) for link in links]
+    yield offer
+    for reader in readers:
+        reader.cancel()
+    await asyncio.gather(*readers, return_exceptions=True)
+    for link in links:
+        await link.close()
+
+
+async def _at_home(engine: Engine, name: str) -> SessionLink:
+    """Open a session of about this name that is at home with this engine, and with no other front."""
+    for again in itertools.count():
+        try:
+            return await SessionLink.open(engine, f"{name}-{again}")
+        except Fenced as error:
+            if not is_elsewhere(error):
+                raise
+    raise AssertionError
 
 
 class _Link:
@@ -158,9 +179,10 @@ class _Link:
         await self._link.close()
 
 
+PRIORITY: Final = Subject("asyncio.PriorityQueue", _queue(asyncio.PriorityQueue, prioritised=True))
 EMBEDDED: Final = (
     Subject("asyncio.Queue", _queue(asyncio.Queue, prioritised=False)),
-    Subject("asyncio.PriorityQueue", _queue(asyncio.PriorityQueue, prioritised=True)),
+    PRIORITY,
     Subject("laneway dispatcher", _dispatcher, SLOTS),
     Subject("laneway engine", _engine, SLOTS),
 )

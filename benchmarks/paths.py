@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from benchmarks.channels import Opened, Way
+from benchmarks.channels import Channel, Opened, Way
 from benchmarks.counts import Lost, engine_counts
 from benchmarks.link import SessionLink
 from benchmarks.measure import Stopwatch
@@ -39,8 +39,10 @@ __all__ = [
     "SQLITE",
     "Calls",
     "add_pools",
+    "called",
     "calling",
     "engine_frames",
+    "linked",
 ]
 
 CONCURRENCY: Final = 64
@@ -152,12 +154,19 @@ def engine_frames(row: str, config: Config, *, sqlite: bool = False) -> Way:
             store = Path(directory) / "log.db" if sqlite else None
             async with Engine(config, store=store, kinds=KINDS) as engine:
                 add_pools(engine)
-                links = [await SessionLink.open(engine, f"s{number}") for number in range(SESSIONS)]
-                yield Opened([_Frames(link) for link in links], lambda: engine_counts(engine))
-                for link in links:
-                    await link.close()
+                async with linked(engine, "s") as channels:
+                    yield Opened(channels, lambda: engine_counts(engine))
 
     return Way(row, open_, frame=FRAME_EVENTS)
+
+
+@asynccontextmanager
+async def linked(engine: Engine, names: str) -> AsyncIterator[Sequence[Channel]]:
+    """Open sessions, `names` and a number each; yields their links as channels, to be fed in frames."""
+    links = [await SessionLink.open(engine, f"{names}{number}") for number in range(SESSIONS)]
+    yield [_Frames(link) for link in links]
+    for link in links:
+        await link.close()
 
 
 class Calls:
@@ -192,12 +201,20 @@ async def calling(channels: Sequence[Calls]) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _open_calls(watch: Stopwatch) -> AsyncIterator[Opened]:
-    async with Engine(open_config(), kinds=KINDS) as engine, AsyncExitStack() as stack:
+    async with Engine(open_config(), kinds=KINDS) as engine:
         add_pools(engine)
-        sessions = [await stack.enter_async_context(engine.session(f"s{number}")) for number in range(SESSIONS)]
+        async with called(engine, "s") as channels:
+            yield Opened(channels, lambda: engine_counts(engine))
+
+
+@asynccontextmanager
+async def called(engine: Engine, names: str) -> AsyncIterator[Sequence[Channel]]:
+    """Open sessions, `names` and a number each; yields them as channels of one awaited call per event."""
+    async with AsyncExitStack() as stack:
+        sessions = [await stack.enter_async_context(engine.session(f"{names}{n}")) for n in range(SESSIONS)]
         channels = [Calls(session) for session in sessions]
         async with calling(channels):
-            yield Opened(channels, lambda: engine_counts(engine))
+            yield channels
 
 
 CORE: Final = Way("laneway core (decisions only)", _open_core, open_loop=False)

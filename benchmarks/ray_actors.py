@@ -14,6 +14,7 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,11 +23,13 @@ from benchmarks.measure import Stopwatch
 from benchmarks.sweep import HANDLE_S, WORKERS, Due, Offer, Subject, Tally
 from benchmarks.token_source import Reading, tokens
 from benchmarks.token_streams import Ask
+from benchmarks.token_streams import Opener as OpenStreams
 from benchmarks.tool import wait
 from benchmarks.tool_calls import Opened as OpenedCalls
+from benchmarks.tool_calls import Opener as OpenCalls
 from benchmarks.workload import IN_FLIGHT, POOLS, Job
 
-__all__ = ["CALLS", "EVENTS", "NAME", "OVERLOADED", "STREAMS", "cluster", "processes"]
+__all__ = ["NAME", "RayActors", "cluster", "processes", "ray_actors"]
 
 NAME: Final = "Ray async actors"
 _STORE_BYTES: Final = 80 * 1024 * 1024
@@ -97,32 +100,46 @@ def processes() -> list[int]:
     return found
 
 
-async def _answer(reference: Any) -> Any:
-    return await asyncio.wrap_future(reference.future())
+@dataclass(frozen=True, slots=True)
+class RayActors:
+    """Actors that are up, as rows of the workloads."""
+
+    events: Way
+    calls: OpenCalls
+    streams: OpenStreams
+    overloaded: Subject
 
 
 @asynccontextmanager
-async def _actors(watch: Stopwatch, count: int, at_once: int) -> AsyncIterator[list[Any]]:
-    """Actors that are up; they and Ray's processes are counted."""
+async def ray_actors() -> AsyncIterator[RayActors]:
+    """Actors for all workloads: one for each handler of W1, and one that works on eight calls at once for W4."""
     import ray
 
-    make: Any = ray.remote(Handler).options(num_cpus=0.1, max_concurrency=at_once)
-    actors: list[Any] = [make.remote() for _ in range(count)]
+    make: Any = ray.remote(Handler)
+    actors: list[Any] = [
+        make.options(num_cpus=0.1, max_concurrency=at_once).remote()
+        for at_once in (*(IN_FLIGHT,) * len(POOLS), WORKERS)
+    ]
     for actor in actors:
         await _answer(actor.echo.remote(b""))
-    watch.watch("Ray", *processes())
     try:
-        yield actors
+        yield RayActors(
+            Way(NAME, _events(actors[:-1])),
+            _calls(actors[0]),
+            _streams(actors[0]),
+            Subject(NAME, _overloaded(actors[-1])),
+        )
     finally:
         for actor in actors:
             ray.kill(actor)
 
 
-# ---- W1 -----------------------------------------------------------------------------------------
+async def _answer(reference: Any) -> Any:
+    return await asyncio.wrap_future(reference.future())
 
 
 class _Calls:
-    """A call for each event, awaited by a task of its own."""
+    """W1: a call for each event, awaited by a task of its own."""
 
     def __init__(self, actors: Sequence[Any]) -> None:
         self._way = {kind: actor for actor, kinds in zip(actors, POOLS.values(), strict=True) for kind in kinds}
@@ -148,46 +165,50 @@ class _Calls:
         return came
 
 
-@asynccontextmanager
-async def _events(watch: Stopwatch) -> AsyncIterator[Opened]:
-    async with _actors(watch, len(POOLS), IN_FLIGHT) as actors:
+def _events(actors: Sequence[Any]) -> Any:
+    @asynccontextmanager
+    async def open_(watch: Stopwatch) -> AsyncIterator[Opened]:
+        watch.watch("Ray", *processes())
         yield Opened([_Calls(actors)])
 
-
-EVENTS: Final = Way(NAME, _events)
-
-
-# ---- W2, W3, W4 ---------------------------------------------------------------------------------
+    return open_
 
 
-@asynccontextmanager
-async def CALLS(watch: Stopwatch) -> AsyncIterator[OpenedCalls]:  # noqa: N802 - a row, as the others
+def _calls(actor: Any) -> OpenCalls:
     """W2: a call for each tool call."""
-    async with _actors(watch, 1, IN_FLIGHT) as (actor,):
 
+    @asynccontextmanager
+    async def open_(watch: Stopwatch) -> AsyncIterator[OpenedCalls]:
         async def call(number: int) -> int:
             return int(await _answer(actor.call.remote(number)))
 
+        watch.watch("Ray", *processes())
         yield OpenedCalls(call)
 
+    return open_
 
-@asynccontextmanager
-async def STREAMS(watch: Stopwatch, streams: int) -> AsyncIterator[Ask]:  # noqa: N802 - a row, as the others
+
+def _streams(actor: Any) -> OpenStreams:
     """W3: a streaming generator for each stream."""
-    async with _actors(watch, 1, IN_FLIGHT) as (actor,):
 
+    @asynccontextmanager
+    async def open_(watch: Stopwatch, streams: int) -> AsyncIterator[Ask]:
         async def ask(number: int, request: str, reading: Reading) -> None:
             async for reference in actor.tokens.options(num_returns="streaming").remote(request):
                 reading.take(await _answer(reference))
 
+        watch.watch("Ray", *processes())
         yield ask
 
+    return open_
 
-@asynccontextmanager
-async def _work(tally: Tally, watch: Stopwatch) -> AsyncIterator[Offer]:
-    """W4: one actor that works on eight calls at once; Ray queues the rest in order."""
-    tasks: set[asyncio.Task[None]] = set()
-    async with _actors(watch, 1, WORKERS) as (actor,):
+
+def _overloaded(actor: Any) -> Any:
+    """W4: the actor works on eight calls at once; Ray queues the rest in order."""
+
+    @asynccontextmanager
+    async def open_(tally: Tally, watch: Stopwatch) -> AsyncIterator[Offer]:
+        tasks: set[asyncio.Task[None]] = set()
 
         async def one(due: Due) -> None:
             tally.done(*await _answer(actor.work.remote(int(due.lane), due.due)))
@@ -198,7 +219,7 @@ async def _work(tally: Tally, watch: Stopwatch) -> AsyncIterator[Offer]:
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
 
+        watch.watch("Ray", *processes())
         yield offer
 
-
-OVERLOADED: Final = Subject(NAME, _work)
+    return open_

@@ -62,7 +62,7 @@ def about_line(about: Mapping[str, Any]) -> str:
 def rows_table(title: str, rows: Sequence[Row]) -> Table:
     """Return the rows of one workload: throughput, spread, processor time, latencies in ms."""
     table = Table(title=title)
-    further = _FURTHER.get(rows[0].workload, ())
+    further = _FURTHER.get(rows[0].workload.removeprefix("Ray "), ())
     others = any(True for row in rows for _ in _others(row))
     table.add_column("row", no_wrap=True)
     for heading in (rows[0].what, "lowest", "highest"):

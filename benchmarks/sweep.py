@@ -12,7 +12,7 @@ import math
 import statistics
 import struct
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -31,6 +31,7 @@ __all__ = [
     "Subject",
     "Tally",
     "measure",
+    "measure_here",
     "run_once",
     "seen",
 ]
@@ -115,26 +116,57 @@ def measure(subjects: Iterable[Subject], options: Options, status: Callable[[str
     Repetitions go round all rows, so that what else happens on the machine meets all of them. Raises
     RuntimeError if an event was lost.
     """
-    subjects = list(subjects)
-    runs: dict[tuple[str, str], list[dict[str, float]]] = {}
+    runs = _Runs("W4")
+    for subject, load in _plan("W4", list(subjects), tuple(LOADS), options, status):
+        runs.add(subject, load, asyncio.run(run_once(subject, load, options.seconds)))
+    return runs.rows()
+
+
+async def measure_here(
+    workload: str,
+    subjects: Iterable[Subject],
+    loads: Sequence[str],
+    options: Options,
+    status: Callable[[str], None],
+) -> list[Row]:
+    """As `measure`, on the running loop and at some of the loads: for subjects that stay up between runs."""
+    runs = _Runs(workload)
+    for subject, load in _plan(workload, list(subjects), loads, options, status):
+        runs.add(subject, load, await run_once(subject, load, options.seconds))
+    return runs.rows()
+
+
+def _plan(
+    workload: str, subjects: Sequence[Subject], loads: Sequence[str], options: Options, status: Callable[[str], None]
+) -> Iterator[tuple[Subject, str]]:
     for number in range(options.overload_repeats):
         for subject in subjects:
-            for load in LOADS:
-                status(f"W4 {subject.row} at {load}, {number + 1} of {options.overload_repeats}")
-                figures = asyncio.run(run_once(subject, load, options.seconds))
-                runs.setdefault((subject.row, load), []).append(figures)
-    slots = {subject.row: subject.slots for subject in subjects}
-    return [_row(row, load, slots[row], found) for (row, load), found in runs.items()]
+            for load in loads:
+                status(f"{workload} {subject.row} at {load}, {number + 1} of {options.overload_repeats}")
+                yield subject, load
 
 
-def _row(row: str, load: str, slots: str, found: Sequence[Mapping[str, float]]) -> Row:
+class _Runs:
+    """The figures of all repetitions, by row and load."""
+
+    def __init__(self, workload: str) -> None:
+        self._workload = workload
+        self._found: dict[tuple[str, str, str], list[Mapping[str, float]]] = {}
+
+    def add(self, subject: Subject, load: str, figures: Mapping[str, float]) -> None:
+        self._found.setdefault((subject.row, load, subject.slots), []).append(figures)
+
+    def rows(self) -> list[Row]:
+        return [_row(self._workload, *what, found) for what, found in self._found.items()]
+
+
+def _row(workload: str, row: str, load: str, slots: str, found: Sequence[Mapping[str, float]]) -> Row:
     """The median of each figure; NaN where a lane had nothing done."""
     figures = {name: statistics.median(each[name] for each in found) for name in found[0]}
     p99_ms = tuple(each["critical_p99_ms"] for each in found)
     extra: dict[str, Any] = {"load": load, "slots": slots, **figures}
-    return Row(
-        "W4", f"{row} @{load}", "critical p99 ms", p99_ms, statistics.median(p99_ms), figures["engine_cpu_us"], extra
-    )
+    median, cpu_us = statistics.median(p99_ms), figures["engine_cpu_us"]
+    return Row(workload, f"{row} @{load}", "critical p99 ms", p99_ms, median, cpu_us, extra)
 
 
 async def run_once(subject: Subject, load: str, seconds: float) -> dict[str, float]:

@@ -17,13 +17,13 @@ from typing import Any, Final
 
 from benchmarks import nats_bus, raw_grpc
 from benchmarks.counts import Lost
-from benchmarks.measure import Options, Row, Stopwatch, percentile, repeated
+from benchmarks.measure import Options, Row, Stage, Stopwatch, percentile, repeated
 from benchmarks.process import NotInstalled
 from benchmarks.remote_engine import engine_server
 from benchmarks.token_source import Reading, TokenModel, tokens
 from laneway import Client, Config, Engine
 
-__all__ = ["BURST", "PACED", "ROWS", "Ask", "measure", "run"]
+__all__ = ["BURST", "GAP_S", "PACED", "ROWS", "Ask", "Opener", "asking", "measure", "run", "through"]
 
 GAP_S: Final = 0.020
 _PATIENCE_S: Final = 60.0
@@ -57,9 +57,17 @@ async def _bare(watch: Stopwatch, streams: int) -> AsyncIterator[Ask]:
 
 @asynccontextmanager
 async def _embedded(watch: Stopwatch, streams: int) -> AsyncIterator[Ask]:
-    async with Engine() as engine, AsyncExitStack() as stack:
+    async with Engine() as engine:
         engine.nlp.use(TokenModel())
-        sessions = [await stack.enter_async_context(engine.session(f"s{number}")) for number in range(streams)]
+        async with asking(engine, "s", streams) as ask:
+            yield ask
+
+
+@asynccontextmanager
+async def asking(engine: Engine, names: str, streams: int) -> AsyncIterator[Ask]:
+    """Open sessions of an engine in this process, `names` and a number each; yields what reads a run's answer."""
+    async with AsyncExitStack() as stack:
+        sessions = [await stack.enter_async_context(engine.session(f"{names}{n}")) for n in range(streams)]
 
         async def ask(number: int, request: str, reading: Reading) -> None:
             async for event in sessions[number].ask(request):
@@ -143,7 +151,12 @@ def run(options: Options, status: Callable[[str], None]) -> list[Row]:
 
 def measure(workload: str, row: str, opener: Opener, options: Options, count: int, gap_s: float) -> Row:
     """Return one row."""
-    streams = options.streams
+    stage = through(row, opener, options.streams, count, gap_s)
+    return repeated(workload, row, stage, options.streams * count, options.repeats, "tokens/s")
+
+
+def through(row: str, opener: Opener, streams: int, count: int, gap_s: float) -> Stage:
+    """Return the streams of one row, `count` tokens each, as a stage to repeat."""
 
     async def stage(watch: Stopwatch) -> int:
         async with opener(watch, streams) as ask:
@@ -153,7 +166,7 @@ def measure(workload: str, row: str, opener: Opener, options: Options, count: in
         watch.note(**_figures(readings, windowed=row.startswith("laneway")))
         return sum(len(reading.lags_s) for reading in readings)
 
-    return repeated(workload, row, stage, streams * count, options.repeats, "tokens/s")
+    return stage
 
 
 async def _read_all(row: str, ask: Ask, streams: int, count: int, gap_s: float) -> list[Reading]:

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from benchmarks import nats_bus, raw_grpc
 from benchmarks.counts import Counts, Lost, engine_counts, no_stages, remote_counts, require
-from benchmarks.measure import Options, Row, Stopwatch, percentile, repeated
+from benchmarks.measure import Options, Row, Stage, Stopwatch, percentile, repeated
 from benchmarks.process import NotInstalled
 from benchmarks.remote_engine import engine_server
 from benchmarks.tool import wait
@@ -29,7 +29,7 @@ from laneway import Client, Engine
 from laneway.engine.app.embedded import EmbeddedSession
 from laneway.engine.codec import pack_body
 
-__all__ = ["AT_ONCE", "ROWS", "Opened", "measure", "run"]
+__all__ = ["AT_ONCE", "ROWS", "Opened", "Opener", "calls_to", "measure", "run", "through"]
 
 AT_ONCE: Final = 256
 _TIMEOUT_S: Final = 30.0
@@ -57,21 +57,24 @@ def _embedded(*, sqlite: bool) -> Opener:
     @asynccontextmanager
     async def open_(watch: Stopwatch) -> AsyncIterator[Opened]:
         with tempfile.TemporaryDirectory(prefix="laneway-bench-") as directory:
-            async with (
-                Engine(store=Path(directory) / "log.db" if sqlite else None) as engine,
-                AsyncExitStack() as stack,
-            ):
+            async with Engine(store=Path(directory) / "log.db" if sqlite else None) as engine:
                 engine.tools.add(wait)
-                entered = [await stack.enter_async_context(engine.session(f"s{n}")) for n in range(SESSIONS)]
-                desks = [_Desk(session) for session in entered]
-                async with asyncio.TaskGroup() as group:
-                    readers = [group.create_task(desk.read()) for desk in desks]
-                    call: Call = lambda number: desks[number % SESSIONS].call(number)  # noqa: E731
+                async with calls_to(engine, "s") as call:
                     yield Opened(call, lambda: engine_counts(engine, sessions=False))
-                    for reader in readers:
-                        reader.cancel()
 
     return open_
+
+
+@asynccontextmanager
+async def calls_to(engine: Engine, names: str) -> AsyncIterator[Call]:
+    """Open sessions of an engine in this process, `names` and a number each; yields what calls the tool."""
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        entered = [await stack.enter_async_context(engine.session(f"{names}{n}")) for n in range(SESSIONS)]
+        desks = [_Desk(session) for session in entered]
+        readers = [group.create_task(desk.read()) for desk in desks]
+        yield lambda number: desks[number % SESSIONS].call(number)
+        for reader in readers:
+            reader.cancel()
 
 
 class _Desk:
@@ -177,6 +180,11 @@ def run(options: Options, status: Callable[[str], None]) -> list[Row]:
 
 def measure(row: str, opener: Opener, options: Options) -> Row:
     """Return one row."""
+    return repeated("W2", row, through(row, opener, options), options.calls, options.repeats, "calls/s")
+
+
+def through(row: str, opener: Opener, options: Options) -> Stage:
+    """Return the calls of one row, as a stage to repeat."""
 
     async def stage(watch: Stopwatch) -> int:
         async with opener(watch) as opened:
@@ -188,7 +196,7 @@ def measure(row: str, opener: Opener, options: Options) -> Row:
         watch.note(p50_ms=percentile(took_s, 0.5) * 1e3, p99_ms=percentile(took_s, 0.99) * 1e3)
         return len(took_s)
 
-    return repeated("W2", row, stage, options.calls, options.repeats, "calls/s")
+    return stage
 
 
 async def _calls(row: str, call: Call, count: int) -> list[float]:

@@ -38,7 +38,18 @@ def test_a_goal_is_held_against_the_rows_of_one_run() -> None:
 
 def test_every_goal_names_rows_that_there_are() -> None:
     """With a figure for every row of every workload, only goals whose rows are not built lack one."""
-    from benchmarks import catalogue, dispatch, documents, edge, overload, sweep, token_streams, tool_calls
+    from benchmarks import (
+        catalogue,
+        dispatch,
+        documents,
+        edge,
+        on_ray,
+        overload,
+        ray_actors,
+        sweep,
+        token_streams,
+        tool_calls,
+    )
 
     figures = dict.fromkeys(("engine_cpu_us", "first_p99_ms", "beyond_window_p99_ms", "p99_ms"), 1.0)
     figures |= dict.fromkeys(("mean_ms", "success", "each_kb"), 1.0)
@@ -48,6 +59,10 @@ def test_every_goal_names_rows_that_there_are() -> None:
     names += [("start", "import laneway"), ("start", "first event, embedded")]
     names += [("state", row) for row in (documents.BARE, documents.CELL, documents.SPREAD)]
     names += [("edge", row) for row in (catalogue.LANEWAY, edge.USERS, edge.SESSIONS)]
+    names += [(on_ray.W1, row) for row in (on_ray.LANEWAY, ray_actors.NAME)]
+    names += [
+        (on_ray.W4, f"{row} @{load}") for row in (on_ray.TWO_FRONTS, "asyncio.PriorityQueue") for load in sweep.LOADS
+    ]
     rows = [Row(workload, row, "x", (1.0,), 1.0, 1.0, figures) for workload, row in names]
     missing = [verdict.goal.what for verdict in goals.verdicts(rows) if verdict.word == "not in this run"]
     assert missing == []

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from benchmarks.measure import Row, Stopwatch, percentile, processor_s, ratio, repeated
+from benchmarks.measure import Row, Stopwatch, percentile, processor_s, ratio, repeated, repeated_here
 
 SPIN = "input(); x = sum(range(3_000_000)); print('spun', flush=True); input()"
 
@@ -64,3 +64,18 @@ def test_another_process_is_counted() -> None:
         other.communicate(b"\n")
     assert row.cpu_us >= row.extra["other_cpu_us"] > 0
     assert (row.extra["p99_ms"], row.extra["kind"]) == (7.0, "x")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no clock of other processes")
+def test_a_process_that_has_ended_counts_nothing() -> None:
+    """An idle worker may go while it is watched; the figures of the others stand."""
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as gone:
+        gone.wait()
+
+    async def stage(watch: Stopwatch) -> int:
+        watch.watch("gone", gone.pid)
+        with watch:
+            await asyncio.sleep(0)
+        return 1
+
+    assert asyncio.run(repeated_here("W1", "row", stage, 1, 2)).figure("gone_cpu_us") == 0.0
