@@ -1,9 +1,7 @@
 """A front in its cluster: its lives, its hosts, and the pools that they carry for it.
 
-Law of this file: everything a pool needs on other hosts is asked for here, and nowhere waited for
-without an end: an engine starts once every pool it was told of has a cell, or says what is missing.
-What it is told later is placed while events wait in the dispatcher; what cannot be placed is logged with
-its cause and tried again.
+Law of this file: it joins, and leaves in order; nothing is waited for without an end. A front that was
+taken for dead gives its homes up and begins a new life; one whose cluster was stopped takes nothing new.
 """
 
 from __future__ import annotations
@@ -11,17 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from laneway.actors.peers import Peer
 from laneway.actors.remote_cells import RemoteCells
 from laneway.actors.remote_store import STORE, StoreService
 from laneway.engine.app.front import Front
-from laneway.engine.app.host import PROGRAM, TELL
+from laneway.engine.app.hosted import HostedPools
 from laneway.engine.app.loads import Loads
 from laneway.engine.app.neighbours import Neighbours
-from laneway.engine.app.orders import HostOrder
 from laneway.engine.app.packing import HostPacking
 from laneway.engine.app.registrations import Registrations
 from laneway.engine.app.scaler import Scaler
@@ -29,8 +26,8 @@ from laneway.engine.runtime.lives import Lives
 from laneway.engine.runtime.program import HostFacts
 from laneway.engine.runtime.ray_cluster import RayCluster
 from laneway.engine.runtime.ray_host import laneway_version
-from laneway.routing.errors import ConfigError, LanewayError, RuntimeUnavailable
-from laneway.routing.membership import FRONT, POOL, Member, View
+from laneway.routing.errors import ConfigError, LanewayError
+from laneway.routing.membership import FRONT, Member, View
 from laneway.routing.scaling import PoolLoad
 
 if TYPE_CHECKING:
@@ -40,8 +37,7 @@ __all__ = ["Cluster"]
 
 _log: Final = logging.getLogger(__name__)
 _LOOK_S: Final = 0.02
-_TELL_S: Final = 10.0
-_AGAIN_S: Final = 2.0
+_ASK_S: Final = 10.0
 _STORES: Final = "stores"
 _SHARE: Final = (
     'Give all fronts one Redis (store.url), or say runtime.durability = "volatile" to all: sessions then end with '
@@ -79,12 +75,14 @@ class Cluster:
             history=engine.directory.messages,
             probe=engine.telemetry.probe,
         )
+        self._hosted = HostedPools(engine, self._ray, self._cells, self.questions)
         self.board.add(self._cells)
+        self.board.add(self._hosted)
         self.questions.serve(STORE, StoreService(engine.store))
         self.questions.serve(_STORES, self._kind_of_store)
         self._loads = Loads(
             self.name,
-            lambda: list(self._placed),
+            lambda: list(self._hosted.names),
             books=engine.dispatcher.statistics,
             view=lambda: self.view,
             hosts=self._count,
@@ -95,10 +93,7 @@ class Cluster:
         self._scaler: Scaler | None = None
         self._lives: Lives | None = None
         self._life: asyncio.Task[None] | None = None
-        self._placed: set[str] = set()
         self._seen = asyncio.Event()
-        self._changed = asyncio.Event()
-        self._placing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Join the cluster, and return when every pool that is to be on hosts has a cell.
@@ -118,10 +113,7 @@ class Cluster:
         async with asyncio.timeout(self._config.ready_s):
             await self._lives.ready()
             await self._accompany()
-        await self._place(told)
-        await self._joined(told)
-        self._engine.pools.on_change = self._changed.set
-        self._placing = asyncio.get_running_loop().create_task(self._keep_placing(), name="laneway placing")
+        await self._hosted.start(told)
         self._scale(told)
 
     def _scale(self, told: Registrations) -> None:
@@ -177,7 +169,7 @@ class Cluster:
                 )
             while (peer := self.board.peers.get(other)) is None:  # noqa: ASYNC110 - the board tells parts only
                 await asyncio.sleep(_LOOK_S)
-            theirs = await self.questions.ask(peer, _STORES, "kind", None, _TELL_S)
+            theirs = await self.questions.ask(peer, _STORES, "kind", None, _ASK_S)
             if theirs != await self._kind_of_store(peer, "kind", None):
                 raise ConfigError(
                     f"front {other} of cluster {self._config.cluster} has another kind of store. {_SHARE}"
@@ -197,70 +189,13 @@ class Cluster:
         """The members of the cluster, this front among them."""
         return self.view.members
 
-    # -- placing ------------------------------------------------------------------------------
-
-    async def _place(self, told: Registrations) -> None:
-        """Make the hosts of every pool that has none yet, and tell those that are there what they do not know."""
-        names: list[str] = []
-        for row in told.pools:
-            if row.name not in self._placed:
-                order = HostOrder(row.name, self._engine.config, told).to_bytes()
-                names += await self._ray.spawn(row.name, row.hosts, PROGRAM, order)
-                self._cells.welcome(row.name)
-        await self._ray.ready(names)
-        self._placed |= {row.name for row in told.pools}
-
-    async def _joined(self, told: Registrations) -> None:
-        """Wait until each pool has a cell here. Raises RuntimeUnavailable."""
-        pools = [pool for row in told.pools if (pool := self._engine.dispatcher.pool(row.name)) is not None]
-        try:
-            async with asyncio.timeout(self._config.ready_s):
-                while not all(pool.cells for pool in pools):  # noqa: ASYNC110 - each look is at several pools
-                    await asyncio.sleep(_LOOK_S)
-        except TimeoutError:
-            missing = ", ".join(pool.spec.name for pool in pools if not pool.cells)
-            raise RuntimeUnavailable(
-                f"the hosts of pool {missing} run, but this front could not connect to them within "
-                f"{self._config.ready_s:g} s; can it reach their ports?"
-            ) from None
-
-    async def _keep_placing(self) -> None:
-        """Place what the engine is told after its start, again until it is done."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            await asyncio.sleep(0)  # a decorated handler has its import path after its decorator
-            try:
-                told = self._engine.registrations()
-                await self._place(told)
-                await self._tell(told.to_bytes())
-            except LanewayError as error:
-                _log.error("what the engine was told cannot be placed on hosts: %s", error)
-                if not isinstance(error, ConfigError):
-                    await asyncio.sleep(_AGAIN_S)
-                    self._changed.set()
-
-    async def _tell(self, told: bytes) -> None:
-        """Tell the pool hosts of this cluster. Raises what the first of them raises."""
-        hosts = {member.name for member in self.view.of(POOL)}
-        asked: list[Awaitable[object]] = [
-            self.questions.ask(peer, TELL, "tell", told, _TELL_S)
-            for name, peer in self.board.peers.items()
-            if name in hosts
-        ]
-        for answer in await asyncio.gather(*asked, return_exceptions=True):
-            if isinstance(answer, BaseException):
-                raise answer
-
     # -- end ----------------------------------------------------------------------------------
 
     async def close(self, drain_s: float) -> None:
         """Leave the cluster; owned hosts end. After the dispatcher's drain; idempotent."""
         if self._scaler is not None:
             await self._scaler.close()
-        if self._placing is not None:
-            self._placing.cancel()
-            await asyncio.gather(self._placing, return_exceptions=True)
+        await self._hosted.close()
         await self._cells.close()
         if self._lives is not None and self._life is not None:
             self._lives.stop()
