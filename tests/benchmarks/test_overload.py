@@ -20,13 +20,14 @@ SMALL = Options(seconds=0.1, overload_repeats=2)
 @pytest.mark.parametrize("subject", overload.SUBJECTS, ids=lambda subject: subject.row)
 def test_every_event_is_done_or_refused_at_every_load(subject: Subject) -> None:
     """Alone and from 1x to 4x; critical ones are done, the queues refuse nothing, nothing is lost."""
-    rows = sweep.measure([subject], SMALL, lambda text: None)
+    repeats = 2 if subject.row == "asyncio.Queue" else 1
+    rows = sweep.measure([subject], replace(SMALL, overload_repeats=repeats), lambda text: None)
     assert [row.row for row in rows] == [f"{subject.row} @{load}" for load in sweep.LOADS]
     for row in rows:
         extra = row.extra
         settled = sum(extra[f"{lane}_done"] + extra[f"{lane}_refused"] for lane in LANE_NAMES)
         assert settled == extra["offered"]
-        assert (extra["critical_refused"], extra["lost"], len(row.values)) == (0, 0, 2)
+        assert (extra["critical_refused"], extra["lost"], len(row.values)) == (0, 0, repeats)
         if subject.row.startswith("asyncio"):
             assert sum(extra[f"{lane}_refused"] for lane in LANE_NAMES) == 0
     assert rows[0].extra["offered"] == rows[0].extra["critical_done"] == 6

@@ -139,6 +139,6 @@ async def door(authenticate: Authenticate | None = None, **options: Any) -> Asyn
     """An engine with a synthetic model behind an HTTP port."""
     if authenticate is not None:
         options["authenticate"] = authenticate
-    async with Engine(Config.model_validate({"nlp": {"model": "synthetic"}})) as engine:
+    async with Engine(Config.model_validate({"nlp": {"model": "tests.engine.app.shop:make_model"}})) as engine:
         edge = await engine.serve_http(**options)
         yield Door(engine, edge.port)

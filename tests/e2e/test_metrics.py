@@ -10,7 +10,7 @@ from laneway import Config, Engine
 from laneway.engine.client import Client
 from tests.outside import require
 
-SYNTHETIC = Config.model_validate({"nlp": {"model": "synthetic"}})
+SYNTHETIC = Config.model_validate({"nlp": {"model": "tests.engine.app.shop:make_model"}})
 
 
 def _value(text: str, series: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from laneway import Config, Engine
@@ -29,9 +30,14 @@ def _at(samples: Samples, name: str, **labels: str) -> float:
     return samples[name, frozenset(labels.items())]
 
 
-async def _worked() -> tuple[str, str]:
+@pytest.fixture(scope="module")
+def worked() -> tuple[str, str]:
     """The metrics of an engine before and after it has worked: a run, an event, a failure, a tool."""
-    async with Engine(Config.model_validate({"nlp": {"model": "synthetic"}})) as engine:
+    return asyncio.run(_worked())
+
+
+async def _worked() -> tuple[str, str]:
+    async with Engine(Config.model_validate({"nlp": {"model": "tests.engine.app.shop:make_model"}})) as engine:
 
         @engine.tools.add(inline=True)
         def add(a: int, b: int) -> int:
@@ -55,9 +61,9 @@ async def _worked() -> tuple[str, str]:
             return before, engine.metrics()
 
 
-def test_every_metric_is_there_from_the_start_and_counts() -> None:
+def test_every_metric_is_there_from_the_start_and_counts(worked: tuple[str, str]) -> None:
     """The same series before and after; each event is in exactly one ending, and the difference is 0."""
-    before, after = (_samples(text) for text in asyncio.run(_worked()))
+    before, after = (_samples(text) for text in worked)
     assert set(before) == set(after)
     names = {name for name, _ in after}
     for metric in CATALOGUE:
@@ -76,9 +82,9 @@ def test_every_metric_is_there_from_the_start_and_counts() -> None:
     assert _at(after, "laneway_tool_seconds_count", tool="add") == 1
 
 
-def test_a_run_is_seen_from_its_acceptance_to_its_end() -> None:
+def test_a_run_is_seen_from_its_acceptance_to_its_end(worked: tuple[str, str]) -> None:
     """Started, finished, its first text and its whole response, each once."""
-    _, after = (_samples(text) for text in asyncio.run(_worked()))
+    _, after = (_samples(text) for text in worked)
     assert _at(after, "laneway_runs_started_total") == 1
     assert _at(after, "laneway_runs_ended_total", outcome="finished") == 1
     assert _at(after, "laneway_run_seconds_count") == _at(after, "laneway_run_first_text_seconds_count") == 1
@@ -87,10 +93,10 @@ def test_a_run_is_seen_from_its_acceptance_to_its_end() -> None:
     assert _at(after, "laneway_attachments_total", resume="new") == 1
 
 
-def test_promtool_accepts_what_an_engine_says() -> None:
+def test_promtool_accepts_what_an_engine_says(worked: tuple[str, str]) -> None:
     """All of it, with an engine's real labels."""
     promtool = require("promtool", package="prometheus")
-    _, text = asyncio.run(_worked())
+    _, text = worked
     done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 

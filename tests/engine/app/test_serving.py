@@ -107,7 +107,7 @@ def test_an_engine_mounted_into_another_application() -> None:
         return PlainTextResponse("home")
 
     async def main() -> None:
-        engine = Engine(Config.model_validate({"nlp": {"model": "synthetic"}}))
+        engine = Engine(Config.model_validate({"nlp": {"model": "tests.engine.app.shop:make_model"}}))
         await engine.start()
         outer: Any = Starlette(routes=[Route("/", home), Mount("/deep/engine", app=engine.asgi())])
         assert (await ask(outer, "GET", "/")).body == b"home"

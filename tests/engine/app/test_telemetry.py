@@ -52,7 +52,9 @@ def test_engine_without_a_receiver_loads_no_opentelemetry() -> None:
 
 
 def _traced(otlp: str) -> Config:
-    return Config.model_validate({"telemetry": {"otlp": otlp, "sample_ratio": 1.0}, "nlp": {"model": "synthetic"}})
+    return Config.model_validate(
+        {"telemetry": {"otlp": otlp, "sample_ratio": 1.0}, "nlp": {"model": "tests.engine.app.shop:make_model"}}
+    )
 
 
 async def _ask(engine: Engine) -> int:

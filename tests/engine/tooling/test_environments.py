@@ -58,8 +58,18 @@ def test_two_at_once_install_once_and_a_broken_one_is_made_anew(package: str, tm
         await ensure_environment(package, directory=where, progress=lines.append)
         assert lines == []
         (first.parent / "laneway-ready").unlink()  # as an interrupted installation leaves it
-        await ensure_environment(package, directory=where, progress=lines.append)
-        assert lines
+        began = asyncio.Event()
+
+        def told(line: str) -> None:
+            lines.append(line)
+            began.set()
+
+        again = asyncio.create_task(ensure_environment(package, directory=where, progress=told))
+        await began.wait()
+        assert lines[0].startswith("making an environment")
+        assert not first.exists()
+        again.cancel()
+        await asyncio.gather(again, return_exceptions=True)
 
     asyncio.run(main())
 
