@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from laneway.actors.guests import Guests, HostOptions
 from laneway.actors.nlp.runs import RunDriver
@@ -27,7 +27,6 @@ from laneway.actors.tools.calls import ToolCalls
 from laneway.actors.tools.ledger import Ledger
 from laneway.engine.app.brain import Brain
 from laneway.engine.app.clock import SystemClock
-from laneway.engine.app.connections import connections
 from laneway.engine.app.orders import HostOrder, needed
 from laneway.engine.app.outlet import CheckedOutlet
 from laneway.engine.app.packing import HostPacking
@@ -36,14 +35,18 @@ from laneway.engine.app.readings import ERROR_CODES
 from laneway.engine.app.registrations import Registrations
 from laneway.engine.app.telemetry import Telemetry
 from laneway.engine.app.toolbox import Toolbox
-from laneway.engine.peer.plane import Plane
 from laneway.engine.runtime.program import HostFacts, Presence
 from laneway.engine.telemetry.families import Family, Readings, families
 from laneway.engine.telemetry.process import process_readings
+from laneway.engine.tls import require_tls13
 from laneway.routing.classify import KindTable
 from laneway.routing.errors import LanewayError, PeerProtocolError
 from laneway.routing.lanes import LANE_NAMES
 from laneway.routing.membership import POOL, View
+
+if TYPE_CHECKING:
+    from laneway.engine.config import RuntimeConfig
+    from laneway.engine.peer.plane import Plane
 
 __all__ = ["PROGRAM", "TELL", "PoolHost"]
 
@@ -87,9 +90,17 @@ class PoolHost:
         self._board.add(guests)
         self._board.add(self._questions)
         self._questions.serve(TELL, self._hear)
-        identity = (facts.name, facts.incarnation, facts.secret, facts.version)
-        self._plane = connections(POOL, *identity, self._board, self._clock, config.runtime)
+        self._plane = self._connections(facts, config.runtime)
         return Presence(POOL, await self._plane.start(facts.ip), (self._pool,))
+
+    def _connections(self, facts: HostFacts, config: RuntimeConfig) -> Plane:
+        """Load gRPC, with TLS 1.3 and nothing else if it is to be TLS: this process is the host's own."""
+        if config.tls_cert is not None:
+            require_tls13()
+        from laneway.engine.app.connections import connections
+
+        identity = (facts.name, facts.incarnation, facts.secret, facts.version)
+        return connections(POOL, *identity, self._board, self._clock, config)
 
     def _options(self, telemetry: Telemetry) -> HostOptions:
         first = random.SystemRandom().getrandbits(62 - _NUMBER_BITS) << _NUMBER_BITS

@@ -84,7 +84,7 @@ def _run(settings: Config, setup: str) -> None:
     import os
     import sys
 
-    if settings.edge.tls_cert is not None:
+    if settings.edge.tls_cert is not None or settings.runtime.tls_cert is not None:
         from laneway.engine.tls import require_tls13
 
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # the refused TLS 1.2 handshake is what we want
