@@ -242,27 +242,34 @@ class RuntimeConfig(Section):
         kind: "local": all in this process; "ray": pools on hosts that Ray places, supervises and scales.
         address: of the Ray cluster ("auto", or HOST:PORT of its head); empty = the one RAY_ADDRESS
             names, else a local one is started for this engine.
+        node_ip: IP of the Ray node that this engine belongs to, where its machine has several; empty = any.
         cluster: engines of one name are one cluster and share its hosts (Ray namespace ``laneway/NAME``).
         hosts: pool -> hosts at the start, and the fewest; a pool that is not named here gets one.
         max_hosts: pool -> most hosts it may be scaled to; default: as many as at the start.
         placement: pool -> "hosts" (default), or "driver": in the engine's own process, where it may use
             what has no import path (closures, objects).
         cpus: of each host; fractional, so that two cores are enough and an autoscaler sees the demand.
+        resources: pool -> what else each of its hosts asks Ray for, by Ray's names ("GPU", "memory" in
+            bytes, or custom ones): a pool runs only where there is such a thing.
+        leave_hosts: hosts that this engine makes stay when it closes, for the other engines of the
+            cluster; `laneway serve` does so unless told otherwise. They end with `laneway cluster stop`.
         ready_s: how long a host may take to become ready.
         beat_s, lost_s: a host says so often that it lives, and is given up after so long a silence.
         durability: "volatile" allows several fronts without a shared store: sessions then end with theirs.
         tls_cert, tls_key, tls_ca: mutual TLS between hosts; all three or none.
         tls_name: the name that stands in every host's certificate; empty = each carries its address.
-        tls_name: the name that stands in every host's certificate; empty: each carries its address.
     """
 
     kind: Literal["local", "ray"] = "local"
     address: str = ""
+    node_ip: str = ""
     cluster: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")] = "laneway"
     hosts: dict[str, Annotated[int, Field(ge=1, le=1_024)]] = {}
     max_hosts: dict[str, Annotated[int, Field(ge=1, le=1_024)]] = {}
     placement: dict[str, Literal["hosts", "driver"]] = {}
     cpus: Annotated[float, Field(gt=0, le=256, allow_inf_nan=False)] = 0.25
+    resources: dict[str, dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]] = {}
+    leave_hosts: bool = False
     ready_s: _Seconds = 20.0
     beat_s: Annotated[float, Field(ge=0.05, le=60)] = 0.5
     lost_s: Annotated[float, Field(ge=0.2, le=600)] = 2.0
@@ -278,6 +285,8 @@ class RuntimeConfig(Section):
             raise ValueError("tls_cert, tls_key and tls_ca go together: give all three or none")
         if self.tls_name and self.tls_ca is None:
             raise ValueError("tls_name needs tls_cert, tls_key and tls_ca")
+        if any("CPU" in asked for asked in self.resources.values()):
+            raise ValueError("CPUs are the same for all hosts: runtime.cpus, not runtime.resources")
         if self.lost_s < 3 * self.beat_s:
             raise ValueError("lost_s must be at least three beats (3 * beat_s), or a slow moment costs a host")
         return self

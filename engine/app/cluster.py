@@ -26,7 +26,7 @@ from laneway.engine.runtime.lives import Lives
 from laneway.engine.runtime.program import HostFacts
 from laneway.engine.runtime.ray_cluster import RayCluster
 from laneway.engine.runtime.ray_host import laneway_version
-from laneway.routing.errors import ConfigError, LanewayError
+from laneway.routing.errors import ConfigError, Draining, LanewayError, RuntimeUnavailable
 from laneway.routing.membership import FRONT, Member, View
 from laneway.routing.scaling import PoolLoad
 
@@ -49,14 +49,11 @@ _STOPPED_RETRY_MS: Final = 5_000
 class Cluster:
     """What `Engine(runtime="ray")` has beyond a local one. Lives on the engine's loop.
 
-    Args:
-        owned: hosts that this engine makes end with it.
-
     Attributes:
         board: what other hosts send. questions: asked of them, and theirs. view: who lives.
     """
 
-    def __init__(self, engine: Engine, neighbours: Neighbours, *, owned: bool = True) -> None:
+    def __init__(self, engine: Engine, neighbours: Neighbours) -> None:
         config = engine.config.runtime
         self.board = neighbours.board
         self.questions = neighbours.questions
@@ -65,7 +62,7 @@ class Cluster:
         self._engine = engine
         self._homes, self._neighbours = neighbours.homes, neighbours
         self._config = config
-        self._ray = RayCluster(config, owned=owned)
+        self._ray = RayCluster(config, owned=not config.leave_hosts)
         self._cells = RemoteCells(
             engine.dispatcher,
             outlet=engine.outlet,
@@ -94,6 +91,7 @@ class Cluster:
         self._lives: Lives | None = None
         self._life: asyncio.Task[None] | None = None
         self._seen = asyncio.Event()
+        self._quitting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Join the cluster, and return when every pool that is to be on hosts has a cell.
@@ -179,10 +177,30 @@ class Cluster:
         """Tell another front what sessions may expect here; all fronts must agree."""
         return [self._homes.shared, "" if self._homes.shared else self._config.durability]
 
+    @property
+    def trouble(self) -> LanewayError | None:
+        """Why nobody should be sent to this front now, or None."""
+        if self._quitting is not None:
+            return Draining("this engine's cluster was stopped by an operator", reason="STOPPED")
+        if self._lives is not None and self._lives.member is None:
+            return RuntimeUnavailable("this engine is no member of its cluster now, and begins anew")
+        return None
+
     def _stopped(self, error: LanewayError) -> None:
-        """An operator has stopped the cluster: this front has no hosts any more, and says so at its edges."""
-        _log.error("the cluster is gone, and this engine takes nothing new: %s", error)
-        self._engine.directory.drain(retry_after_ms=_STOPPED_RETRY_MS)
+        """An operator has stopped the cluster: this front has no hosts any more."""
+        _log.error("the cluster is stopped, and this engine takes nothing new: %s", error)
+        self._quitting = asyncio.get_running_loop().create_task(self._quit(), name="laneway quitting")
+
+    async def _quit(self) -> None:
+        """End runs and links as at a shutdown; the edges stay, and tell whoever comes."""
+        engine = self._engine
+        try:
+            await self._cease()
+            engine.directory.drain(retry_after_ms=_STOPPED_RETRY_MS)
+            await engine.dispatcher.drain(engine.config.limits.drain_s)
+            await engine.directory.close()
+        except Exception:
+            _log.exception("sessions could not be ended in order after the cluster was stopped")
 
     @property
     def hosts(self) -> Sequence[Member]:
@@ -191,12 +209,18 @@ class Cluster:
 
     # -- end ----------------------------------------------------------------------------------
 
-    async def close(self, drain_s: float) -> None:
-        """Leave the cluster; owned hosts end. After the dispatcher's drain; idempotent."""
+    async def _cease(self) -> None:
+        """Make no hosts any more."""
         if self._scaler is not None:
             await self._scaler.close()
         await self._hosted.close()
+
+    async def close(self, drain_s: float) -> None:
+        """Leave the cluster; owned hosts end. After the dispatcher's drain; idempotent."""
+        await self._cease()
         await self._cells.close()
+        if self._quitting is not None:
+            await self._quitting
         if self._lives is not None and self._life is not None:
             self._lives.stop()
             await asyncio.gather(self._life, return_exceptions=True)

@@ -255,6 +255,8 @@ def _service_routes(engine: Engine, gateway: EngineGateway, streams: Streams) ->
 def _trouble(engine: Engine) -> LanewayError | None:
     """Return why a client sent here now would not be served, or None. O(sessions awake)."""
     state = engine.state
+    if engine.cluster is not None and (trouble := engine.cluster.trouble) is not None:
+        return trouble
     if state == "recovering":
         return RuntimeUnavailable("what a former process left is being taken up", retry_after_ms=_SOON_MS)
     if state != "running":

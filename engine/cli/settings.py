@@ -1,6 +1,7 @@
 """The configuration of a server, as `serve` and `doctor` both see it.
 
-Law of this file: a server is durable unless told otherwise; everything else is `Config.load`.
+Law of this file: a server is durable, and leaves its hosts to the next one, unless told otherwise;
+everything else is `Config.load`.
 """
 
 from __future__ import annotations
@@ -14,17 +15,22 @@ if TYPE_CHECKING:
 
 __all__ = ["server_config"]
 
-_STORE: Final = "laneway.db"
+_UNLESS_TOLD: Final[Mapping[str, Mapping[str, object]]] = {
+    "store": {"url": "laneway.db"},
+    "runtime": {"leave_hosts": True},
+}
 
 
 def server_config(path: Path | None, overrides: Mapping[str, Mapping[str, object]] | None = None) -> Config:
-    """Read file, environment and overrides; a sqlite file in this directory if nobody chose a store.
+    """Read file, environment and overrides; by default a sqlite file in this directory, and hosts that stay.
 
     Raises ConfigError.
     """
     from laneway.engine.config import Config
 
-    config = Config.load(path, overrides=overrides)
-    if "url" in config.store.model_fields_set:
-        return config
-    return Config.load(path, overrides={**(overrides or {}), "store": {"url": _STORE}})
+    config, given = Config.load(path, overrides=overrides), dict(overrides or {})
+    for section, fields in _UNLESS_TOLD.items():
+        told = getattr(config, section).model_fields_set
+        open_ones = {name: value for name, value in fields.items() if name not in told}
+        given[section] = {**given.get(section, {}), **open_ones}
+    return Config.load(path, overrides=given)

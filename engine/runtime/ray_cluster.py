@@ -50,7 +50,7 @@ class RayCluster:
         self.node = self.ip = ""
         self._config = config
         self._owned = owned
-        self._connection = RayConnection(config.address)
+        self._connection = RayConnection(config.address, config.node_ip)
         self._namespace = namespace_of(config.cluster)
         self._actors: dict[str, NamedActor] = {}
         self._made: set[str] = set()
@@ -89,10 +89,17 @@ class RayCluster:
         running = await self.hosts(pool)
         if running:
             await self._compare(running[0], (program, spec))
-        settings = {"start_s": self._config.ready_s, "version": laneway_version()}
-        if self._connection.local:
-            settings["ip"] = self.ip
-        return running + await self._add(pool, running, hosts - len(running), (program, spec, settings))
+        return running + await self._add(pool, running, hosts - len(running), (program, spec, self._settings(pool)))
+
+    def _settings(self, pool: str) -> dict[str, Any]:
+        """Return what a host is made with beside its program, the same whoever makes another one after it."""
+        config = self._config
+        own = {"ip": self.ip} if self._connection.local else {}
+        return {"start_s": config.ready_s, "version": laneway_version(), "resources": self._asks(pool), **own}
+
+    def _asks(self, pool: str) -> dict[str, float]:
+        """Return what a host of a pool asks Ray for."""
+        return {"CPU": self._config.cpus, **self._config.resources.get(pool, {})}
 
     async def ready(self, names: Sequence[str]) -> list[Member]:
         """Wait until these hosts serve; on failure those made here that do not are ended.
@@ -107,7 +114,8 @@ class RayCluster:
         if not failed:
             return [member for member in told if isinstance(member, Member)]
         late = [name for name, error in failed.items() if getattr(error, "reason", "") == TIMEOUT]
-        waiting = await self._there(pending, late, self._config.cpus, self._config.ready_s) if late else None
+        asks = [self._asks(pool_of(name)) for name in late]
+        waiting = await self._there(pending, late, asks, self._config.ready_s) if late else None
         for name in set(failed) & self._made:
             await self._end(name)
         for name, error in failed.items():
@@ -214,13 +222,17 @@ class RayCluster:
         import ray
         from ray.exceptions import RayError
 
+        asks = dict(recipe[2]["resources"])
         made: Any = ray.remote  # its types know no concurrency groups
         options = made(concurrency_groups={CONTROL: _CONTROL_CALLS})(Host).options(
             name=name,
             namespace=self._namespace,
             lifetime=None if self._owned else "detached",
             get_if_exists=True,
-            num_cpus=self._config.cpus,
+            num_cpus=asks.pop("CPU"),
+            num_gpus=asks.pop("GPU", 0),
+            memory=asks.pop("memory", None),
+            resources=asks,
             max_restarts=-1,
             max_task_retries=0,
             scheduling_strategy="SPREAD",

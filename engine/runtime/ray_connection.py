@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -43,13 +45,15 @@ class RayConnection:
     Args:
         address: "auto" (the cluster this machine belongs to), HOST:PORT of a head's GCS, or empty: what
             RAY_ADDRESS names, else a local Ray is started and ends with `close`.
+        node_ip: of the node to belong to, if this machine has several; empty = Ray chooses, the head first.
 
     Attributes:
         local: True if Ray was started here.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, node_ip: str = "") -> None:
         self.local = False
+        self._node_ip = node_ip
         self._address = address or os.environ.get("RAY_ADDRESS", "")
         self._thread: ThreadPoolExecutor | None = None
 
@@ -71,6 +75,7 @@ class RayConnection:
             if isinstance(error, TimeoutError):
                 raise RuntimeUnavailable(f"Ray at {self._address or 'this machine'} did not answer in time") from error
             raise
+        _keep_handler()
         if opened:
             self._thread = thread
         else:
@@ -100,10 +105,18 @@ class RayConnection:
             self.local = True
             return True
         try:
-            _init(address=self._address, namespace=namespace)
+            _init(address=self._address, namespace=namespace, _node_ip_address=self._node_ip or None)
         except (ConnectionError, ValueError, RuntimeError) as error:  # RuntimeError: another version of Ray or Python
             raise _unreachable(self._address, error) from error
         return True
+
+
+def _keep_handler() -> None:
+    """Put this process's own handler of SIGTERM first again: Ray's writes a stack on stderr before it."""
+    if threading.current_thread() is threading.main_thread():
+        handler = signal.getsignal(signal.SIGTERM)
+        if handler is not None:  # else it is not Python's
+            signal.signal(signal.SIGTERM, handler)
 
 
 async def _knock(address: str) -> None:

@@ -59,7 +59,7 @@ class Host:
         cluster: whose registry it beats. name: as `host_name` gives it.
         program: import path of a `Program`. spec: for it.
         settings: `start_s`, how long the program may take to start; `version`, of laneway, of who spawned
-            the host; `ip`, to listen on, if not the node's.
+            the host; `resources` that it asked Ray for; `ip`, to listen on, if not the node's.
     """
 
     def __init__(self, cluster: str, name: str, program: str, spec: bytes, settings: Mapping[str, Any]) -> None:

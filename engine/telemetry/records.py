@@ -38,7 +38,10 @@ _EXACT: Final = 2**53
 """Whole numbers beyond it are rounded by readers that know only doubles; they are written as text."""
 _CUT: Final = "...[cut]"
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
-_OWN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "code", "trace"}
+_OWN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {
+    "message", "asctime", "taskName", "code", "trace",
+    "_ray_timestamp_ns",  # Ray marks every record of a process that it is loaded in
+}  # fmt: skip
 
 _Exc: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 

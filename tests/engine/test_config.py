@@ -126,6 +126,8 @@ BAD: list[tuple[dict[str, dict[str, Any]], list[str]]] = [
     ({"auth": JWT | {"public_keys": {"k": "a.pem"}}}, ["auth", "either secret or public_keys"]),
     ({"auth": JWT | {"secret": "short secret"}}, ["auth.secret", "32 bytes", "openssl"]),
     ({"auth": JWT | {"leeway_s": 61}}, ["auth.leeway_s", "60"]),
+    ({"runtime": {"resources": {"nlp": {"CPU": 1}}}}, ["runtime", "runtime.cpus"]),
+    ({"runtime": {"resources": {"nlp": {"GPU": 0}}}}, ["runtime.resources.nlp.GPU", "greater"]),
 ]
 
 

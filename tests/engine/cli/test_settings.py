@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from laneway.engine.cli.settings import server_config
+from laneway.engine.config import Config
 
 
 def test_a_server_is_durable_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,3 +24,15 @@ def test_a_server_is_durable_unless_told_otherwise(tmp_path: Path, monkeypatch: 
     assert (config.store.url, config.store.sync) == ("laneway.db", "normal")
     monkeypatch.setenv("LANEWAY_STORE__URL", "sqlite:elsewhere.db")
     assert server_config(None).store.url == "sqlite:elsewhere.db"
+
+
+def test_hosts_of_a_server_stay_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever serves next finds them; an engine that is embedded takes its hosts along."""
+    for name in ("LANEWAY_CONFIG", "LANEWAY_RUNTIME__LEAVE_HOSTS"):
+        monkeypatch.delenv(name, raising=False)
+    ray = {"runtime": {"kind": "ray", "cluster": "mine"}}
+    assert not Config.load(overrides=ray).runtime.leave_hosts
+    runtime = server_config(None, ray).runtime
+    assert (runtime.leave_hosts, runtime.kind, runtime.cluster) == (True, "ray", "mine")
+    (tmp_path / "a.toml").write_text("[runtime]\nleave_hosts = false\n")
+    assert not server_config(tmp_path / "a.toml", ray).runtime.leave_hosts

@@ -25,7 +25,7 @@ def _fields(message: object = "hello", *args: object, exc: bool = False, **extra
 
 def test_plain_records_have_three_fields() -> None:
     """Level, logger, message."""
-    assert _fields("n=%d", 3) == {"level": "warning", "logger": "laneway.x", "message": "n=3"}
+    assert _fields("n=%d", 3, _ray_timestamp_ns="0x1") == {"level": "warning", "logger": "laneway.x", "message": "n=3"}
 
 
 def test_the_code_of_an_error_is_a_field_of_its_own() -> None:
