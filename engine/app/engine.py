@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, Unpack, overload
@@ -29,6 +28,7 @@ from laneway.engine.app.brain import Brain
 from laneway.engine.app.calls import Calls
 from laneway.engine.app.choices import choose_neighbours, choose_runtime, choose_store
 from laneway.engine.app.clock import SystemClock
+from laneway.engine.app.closing import close_patiently
 from laneway.engine.app.embedded import EmbeddedSession
 from laneway.engine.app.outlet import CheckedOutlet
 from laneway.engine.app.packing import LogPacking
@@ -55,12 +55,11 @@ if TYPE_CHECKING:
     from laneway.engine.edge.asgi import Asgi
     from laneway.engine.edge.grpc import GrpcEdge
     from laneway.engine.edge.http import HttpEdge
+    from laneway.routing.membership import Member
 
 __all__ = ["Engine"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_log: Final = logging.getLogger(__name__)
-_ADAPTER_CLOSE_S: Final = 15.0
 _DRAIN_S: Final = 1.0
 
 
@@ -251,7 +250,7 @@ class Engine:
         """
         if not self._begun:  # tools and model may have been opened before the start
             self._begun = True
-            await self._close_adapters()
+            await close_patiently({"the model": self.nlp, "the tools": self.tools})
         if self._loop is None:
             return
         if drain_s is None:
@@ -264,7 +263,7 @@ class Engine:
         await self._upkeep.close()
         await self.directory.close()  # writes the logs; links send what is due and end, and so do their streams
         await asyncio.gather(*leaving)
-        await self._close_adapters()
+        await close_patiently({"the model": self.nlp, "the tools": self.tools})
         if self.neighbours is not None:
             await self.neighbours.close()
         if self.cluster is not None:
@@ -272,15 +271,6 @@ class Engine:
         await self._store.close()
         await self.telemetry.close()
         self._loop = None
-
-    async def _close_adapters(self) -> None:
-        """Close model and tools; one that hangs is left behind, since the store must still be closed."""
-        for name, adapter in (("the model", self.nlp), ("the tools", self.tools)):
-            try:
-                async with asyncio.timeout(_ADAPTER_CLOSE_S):
-                    await adapter.close()
-            except TimeoutError:
-                _log.error("%s did not close within %g s and was left behind", name, _ADAPTER_CLOSE_S)
 
     # -- use ----------------------------------------------------------------------------------
 
@@ -378,6 +368,14 @@ class Engine:
         if self.directory.draining:
             return "draining"
         return "running" if self._upkeep.done else "recovering"
+
+    @property
+    def hosts(self) -> Sequence[Member]:
+        """Who is alive in the cluster, this front among them, by name: role, node, pid, pools of each.
+
+        Empty while it is stopped, and with the local runtime.
+        """
+        return self.cluster.hosts if self.cluster is not None and self._loop is not None else ()
 
     @property
     def store(self) -> Store:

@@ -1,8 +1,9 @@
 """The pools of a front that run on hosts: made when the engine is told of them, told what it is told, watched.
 
-Law of this file: an engine starts once every pool it was told of has a cell, or says what is missing. What
-it is told later is placed while events wait in the dispatcher. A pool that has lost all its hosts for good
-gets new ones. What cannot be placed is logged with its cause; what may come right is tried again.
+Law of this file: an engine starts once it is connected to every host of the pools it was told of, and each
+pool has a cell, or says what is missing. What it is told later is placed while events wait in the
+dispatcher. A pool that has lost all its hosts for good gets new ones. What cannot be placed is logged with
+its cause; what may come right is tried again.
 """
 
 from __future__ import annotations
@@ -59,15 +60,15 @@ class HostedPools:
         self._telling: set[asyncio.Task[None]] = set()
 
     async def start(self, told: Registrations) -> None:
-        """Make the hosts, and return when every pool has a cell; then go on keeping them.
+        """Make the hosts, and return when all are connected and every pool has a cell; then go on keeping them.
 
         Raises:
             ConfigError: something cannot be made on a host. RuntimeUnavailable: hosts that do not come; the
                 message lists what they asked for and what Ray has.
         """
         self._told = told.to_bytes()
-        await self._place(told)
-        await self._joined(told)
+        hosts = await self._place(told)
+        await self._joined(hosts, [row.name for row in told.pools])
         engine, changed = self._engine, self._changed.set
         engine.pools.on_change = engine.tools.on_change = engine.nlp.on_change = changed
         self._keeping = asyncio.get_running_loop().create_task(self._keep(), name="laneway hosted pools")
@@ -101,8 +102,8 @@ class HostedPools:
 
     # -- placing --------------------------------------------------------------------------------
 
-    async def _place(self, told: Registrations) -> None:
-        """Make the hosts of every pool that has none yet."""
+    async def _place(self, told: Registrations) -> set[str]:
+        """Make the hosts of every pool that has none yet; returns their names once they serve."""
         names: list[str] = []
         for row in told.pools:
             if row.name not in self.names:
@@ -111,19 +112,24 @@ class HostedPools:
                 self._cells.welcome(row.name)
         await self._ray.ready(names)
         self.names |= {row.name for row in told.pools}
+        return set(names)
 
-    async def _joined(self, told: Registrations) -> None:
-        """Wait until each pool has a cell here. Raises RuntimeUnavailable."""
-        pools = [row.name for row in told.pools]
+    async def _joined(self, hosts: set[str], pools: Collection[str]) -> None:
+        """Wait until these hosts are connected and each pool has a cell here. Raises RuntimeUnavailable."""
         try:
             async with asyncio.timeout(self._ready_s):
-                while self._bare(pools):  # noqa: ASYNC110 - each look is at several pools
+                while self._absent(hosts) or self._bare(pools):  # noqa: ASYNC110 - each look is at several
                     await asyncio.sleep(_LOOK_S)
         except TimeoutError:
+            late = ", ".join(self._absent(hosts)) or f"the hosts of pool {', '.join(self._bare(pools))}"
             raise RuntimeUnavailable(
-                f"the hosts of pool {', '.join(self._bare(pools))} run, but this front could not connect to them "
-                f"within {self._ready_s:g} s; can it reach their ports?"
+                f"{late} run, but this front could not connect to them within {self._ready_s:g} s; can it reach their "
+                "ports?"
             ) from None
+
+    def _absent(self, hosts: set[str]) -> list[str]:
+        """Return those that are not connected."""
+        return sorted(hosts - {peer.name for peer in self._hosts})
 
     def _bare(self, pools: Collection[str]) -> list[str]:
         """Return those that have no cell."""

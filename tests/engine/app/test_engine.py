@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from laneway import Config, Context, Engine, EnvelopeView, Kind, Lane, Out
+from laneway.engine.app.closing import close_patiently
 from laneway.engine.client import Client
 from laneway.engine.delivery import Event
 from laneway.engine.models.synthetic import SyntheticModel
@@ -51,6 +53,19 @@ async def until(condition: Callable[[], bool]) -> None:
     """Let the other tasks work until something holds; the tests have a deadline around it."""
     while not condition():  # noqa: ASYNC110 - nobody announces it
         await asyncio.sleep(0.001)
+
+
+def test_a_local_engine_has_no_hosts() -> None:
+    """Before, while and after it runs."""
+
+    async def main() -> None:
+        engine = Engine()
+        seen = [engine.hosts]
+        async with engine:
+            seen.append(engine.hosts)
+        assert [list(hosts) for hosts in (*seen, engine.hosts)] == [[], [], []]
+
+    asyncio.run(main())
 
 
 def test_a_question_gets_its_answer() -> None:
@@ -273,7 +288,7 @@ def test_a_model_that_hangs_on_closing_is_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The store is closed all the same, and the log names who hung."""
-    monkeypatch.setattr("laneway.engine.app.engine._ADAPTER_CLOSE_S", 0.05)
+    monkeypatch.setattr("laneway.engine.app.engine.close_patiently", partial(close_patiently, within_s=0.05))
 
     class Hanging(Endless):
         async def close(self) -> None:
