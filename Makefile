@@ -3,6 +3,7 @@
 PYTHON ?= python3
 MODEL ?= local-llm
 RUNTIME ?= local
+WORKERS ?= 3
 VENV := .venv
 PY := $(VENV)/bin/python
 EXTRAS := mcp,redis,agui,pydantic-ai,sentencex,local-llm
@@ -10,6 +11,8 @@ NPM := tests/e2e/npm
 PROTO := engine/proto/laneway/v1/edge.proto
 
 export PYTHONUNBUFFERED = 1
+# Tests start hundreds of processes, and each would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check bench serve proto format lint types imports package examples simulate trace clean
 
@@ -17,7 +20,7 @@ demo: $(VENV)/.demo
 	$(PY) -m examples.demo --model $(MODEL) --runtime $(RUNTIME)
 
 test: $(VENV)/.dev $(VENV)/.npm
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(WORKERS)
 
 check: format lint types imports test package examples demo
 

@@ -28,8 +28,8 @@ _EXIT_S = 30.0
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """The environment without settings of the person who runs the tests."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("LANEWAY_")} | more
+    """The environment without settings of the person who runs the tests, nor what Ray leaves in this process's."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("LANEWAY_", "RAY_"))} | more
 
 
 def listening(line: str) -> tuple[str, str]:

@@ -661,9 +661,10 @@ def test_a_sqlite_store_keeps_documents_over_a_restart(sync, tmp_path):
             replica.delete_text(1, 1)
             await peer.push()
             await house.send("DOC_PATCH", patch(add("/patched", generation)))
-            for _ in range(5):
-                await house.settle(0.05)
-                await peer.pull()
+            async with asyncio.timeout(30):
+                while replica.json().get("patched") != generation:
+                    await house.settle(0.001)
+                    await peer.pull()
             prints.append(replica.fingerprint())
             await house.documents.close()
             await store.close()
@@ -672,8 +673,10 @@ def test_a_sqlite_store_keeps_documents_over_a_restart(sync, tmp_path):
         house = sync.House(store=store)
         fresh = sync.Peer(house, "fresh")
         await fresh.join()
-        await house.settle(0.1)
-        await fresh.pull()
+        async with asyncio.timeout(30):
+            while "patched" not in fresh.replica.json():
+                await house.settle(0.001)
+                await fresh.pull()
         assert fresh.replica.fingerprint() == replica.fingerprint() == prints[-1]
         assert fresh.replica.json() == {"generation": 2, "list": [0, 1], "patched": 2}
         assert fresh.replica.text() == "210"
