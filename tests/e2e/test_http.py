@@ -149,13 +149,19 @@ async def paused(server: Server, runs: int) -> None:
 # ---- curl ---------------------------------------------------------------------------------------
 
 
+def _quick(directory: Path) -> Server:
+    """A server whose answers take no time: the synthetic model speaks for two seconds."""
+    settings = {"PYTHONPATH": str(DOCS.parents[1])}
+    return Server(directory / "engine.db", model="tests.engine.app.shop:make_model", settings=settings)
+
+
 def test_the_commands_of_the_documentation_work(tmp_path: Path) -> None:
     """Each in order, with the server's own address, epoch and link in their places."""
     commands = re.findall(r"^```sh\n(.*?)```$", DOCS.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     require("curl", package="curl")
 
     async def main() -> None:
-        async with asyncio.timeout(60), Server(tmp_path / "engine.db") as server:
+        async with asyncio.timeout(60), _quick(tmp_path) as server:
             outputs = []
             live = EventSource("s1", "c2")
             async with live.opened(server.http) as reader:
@@ -164,7 +170,7 @@ def test_the_commands_of_the_documentation_work(tmp_path: Path) -> None:
                 for command in commands:
                     streams = "accept: text/event-stream" in command
                     here = command.replace("127.0.0.1:7701", server.http).replace("EPOCH", epoch)
-                    here = here.replace("LINK", live.link).replace("curl ", "curl -m 3 " if streams else "curl -f ")
+                    here = here.replace("LINK", live.link).replace("curl ", "curl -m 2 " if streams else "curl -f ")
                     process = await asyncio.create_subprocess_exec("sh", "-ec", here, stdout=subprocess.PIPE)
                     output = (await process.communicate())[0].decode()
                     assert process.returncode == (28 if streams else 0), command  # 28: a stream goes on
@@ -190,7 +196,7 @@ def test_a_repeated_request_runs_nothing_twice(tmp_path: Path) -> None:
     """The same client and counter get the same answer again."""
 
     async def main() -> None:
-        async with asyncio.timeout(60), Server(tmp_path / "engine.db") as server:
+        async with asyncio.timeout(60), _quick(tmp_path) as server:
             body = json.dumps({"session": "s1", "client": "c1", "events": [message("Hello?")]})
             asked = (f"http://{server.http}/v1/stream", "-H", "content-type: application/json", "-d", body)
             first, second = json.loads((await curl(*asked))[1]), json.loads((await curl(*asked))[1])

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from laneway.engine.app.engine import Engine
-from laneway.engine.config import Config
 from laneway.engine.edge.asgi import Asgi
+from laneway.engine.models.synthetic import SyntheticModel
 from tests.engine.edge.driver import Call, Socket, scope
 
 STEPS = 40
@@ -67,7 +67,8 @@ def test_nothing_is_left_of_a_client_that_left(way: str) -> None:
     """No task, no link, no stream, wherever it stopped; the next client is served, and the engine closes whole."""
 
     async def main() -> None:
-        async with Engine(Config.model_validate({"nlp": {"model": "synthetic"}})) as engine:
+        async with Engine() as engine:
+            engine.nlp.use(SyntheticModel(tokens_per_s=1_000))
             app = engine.asgi()
             usual = _tasks() | {"Cell._work"}  # runs go on without their clients, in the pools
             for steps in range(STEPS):

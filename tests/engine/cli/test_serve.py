@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,28 @@ from tests.engine.edge.certificates import Authority
         (["--log-level", "loud"], "telemetry.log_level"),
     ],
 )
-def test_a_bad_setting_is_named(options: list[str], says: str, tmp_path: Path) -> None:
+def test_a_bad_setting_is_named(
+    options: list[str], says: str, tmp_path: Path, runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On stderr, with exit code 1, before anything listens and before a store file is made."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    result = runner.invoke(app, ["serve", "--store", "memory", *options])
+    assert result.exit_code == 1
+    assert says in result.stderr
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--grpc", "nonsense"], "HOST:PORT"),
+        (["--setup", "no.such.module:setup"], "--setup"),
+    ],
+)
+def test_the_program_says_no_more_than_what_is_wrong(options: list[str], says: str, tmp_path: Path) -> None:
+    """No traceback, wherever on its way it gives up."""
     result = subprocess.run(
         [*COMMAND, "serve", "--store", "memory", *options],
         cwd=tmp_path,
