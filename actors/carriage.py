@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from laneway.actors.context import Ask
 from laneway.actors.endings import cancelled, failed
 from laneway.actors.peers import ANSWER, CANCEL, EMITTED, Message, Peer
 from laneway.actors.ports import Clock, Outcome, Outlet, Principal
-from laneway.actors.sayings import Sayings
+from laneway.actors.sayings import Ready, Sayings, Tellings
 from laneway.actors.session import Packer
 from laneway.routing.envelope import DEADLINE, LANE, NO_DEADLINE, SESSION, TENANT, Envelope, envelope_id
 from laneway.routing.errors import LanewayError, LocalProtocolError, Overloaded, PeerProtocolError
@@ -46,6 +46,7 @@ class Desk:
         ask: dispatches an event for a handler and waits for its outcome.
         number: next number of this front's own events; a host's numbers are its own.
         spawn: runs a coroutine as a task of this name that is awaited when the front closes.
+        tellings: acknowledgements that may wait a little. ready: of the outlet, if it has one.
     """
 
     outlet: Outlet
@@ -56,6 +57,8 @@ class Desk:
     ask: Ask
     number: Callable[[], int]
     spawn: Callable[..., asyncio.Task[None]]
+    tellings: Tellings = field(default_factory=Tellings)
+    ready: Ready | None = None
 
 
 class Carriage:
@@ -117,6 +120,11 @@ class Carriage:
         self._stop: Outcome | None = None
         self._done: Outcome | None = None
 
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{envelope_id(self.env)} on {self._peer.name}"
+
     def send(self, message: Message) -> None:
         """Put a message on this delivery's stream."""
         self._peer.send(message, urgent=self.urgent)
@@ -130,10 +138,8 @@ class Carriage:
         if self.finished:
             raise PeerProtocolError(f"delivery {self.number} spoke after its end")
         if self._sayings is None:
-            name = f"{envelope_id(self.env)} on {self._peer.name}"
-            self._sayings = Sayings(
-                name, self._desk.outlet, spawn=self._desk.spawn, told=self._tell_taken, quiet=self._quiet
-            )
+            desk = self._desk
+            self._sayings = Sayings(self, desk.outlet, desk.ready, desk.tellings, desk.spawn)
         self._sayings.add([self._own(data) for data in packed], sum(map(len, packed)))
 
     def _own(self, data: bytes) -> Envelope:
@@ -144,7 +150,8 @@ class Carriage:
             raise PeerProtocolError(f"delivery {self.number} spoke for another session")
         return (made[0], desk.number(), *made[2:])
 
-    def _tell_taken(self, taken_bytes: int, error: LanewayError | None) -> None:
+    def tell_taken(self, taken_bytes: int, error: LanewayError | None) -> None:
+        """Tell the host how much of it the session has taken, and why no more will be (or None)."""
         if self.gone:
             return  # nobody waits for it
         if error is None:
@@ -163,11 +170,11 @@ class Carriage:
         self._done = self._stop if self._stop is not None and outcome.status == "cancelled" else outcome
         self._end_asks()
         if self._sayings is None or not self._sayings.busy:
-            self._quiet()
+            self.quiet()
         elif self._stop is not None:
             self._hurry(_LAST_WORDS_S)
 
-    def _quiet(self) -> None:
+    def quiet(self) -> None:
         """Nothing of what was said waits any more."""
         if self._done is None or self.answered:
             return
@@ -203,8 +210,9 @@ class Carriage:
             self.send(answer_of(question, failed(error)))
 
     def _end_asks(self) -> None:
-        for task in list(self._asks.values()):
-            task.cancel()
+        if self._asks:
+            for task in list(self._asks.values()):
+                task.cancel()
 
     # -- what this front decides --------------------------------------------------------------------
 

@@ -100,18 +100,31 @@ class ContextMaker:
         ask: dispatches tool calls.
         number: next number of this process's own events; shared by all pools, so that ids are unique.
         late: counts what is emitted after the answer.
+        outlet, principal: of the one event that it is for, instead of those of the surroundings.
     """
 
+    __slots__ = ("_number", "_pool", "_principal", "ask", "extend", "late", "outlet", "surroundings")
+
     def __init__(
-        self, pool: str, surroundings: Surroundings, ask: Ask, number: Callable[[], int], late: LateEmits
+        self,
+        pool: str,
+        surroundings: Surroundings,
+        ask: Ask,
+        number: Callable[[], int],
+        late: LateEmits,
+        *,
+        outlet: Outlet | None = None,
+        principal: Principal | None = None,
     ) -> None:
         self.surroundings = surroundings
+        self.outlet = outlet or surroundings.outlet
         self.ask = ask
         self.late = late
         # not isinstance(..., Extends): that takes 5 us, and another host's event has a maker of its own
-        self.extend: Extend = getattr(surroundings.outlet, "extend", _never_extends)
+        self.extend: Extend = getattr(self.outlet, "extend", _never_extends)
         self._pool = pool
         self._number = number
+        self._principal = principal
 
     def __call__(self, env: Envelope, trace: str) -> RunContext:
         """Return the context of one event, whose steps belong to the span `trace` (or none)."""
@@ -119,6 +132,8 @@ class ContextMaker:
 
     def principal(self, env: Envelope) -> Principal:
         """Return whose event it is."""
+        if self._principal is not None:
+            return self._principal
         known = self.surroundings.principal
         return known(env) if known is not None else Principal("", env[TENANT])
 
@@ -242,7 +257,7 @@ class RunContext:
             return
         env, maker = self._env, self._maker
         if not maker.extend(env[TENANT], env[SESSION], env[RUN], out):
-            await maker.surroundings.outlet.emit(self._outbound(out))
+            await maker.outlet.emit(self._outbound(out))
 
     async def emit_all(self, outs: Sequence[Out]) -> None:
         """Send events to the session, in order; none if one of them is of a kind that was never declared."""
@@ -250,7 +265,7 @@ class RunContext:
             for _ in outs:
                 self._maker.late.add()
         elif outs:
-            await self._maker.surroundings.outlet.emit_all([self._outbound(out) for out in outs])
+            await self._maker.outlet.emit_all([self._outbound(out) for out in outs])
 
     def _outbound(self, out: Out) -> Envelope:
         kind = self._maker.surroundings.kinds.get(out.kind)

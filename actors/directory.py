@@ -249,6 +249,11 @@ class SessionDirectory:
         home = self._homes.get((envs[0][TENANT], envs[0][SESSION]))
         return self._wake_for(envs) if home is None else home.emit_all(envs)
 
+    def emit_ready(self, envs: Sequence[Envelope]) -> int:
+        """As `emit_all` for the first of them, up to one that must wait; returns how many. See `sayings.Ready`."""
+        home = self._homes.get((envs[0][TENANT], envs[0][SESSION]))
+        return 0 if home is None else home.emit_ready(envs)
+
     async def _wake_for(self, envs: Sequence[Envelope]) -> None:
         """Emit events of a session that sleeps."""
         key = (envs[0][TENANT], envs[0][SESSION])

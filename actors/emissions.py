@@ -183,6 +183,15 @@ class Emissions:
         self._packed.append(packed)
         self._weigh(len(packed) - len(body) - _EVENT_BYTES)
 
+    def rest(self) -> list[bytes]:
+        """Return what was said and not sent yet, for who sends it instead; nothing is said after it."""
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
+        self._close_delta()
+        packed, self._packed, self._unsent = self._packed, [], 0
+        return packed
+
     def flush(self) -> None:
         """Send what was said, now."""
         if self._scheduled is not None:

@@ -14,10 +14,10 @@ from collections import OrderedDict
 from typing import Final
 
 from laneway.actors.books import ENDINGS
-from laneway.actors.delivery import Delivery
+from laneway.actors.delivery import Delivery, principal_of
 from laneway.actors.endings import expired, failed
-from laneway.actors.peers import ASK, ROOM, Message, Peer
-from laneway.actors.ports import Outcome
+from laneway.actors.peers import ASK, HANDLED, ROOM, Message, Peer
+from laneway.actors.ports import Outcome, Principal
 from laneway.routing.envelope import LANE
 from laneway.routing.errors import HostLost, LocalProtocolError, PeerProtocolError
 from laneway.routing.lanes import Lane
@@ -27,6 +27,8 @@ __all__ = ["Front", "Room", "outcome_of"]
 _MAX_EARLY: Final = 1_024
 """Cancels kept for deliveries that have not come; more at once than all of a host's cells hold."""
 _MAX_REASON_CHARS: Final = 500
+_BATCH_BYTES: Final = 65_536
+"""Of one HANDLED, and one delivery more: what one says last is at most a full message and the largest event."""
 _ASK_SLACK_S: Final = 2.0
 """Beyond the asked time, for the way there and back: the front's own answer says more than ours."""
 
@@ -91,6 +93,9 @@ class Front:
         self._early: OrderedDict[int, str] = OrderedDict()
         self._asked: dict[int, asyncio.Future[Outcome]] = {}
         self._asks = itertools.count(1)
+        self._handled: list[tuple[int, list[bytes]]] = []
+        self._handled_bytes = 0
+        self._principal: tuple[object, Principal] = (None, Principal(""))
 
     @property
     def asks(self) -> int:
@@ -106,6 +111,12 @@ class Front:
             return
         known.tell(room)
         self.peer.send((ROOM, 0, pool, cell, *room), urgent=True)
+
+    def principal(self, fields: object) -> Principal:
+        """As `principal_of`; mostly it is the same one again."""
+        if self._principal[0] != fields:
+            self._principal = (fields, principal_of(fields))
+        return self._principal[1]
 
     # -- deliveries -----------------------------------------------------------------------------
 
@@ -132,6 +143,22 @@ class Front:
         """True if this front counts among those who use the cell."""
         room = self.rooms.get(cell)
         return room is not None and room.active
+
+    def handled(self, number: int, said: list[bytes]) -> None:
+        """Tell, with others of this turn of the loop, that an ordinary delivery was handled after saying this."""
+        if not self._handled:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._handled.append((number, said))
+        for packed in said:
+            self._handled_bytes += len(packed)
+        if self._handled_bytes > _BATCH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what waits for the end of this turn."""
+        if self._handled:
+            handled, self._handled, self._handled_bytes = self._handled, [], 0
+            self.peer.send((HANDLED, 0, handled))
 
     # -- cancels that came early ----------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 from laneway.actors.alarm import Alarm
 from laneway.actors.cell import Cell
 from laneway.actors.context import Ask, ContextMaker, LateEmits, RunContext, Surroundings
-from laneway.actors.delivery import Delivery, principal_of
+from laneway.actors.delivery import Delivery
 from laneway.actors.emissions import WINDOW_BYTES, Emissions
 from laneway.actors.endings import cancelled
 from laneway.actors.front import Front
@@ -110,6 +110,9 @@ class Guests:
     def __init__(self, options: HostOptions) -> None:
         self._options = options
         self._clock = options.clock
+        self._around = Surroundings(
+            *(_Nobody(), options.clock, options.kinds, options.ids), tools=options.tools, tracer=options.tracer
+        )
         self._stations: dict[str, _Station] = {}
         self._cells: dict[str, tuple[Cell, _Station]] = {}
         self._fronts: dict[Peer, Front] = {}
@@ -167,6 +170,8 @@ class Guests:
         async with asyncio.TaskGroup() as group:
             for cell, _ in self._cells.values():
                 group.create_task(cell.close(deadline), name=f"close {cell.name}")
+        for front in self._fronts.values():
+            front.flush()
         self._idle.cancel()
 
     def statistics(self) -> GuestStatistics:
@@ -273,7 +278,7 @@ class Guests:
         if place is None:
             raise PeerProtocolError(f"front {peer.name!r} delivered to cell {name!r}, which is not here")
         env = self._options.packer.unpack(packed, self._clock.now())
-        delivery = Delivery(peer, number, env, principal_of(principal), history)
+        delivery = Delivery(peer, number, env, front.principal(principal), history)
         options = self._options
         delivery.emissions = Emissions(
             number, delivery.post, options.packer, options.kinds, self._clock, window_bytes=options.window_bytes
@@ -322,17 +327,8 @@ class Guests:
         return self._maker(station, outlet, delivery.principal, partial(self._ask, delivery))(env, trace)
 
     def _maker(self, station: _Station, outlet: Outlet, principal: Principal, ask: Ask) -> ContextMaker:
-        options = self._options
-        around = Surroundings(
-            outlet,
-            options.clock,
-            options.kinds,
-            options.ids,
-            principal=lambda env: principal,
-            tools=options.tools,
-            tracer=options.tracer,
-        )
-        return ContextMaker(station.spec.name, around, ask, options.number, station.late)
+        name, number = station.spec.name, self._options.number
+        return ContextMaker(name, self._around, ask, number, station.late, outlet=outlet, principal=principal)
 
     async def _ask(self, delivery: Delivery, env: Envelope, timeout_s: float) -> Outcome:
         """Let the front that delivered dispatch an event of its handler."""
@@ -351,7 +347,10 @@ class Guests:
             if not room.busy:
                 room.idle_at = self._clock.now() + _IDLE_S
                 self._idle.set(room.idle_at)
-            delivery.done(outcome)
+            if outcome.status == "handled" and not outcome.value and not delivery.urgent:
+                front.handled(delivery.number, delivery.emissions.rest())
+            else:
+                delivery.done(outcome)
             delivery.emissions.silence()
         if not self._open:
             self._quiet.set()

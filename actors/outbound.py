@@ -135,13 +135,26 @@ class Outbound:
 
     async def emit_all(self, envs: Sequence[Envelope]) -> None:
         """Take events in, in order; waits before each for which there is no room, as `emit` does."""
-        for env in envs:
-            if self._waiters or self._error is not None or env[LANE] == Lane.CRITICAL or not self._writable():
-                await self.emit(env)
+        taken = self.emit_ready(envs)
+        while taken < len(envs):
+            await self.emit(envs[taken])
+            taken += 1
+            taken += self.emit_ready(envs[taken:])
+
+    def emit_ready(self, envs: Sequence[Envelope]) -> int:
+        """Take the first of these events, up to one that `emit` would wait for or refuse; returns how many."""
+        for place, env in enumerate(envs):
+            if self._waiters or self._error is not None:
+                return place
+            if env[LANE] == Lane.CRITICAL:
+                self.emit_urgent(env)
                 continue
+            if not self._writable():
+                return place
             self._number(self._coalescer.offer(env, self._clock.now(), crowded=self._untaken))
             if self._timer is None and self._coalescer.bytes:
                 self._arm()
+        return len(envs)
 
     def extend(self, out: Out, run: str) -> bool:
         """Add a text delta of `run` to what waits for company anyway; False if it must be emitted.

@@ -6,7 +6,7 @@ ever believed again. Messages are tuples of msgpack's plain types; the first two
 and a number. Who sends keeps its own credit, so nothing here is unbounded: cells by ROOM, emitted
 events by EMITTED, links by NEXT, and all that fronts relay to each other together by TOOK.
 
-What is sent about one delivery (DELIVER, EMIT, DONE) keeps its order; so does what is sent about
+What is sent about one delivery (DELIVER, EMIT, DONE, HANDLED) keeps its order; so does what is sent about
 one relayed link. A CANCEL goes by the urgent stream and may overtake its DELIVER.
 """
 
@@ -29,6 +29,7 @@ __all__ = [
     "ENDED",
     "HAND",
     "HANDED",
+    "HANDLED",
     "INGEST",
     "LEAVE",
     "LINK_IN",
@@ -104,7 +105,12 @@ TOOK: Final = 22
 """(TOOK, 0, bytes): so much of LINK_OUT, LINK_IN, INGEST and HAND was taken since the connection began,
 in the sender's own count; so much more than that may be under way, see `Flow`."""
 
-VERBS: Final = frozenset(range(ROOM, TOOK + 1))
+
+HANDLED: Final = 23
+"""host -> front: (HANDLED, 0, [[n, [packed event, ...]], ...]): these deliveries were handled and have no
+value, after having said this; for each instead of an EMIT and a DONE."""
+
+VERBS: Final = frozenset(range(ROOM, HANDLED + 1))
 
 
 class Peer(Protocol):

@@ -18,7 +18,7 @@ from laneway.actors.carriage import Carriage, Desk, answer_of
 from laneway.actors.dispatcher import Dispatcher
 from laneway.actors.endings import cancelled
 from laneway.actors.meters import by_lane
-from laneway.actors.peers import ASK, DONE, EMIT, ROOM, Message, Peer
+from laneway.actors.peers import ASK, DONE, EMIT, HANDLED, ROOM, Message, Peer
 from laneway.actors.ports import Clock, Outcome, Outlet, Principal, Probe
 from laneway.actors.remote_cell import RemoteCell
 from laneway.actors.session import Packer
@@ -30,6 +30,7 @@ __all__ = ["RemoteCells"]
 _MAX_CELLS: Final = 1_024
 """Of one host: far more than it has cores for."""
 _MAX_TIMEOUT_S: Final = 86_400.0
+_HANDLED: Final = Outcome("handled")
 _GIVEN_BY_HOSTS: Final = frozenset(ENDINGS) - {"dead"}
 """How a host may say that an event ended; only a front gives one up for dead."""
 
@@ -59,7 +60,7 @@ class _Host:
 
 
 class RemoteCells:
-    """A `switchboard.Part` for ROOM, EMIT, DONE and ASK. Lives on one event loop.
+    """A `switchboard.Part` for ROOM, EMIT, DONE, HANDLED and ASK. Lives on one event loop.
 
     Args:
         dispatcher: whose remote pools are served.
@@ -95,13 +96,20 @@ class RemoteCells:
             ask=partial(dispatcher.ask, nested=True),
             number=dispatcher.number,
             spawn=self._spawn,
+            ready=getattr(outlet, "emit_ready", None),
         )
 
     # -- the part -------------------------------------------------------------------------------
 
     def handlers(self) -> Mapping[int, Callable[[Peer, Message], None]]:
         """Return what takes each verb's messages."""
-        return {ROOM: self._on_room, EMIT: self._on_emit, DONE: self._on_done, ASK: self._on_ask}
+        return {
+            ROOM: self._on_room,
+            EMIT: self._on_emit,
+            DONE: self._on_done,
+            ASK: self._on_ask,
+            HANDLED: self._on_handled,
+        }
 
     def connected(self, peer: Peer) -> None:
         """A host is there; an older life of it is over, whether that was told or not."""
@@ -131,6 +139,7 @@ class RemoteCells:
 
     async def close(self) -> None:
         """End what still waits for a session or an outcome. After the dispatcher's drain; idempotent."""
+        self._desk.tellings.cancel()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -179,6 +188,18 @@ class RemoteCells:
         if found is not None:
             cell, carriage = found
             cell.done(carriage, Outcome(status, value, str(code), str(text), bool(retryable)))
+
+    def _on_handled(self, peer: Peer, message: Message) -> None:
+        host = self._of(peer)
+        if host is None:
+            return
+        for number, packed in message[2]:
+            found = host.find(number)
+            if found is not None:
+                cell, carriage = found
+                if packed:
+                    carriage.emit(packed)
+                cell.done(carriage, _HANDLED)
 
     def _on_ask(self, peer: Peer, message: Message) -> None:
         _, question, number, packed, timeout_s = message

@@ -267,6 +267,15 @@ class SessionHome:
             if env[KIND] in RUN_ENDS:
                 self.ingress.run_told(env[RUN])
 
+    def emit_ready(self, envs: Sequence[Envelope]) -> int:
+        """As `emit_all` for the first of them, up to one that waits or is refused; returns how many."""
+        self._touched = self._clock.now()
+        taken = self.outbound.emit_ready(envs)
+        for env in envs[:taken]:
+            if env[KIND] in RUN_ENDS:
+                self.ingress.run_told(env[RUN])
+        return taken
+
     def messages(self) -> list[dict[str, Any]]:
         """Return the session's AG-UI messages, oldest first."""
         return self.outbound.transcript.messages()

@@ -30,6 +30,10 @@ class CheckedOutlet:
         extend = getattr(outlet, "extend", None)  # isinstance(..., Extends) takes 5 us, and each delivery has one
         if extend is not None:
             self.extend = extend  # what waits was checked, and together it is small
+        ready = getattr(outlet, "emit_ready", None)
+        if ready is not None:
+            self._ready = ready
+            self.emit_ready = self._emit_ready
 
     def emit(self, env: Envelope) -> Coroutine[Any, Any, None]:
         """Pass on. Raises LocalProtocolError for an entity that is no id, or a body above 1 MiB."""
@@ -41,6 +45,12 @@ class CheckedOutlet:
         for env in envs:
             self._check(env)
         return self._outlet.emit_all(envs)
+
+    def _emit_ready(self, envs: Sequence[Envelope]) -> int:
+        """As `emit_all` for those that need not wait; see `sayings.Ready`."""
+        for env in envs:
+            self._check(env)
+        return int(self._ready(envs))
 
     def _check(self, env: Envelope) -> None:
         entity = env[ENTITY]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from laneway.actors.cell import Cell
@@ -22,7 +22,7 @@ from laneway.routing.errors import LanewayError
 from laneway.routing.lanes import Lane
 from tests.actors.pairs import End, connect
 
-__all__ = ["Front", "RunningHost", "ScriptedHost", "Taker", "host_kinds"]
+__all__ = ["Front", "ReadyTaker", "RunningHost", "ScriptedHost", "Taker", "host_kinds"]
 
 
 def host_kinds() -> KindTable:
@@ -62,6 +62,21 @@ class Taker:
 
     def said(self) -> list[bytes]:
         return [env[11] for env in self.envs]
+
+
+class ReadyTaker(Taker):
+    """One that takes at once while it is open, `least` events at a time at most."""
+
+    def __init__(self, least: int = 1_000) -> None:
+        super().__init__()
+        self.at_once = least
+
+    def emit_ready(self, envs: Sequence[Envelope]) -> int:
+        if self.error is not None:
+            raise self.error
+        taken = min(len(envs), self.at_once) if self._open.is_set() else 0
+        self.envs += envs[:taken]
+        return taken
 
 
 class ScriptedHost:
@@ -104,16 +119,21 @@ class ScriptedHost:
 
     def emit(self, number: int, *bodies: bytes, **fields: Any) -> int:
         """Say something for a delivery; returns the bytes."""
+        packed = self.packed(number, *bodies, **fields)
+        urgent = self.delivered[number][7] == Lane.CRITICAL
+        self.peer.send((EMIT, number, packed), urgent=urgent)
+        return sum(map(len, packed))
+
+    def packed(self, number: int, *bodies: bytes, **fields: Any) -> list[bytes]:
+        """Events of a delivery as they travel."""
         own = self.delivered[number]
         made = {"tenant": own[3], "session": own[4], "run": own[5], "lane": Lane.NORMAL, **fields}
-        packed = [
+        return [
             self._packer.pack(
                 envelope("WORK", producer="engine/p", counter=index, body=body, deadline=NO_DEADLINE, **made), 0.0
             )
             for index, body in enumerate(bodies, 1)
         ]
-        self.peer.send((EMIT, number, packed), urgent=own[7] == Lane.CRITICAL)
-        return sum(map(len, packed))
 
     def done(self, number: int, status: str = "handled", value: bytes = b"", code: str = "") -> None:
         urgent = self.delivered[number][7] == Lane.CRITICAL

@@ -270,3 +270,20 @@ def test_a_delta_that_the_session_gathers_is_not_emitted(rig):
         assert (len(desk.asked), maker.late.count) == (2, 1)
 
     asyncio.run(main())
+
+
+def test_a_maker_may_be_for_one_event_of_somebody_else(rig):
+    """Its outlet and principal are then that event's own, whatever the surroundings have."""
+    desk, theirs = Desk(), Desk()
+    around = Surroundings(desk, desk, KindTable(), lambda: "fresh", principal=lambda env: Principal("nobody"))
+    ada = Principal("ada", "t")
+    made = {"outlet": theirs, "principal": ada}
+    maker = ContextMaker("p", around, desk.ask, lambda: 1, LateEmits("p", rig.Probe()), **made)
+    context = maker(rig.event(1), "")
+
+    async def main():
+        await context.emit(Out("LOG", b"1"))
+        await context.emit_all([Out("LOG", b"2")])
+
+    asyncio.run(main())
+    assert (context.principal, len(theirs.emitted), desk.emitted) == (ada, 2, [])

@@ -15,7 +15,7 @@ from laneway.actors.delivery import Delivery
 from laneway.actors.emissions import Emissions
 from laneway.actors.front import Front, Room, outcome_of
 from laneway.actors.mailbox import Mailbox
-from laneway.actors.peers import ANSWER, ASK, ROOM
+from laneway.actors.peers import ANSWER, ASK, HANDLED, ROOM
 from laneway.actors.ports import Outcome, Principal
 from laneway.actors.switchboard import Switchboard
 from laneway.engine.app.packing import HostPacking
@@ -58,7 +58,7 @@ class _Sink:
     """Takes what a front is sent."""
 
     def handlers(self) -> Mapping[int, Any]:
-        return dict.fromkeys((ROOM, ASK), lambda peer, message: None)
+        return dict.fromkeys((ROOM, ASK, HANDLED), lambda peer, message: None)
 
     def connected(self, peer: Any) -> None: ...
 
@@ -113,6 +113,40 @@ def test_deliveries_beyond_the_room_or_of_a_used_number_are_refused(rig: SimpleN
             desk.front.enter("p/h/0", desk.delivery(2))
         desk.front.leave("p/h/0", first)
         desk.front.enter("p/h/0", desk.delivery(2))
+
+    rig.run(scenario())
+
+
+def test_ends_of_one_turn_travel_together(rig: SimpleNamespace) -> None:
+    """With what was said last; a large one is not waited for, and what waits can be sent at once."""
+
+    async def scenario() -> None:
+        desk = _Desk(rig)
+        desk.front.handled(1, [])
+        desk.front.handled(2, [b"a", b"b"])
+        assert desk.peer.sent == []
+        await asyncio.sleep(0)
+        desk.front.handled(3, [b"x" * 100_000])
+        desk.front.handled(4, [])
+        desk.front.flush()
+        desk.front.flush()
+        told = ([(1, []), (2, [b"a", b"b"])], [(3, [b"x" * 100_000])], [(4, [])])
+        assert desk.peer.sent == [(HANDLED, 0, handled) for handled in told]
+
+    rig.run(scenario())
+
+
+def test_a_principal_is_read_once_while_it_stays_the_same(rig: SimpleNamespace) -> None:
+    """Each as it was told; what is none is refused."""
+
+    async def scenario() -> None:
+        front = _Desk(rig).front
+        ada = front.principal(["ada", "t", ["admin"], None])
+        assert front.principal(["ada", "t", ["admin"], None]) is ada
+        assert ada == Principal("ada", "t", frozenset({"admin"}))
+        assert front.principal(["bob", "t", [], 1.0]) == Principal("bob", "t", frozenset(), 1.0)
+        with pytest.raises(PeerProtocolError):
+            front.principal(["bob"])
 
     rig.run(scenario())
 

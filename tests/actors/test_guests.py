@@ -16,7 +16,7 @@ import pytest
 
 from laneway.actors.guests import Guests, HostOptions
 from laneway.actors.nlp.runs import RunDriver
-from laneway.actors.peers import ANSWER, ASK, CANCEL, DELIVER, DONE, EMIT, EMITTED, ROOM, Message
+from laneway.actors.peers import ANSWER, ASK, CANCEL, DELIVER, DONE, EMIT, EMITTED, HANDLED, ROOM, Message
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Context, Out, Principal, ToolSpec
 from laneway.actors.switchboard import Switchboard
@@ -52,7 +52,8 @@ class _Front:
         self.theirs, self.peer = connect(host.board, self.board, "host", name)
 
     def handlers(self) -> Mapping[int, Any]:
-        return {ROOM: self._room, EMIT: self._emit, DONE: self._done, ASK: self._ask}
+        own = {ROOM: self._room, EMIT: self._emit, DONE: self._done, ASK: self._ask}
+        return {**own, HANDLED: self._handled}
 
     def connected(self, peer: Any) -> None: ...
 
@@ -77,6 +78,12 @@ class _Front:
     def _done(self, peer: Any, message: Message) -> None:
         assert message[1] not in self.done, "an end is told once"
         self.done[message[1]] = message
+
+    def _handled(self, peer: Any, message: Message) -> None:
+        for number, packed in message[2]:
+            if packed:
+                self._emit(peer, (EMIT, number, packed))
+            self._done(peer, (DONE, number, "handled", b"", "", "", False))
 
     def _ask(self, peer: Any, message: Message) -> None:
         self.asked.append(message)

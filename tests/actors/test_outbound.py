@@ -123,6 +123,24 @@ def test_events_that_come_together_are_numbered_together_as_far_as_there_is_room
     run(main())
 
 
+def test_what_need_not_wait_is_taken_at_once() -> None:
+    """Up to the first event without credit; urgent ones have it always, and after the end nothing is taken."""
+
+    async def main() -> None:
+        room = 0
+        half = await _half(granted=lambda: room)
+        urgent, other = _event("RUN_ERROR"), _event("CUSTOM", b"1")
+        assert half.outbound.emit_ready([urgent, other, urgent]) == 1
+        room = 1_000
+        half.outbound.taken(0)
+        assert half.outbound.emit_ready([other, urgent]) == 2
+        assert [half.outbound.rings[stream].head for stream in (URGENT, DATA)] == [2, 1]
+        half.outbound.fail(Draining("over"))
+        assert half.outbound.emit_ready([urgent]) == 0
+
+    run(main())
+
+
 def test_a_held_delta_of_several_goes_out_by_itself() -> None:
     """Its timer runs while nothing else is emitted."""
 

@@ -7,7 +7,7 @@ import asyncio
 import msgpack
 import pytest
 
-from laneway.actors.peers import ANSWER, CANCEL, DELIVER, DONE, EMIT, EMITTED, ROOM
+from laneway.actors.peers import ANSWER, CANCEL, DELIVER, DONE, EMIT, EMITTED, HANDLED, ROOM
 from laneway.actors.pool import PoolSpec
 from laneway.routing.envelope import envelope
 from laneway.routing.errors import Fenced
@@ -122,6 +122,31 @@ def test_what_a_handler_says_reaches_the_session_before_its_end(rig):
             assert front.answers.status() == {1: "handled"}
             assert front.taker.said() == [b"a", b"b", b"c", b"d"]
             assert len({env[1] for env in front.taker.envs}) == 4
+
+    rig.run(main())
+
+
+def test_ends_that_are_told_together_are_as_good_as_apart(rig):
+    """Each with what was said last, which is taken first; one that is over is not missed."""
+
+    async def main():
+        async with Front(rig, _spec()) as front:
+            host = ScriptedHost()
+            front.connect(host)
+            host.room(3)
+            for counter in (1, 2, 3):
+                front.offer(counter)
+            await asyncio.sleep(0.1)
+            front.taker.shut()
+            said = host.packed(2, b"a", b"b")
+            host.peer.send((HANDLED, 0, [[1, []], [2, said]]))
+            await asyncio.sleep(0.1)
+            assert front.answers.status() == {1: "handled"}
+            front.taker.let_go()
+            host.peer.send((HANDLED, 0, [[3, []]]))
+            await asyncio.sleep(0.1)
+            assert front.answers.status() == {1: "handled", 3: "handled", 2: "handled"}
+            assert (front.taker.said(), host.of(EMITTED), host.errors) == ([b"a", b"b"], [], [])
 
     rig.run(main())
 
@@ -351,6 +376,9 @@ def test_questions_end_with_whoever_asked(rig):
         (DONE, 0, "handled", b"", "", "", False),
         (EMIT, 1, [b"no event"]),
         (DONE, 1),
+        (HANDLED, 0, [[0, []]]),
+        (HANDLED, 0, [[1, [b"no event"]]]),
+        (HANDLED, 0, 1),
     ],
     ids=repr,
 )

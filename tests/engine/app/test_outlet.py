@@ -46,6 +46,23 @@ def test_ids_and_bodies_within_bounds_pass() -> None:
     asyncio.run(main())
 
 
+class ReadySink(Sink):
+    def emit_ready(self, envs: Sequence[Envelope]) -> int:
+        self.taken.extend(envs[:1])
+        return 1
+
+
+def test_what_is_taken_at_once_is_checked_first() -> None:
+    """As far as the outlet behind takes it; none if one is refused; an outlet that cannot, does not."""
+    sink = ReadySink()
+    outlet = CheckedOutlet(sink)
+    assert outlet.emit_ready([event(), event()]) == 1
+    with pytest.raises(LocalProtocolError, match="a handler emitted CUSTOM"):
+        outlet.emit_ready([event(), event("two words")])
+    assert len(sink.taken) == 1
+    assert not hasattr(CheckedOutlet(Sink()), "emit_ready")
+
+
 @pytest.mark.parametrize("bad", [event("two words"), event("x" * 129), event("a\n"), event(body=bytes(1_048_577))])
 def test_others_are_the_handlers_error(bad: Envelope) -> None:
     """Nothing reaches the session."""
