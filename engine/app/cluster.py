@@ -7,6 +7,7 @@ taken for dead gives its homes up and begins a new life; one whose cluster was s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from laneway.engine.runtime.lives import Lives
 from laneway.engine.runtime.program import HostFacts
 from laneway.engine.runtime.ray_cluster import RayCluster
 from laneway.engine.runtime.ray_host import laneway_version
-from laneway.routing.errors import ConfigError, Draining, LanewayError, RuntimeUnavailable
+from laneway.routing.errors import ConfigError, Draining, HostLost, LanewayError, RuntimeUnavailable
 from laneway.routing.membership import FRONT, Member, View
 from laneway.routing.scaling import PoolLoad
 
@@ -108,9 +109,15 @@ class Cluster:
             self._make_life, facts, self._ray.registry, start_s=self._config.ready_s, stopped=self._stopped
         )
         self._life = asyncio.get_running_loop().create_task(self._lives.run(), name="laneway front")
-        async with asyncio.timeout(self._config.ready_s):
-            await self._lives.ready()
-            await self._accompany()
+        try:
+            async with asyncio.timeout(self._config.ready_s):
+                await self._lives.ready()
+                await self._accompany()
+        except TimeoutError as error:
+            raise RuntimeUnavailable(
+                f"this front could not join cluster {self._config.cluster} within {self._config.ready_s:g} s; can it "
+                "reach the ports of the other fronts?"
+            ) from error
         await self._hosted.start(told)
         self._scale(told)
 
@@ -160,21 +167,36 @@ class Cluster:
         """Wait for the first view; refuse to be one of several fronts that do not share their store."""
         await self._seen.wait()
         for other in [member.name for member in self.view.of(FRONT) if member.name != self.name]:
+            theirs = await self._ask_kind_of_store(other)
+            if theirs is None:
+                continue
             if not self._homes.shared and self._config.durability == "durable":
                 raise ConfigError(
                     f"cluster {self._config.cluster} has a front already ({other}), and this one's store is its own: "
                     f"what one front wrote would be lost with it. {_SHARE}"
                 )
-            while (peer := self.board.peers.get(other)) is None:  # noqa: ASYNC110 - the board tells parts only
-                await asyncio.sleep(_LOOK_S)
-            theirs = await self.questions.ask(peer, _STORES, "kind", None, _ASK_S)
-            if theirs != await self._kind_of_store(peer, "kind", None):
+            if theirs != self._own_kind_of_store():
                 raise ConfigError(
                     f"front {other} of cluster {self._config.cluster} has another kind of store. {_SHARE}"
                 )
 
+    async def _ask_kind_of_store(self, other: str) -> list[object] | None:
+        """Ask another front; None if it is gone: one that has died is a member for a while yet."""
+        while any(member.name == other for member in self.view.of(FRONT)):
+            peer = self.board.peers.get(other)
+            if peer is not None:
+                with contextlib.suppress(HostLost, RuntimeUnavailable):
+                    theirs: list[object] = await self.questions.ask(peer, _STORES, "kind", None, _ASK_S)
+                    return theirs
+            await asyncio.sleep(_LOOK_S)
+        return None
+
     async def _kind_of_store(self, peer: Peer, method: str, arguments: object) -> list[object]:
-        """Tell another front what sessions may expect here; all fronts must agree."""
+        """Tell another front."""
+        return self._own_kind_of_store()
+
+    def _own_kind_of_store(self) -> list[object]:
+        """Return what sessions may expect here; all fronts must agree."""
         return [self._homes.shared, "" if self._homes.shared else self._config.durability]
 
     @property

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
-from laneway.routing.errors import LanewayError, RuntimeUnavailable
+from laneway.routing.errors import LanewayError
 from laneway.routing.membership import Member, View, succeeding
 
 __all__ = ["Answer", "Beats", "RegistryPort", "Terms"]
@@ -121,7 +121,7 @@ class Beats:
         try:
             async with asyncio.timeout(self._deadline_s):
                 await self._registry.leave(self._member.name, self._member.incarnation)
-        except (RuntimeUnavailable, TimeoutError) as error:
+        except Exception as error:  # what is to be closed after this is closed in any case
             _log.info("the registry did not hear that %s leaves, and will notice: %s", self._member.name, error)
 
     async def _run(self) -> None:
@@ -129,7 +129,7 @@ class Beats:
             try:
                 async with asyncio.timeout(self._deadline_s):
                     answer = await self._registry.beat(self._member, self.view.number)
-            except (RuntimeUnavailable, TimeoutError) as error:
+            except Exception as error:  # whatever it is: nobody else gives this host's signs of life
                 self._failed(error)
                 await asyncio.sleep(self._pause_s)
                 continue
@@ -155,5 +155,9 @@ class Beats:
     def _failed(self, error: Exception) -> None:
         self._failures += 1
         if self._failures == 1:
-            why = error if isinstance(error, LanewayError) else f"no answer within {self._deadline_s:g} s"
-            _log.warning("the registry does not answer %s, the last view stands: %s", self._member.name, why)
+            why = f"no answer within {self._deadline_s:g} s" if isinstance(error, TimeoutError) else error
+            foreseen = isinstance(error, LanewayError | TimeoutError)
+            _log.warning(
+                *("the registry does not answer %s, the last view stands: %s", self._member.name, why),
+                exc_info=None if foreseen else error,
+            )

@@ -13,7 +13,11 @@ import pytest
 
 from laneway import Config, Engine
 from laneway.engine.app.embedded import EmbeddedSession
+from laneway.engine.runtime.lives import new_incarnation
+from laneway.engine.runtime.ray_cluster import RayCluster
+from laneway.engine.runtime.ray_host import laneway_version
 from laneway.routing.errors import ConfigError, RuntimeUnavailable
+from laneway.routing.membership import FRONT, Member
 from tests.engine.app import hands
 
 pytestmark = pytest.mark.usefixtures("ray_address")
@@ -135,5 +139,24 @@ def test_what_cannot_be_made_on_a_host_is_said_at_the_start() -> None:
         with pytest.raises(RuntimeUnavailable, match="200"):
             await hungry.start()
         await hungry.close()
+
+    run(main())
+
+
+def test_a_front_that_has_just_died_keeps_no_other_from_starting() -> None:
+    """It is a member until its silence is noticed: nobody waits for it longer, whatever its store was."""
+
+    async def main() -> None:
+        placement = {"nlp": "driver", "tools": "driver"}
+        config = on_ray("ghost", placement=placement, ready_s=10.0)
+        left = RayCluster(config.runtime, owned=False)
+        await left.open()
+        ghost = Member("front/dead", new_incarnation(), FRONT, "127.0.0.1:1", version=laneway_version())
+        await left.registry.beat(ghost, -1)
+        async with Engine(config) as engine:
+            assert engine.cluster is not None
+            assert [member.name for member in engine.cluster.hosts] == [engine.cluster.name]
+        await left.registry.end()
+        await left.close()
 
     run(main())

@@ -21,7 +21,7 @@ class NearRegistry:
     name, namespace = "registry", "laneway/near"
 
     def __init__(self, version: str = "1") -> None:
-        self.down = self.hangs = False
+        self.down = self.hangs = self.breaks = False
         self.calls: list[str] = []
         self._version = version
         self.restart()
@@ -40,6 +40,8 @@ class NearRegistry:
         self.calls.append(method)
         if self.down:
             raise RuntimeUnavailable("the registry is down")
+        if self.breaks:
+            raise RuntimeError("the connection to Ray is gone")
         if self.hangs:
             await asyncio.get_running_loop().create_future()
         return await getattr(self.actor, method)(*arguments)

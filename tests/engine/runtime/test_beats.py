@@ -143,6 +143,25 @@ def test_another_version_and_a_stopped_cluster_are_told() -> None:
     simulate(main)
 
 
+def test_a_failure_of_ray_that_nobody_foresaw_does_not_end_the_beats(caplog: pytest.LogCaptureFixture) -> None:
+    """It counts as a beat that did not arrive, and is in the log: a host that fell silent could not know it is over."""
+
+    async def main(near: NearRegistry) -> None:
+        host = Host(near, "a")
+        await asyncio.sleep(0.1)
+        near.breaks = True
+        await asyncio.sleep(1.0)
+        assert not host.beats.reachable
+        near.breaks = False
+        await asyncio.sleep(5.0)
+        assert host.beats.reachable
+        assert (host.sees, host.errors) == (["a"], [])
+        await host.beats.close()
+
+    simulate(main)
+    assert "the connection to Ray is gone" in caplog.text
+
+
 def test_closing_takes_bounded_time_and_may_be_repeated() -> None:
     """Also while the registry hangs, and before the start."""
 
