@@ -19,13 +19,13 @@ import pytest
 
 from tests.e2e.serving import COMMAND, Server, clean_environment
 
-__all__ = ["MODEL", "Nodes", "three_nodes"]
+__all__ = ["Nodes", "three_nodes"]
 
-MODEL: Final = "tests.engine.app.hands:Talker"
 _ROOT: Final = Path(__file__).parents[2]
 _IPS: Final = ("127.0.0.11", "127.0.0.12", "127.0.0.13")
 _STORE_BYTES: Final = 80 * 2**20
-_CPUS: Final = 4
+_CPUS: Final = 1
+"""Ray starts a process for each in advance."""
 _COMMAND_S: Final = 60.0
 _ENVIRONMENT: Final = {
     "PYTHONPATH": str(_ROOT),
@@ -36,11 +36,10 @@ _ENVIRONMENT: Final = {
     "RAY_health_check_failure_threshold": "3",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-_BEATS: Final = {"LANEWAY_RUNTIME__BEAT_S": "0.2", "LANEWAY_RUNTIME__LOST_S": "1.0"}
 
 
 class Nodes:
-    """A cluster; the first node is its head.
+    """A cluster; the first node is its head. Each has resource "nodeN"; all but the head have "spare".
 
     Attributes:
         address: of the head's GCS. ips: of the nodes that live, in order.
@@ -74,14 +73,12 @@ class Nodes:
     def end(self) -> None:
         self._cluster.shutdown()
 
-    def front(self, number: int, cluster: str, store: str, *options: str, **settings: str) -> Server:
-        """`laneway serve` on a node."""
-        return Server(
-            store, "--runtime", "ray", "--ray-address", self.address, "--cluster", cluster, *options,
-            model=MODEL,
-            cwd=_ROOT,
-            settings={"LANEWAY_RUNTIME__NODE_IP": _IPS[number], **_BEATS, **settings},
-        )  # fmt: skip
+    def front(self, number: int, cluster: str, store: str, *options: str, model: str, **runtime: Any) -> Server:
+        """`laneway serve` on a node, with further settings of section [runtime]."""
+        own = {"node_ip": _IPS[number], "cpus": 0.1, "beat_s": 0.2, "lost_s": 1.0, **runtime}
+        settings = {f"LANEWAY_RUNTIME__{name.upper()}": _plain(value) for name, value in own.items()}
+        where = ("--runtime", "ray", "--ray-address", self.address, "--cluster", cluster)
+        return Server(store, *where, *options, model=model, cwd=_ROOT, settings=settings)
 
     async def ask(self, *arguments: str, cluster: str) -> tuple[int, str]:
         """`laneway cluster ...` in a process of its own; returns its exit code and what it said."""
@@ -105,12 +102,17 @@ class Nodes:
         return {row["name"]: row for row in json.loads(out)}
 
 
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _node(number: int) -> dict[str, Any]:
+    spare = {} if number == 0 else {"spare": 1.0}
     return {
         "node_ip_address": _IPS[number],
         "num_cpus": _CPUS,
         "object_store_memory": _STORE_BYTES,
-        "resources": {f"node{number}": 1.0},
+        "resources": {f"node{number}": 1.0, **spare},
     }
 
 
