@@ -122,8 +122,7 @@ class SessionDirectory:
 
         Raises StoreError, Overloaded, and Fenced (ELSEWHERE) if it is at home with another front.
         """
-        home = self._homes.get((tenant, session))
-        if home is not None:
+        if (home := self._homes.get((tenant, session))) is not None:
             return home
         task = self._opening.get((tenant, session))
         if task is None:
@@ -134,12 +133,15 @@ class SessionDirectory:
             task.add_done_callback(lambda _: self._opening.pop((tenant, session), None))
         try:
             async with asyncio.timeout(_OPEN_DEADLINE_S):
-                return await asyncio.shield(task)
+                home = await asyncio.shield(task)
         except TimeoutError:
             raise StoreUnavailable(
                 f"session {session!r} could not be opened within {_OPEN_DEADLINE_S:g} s; the store is slow or away",
                 retry_after_ms=1000,
             ) from None
+        if self._homes.get((tenant, session)) is home:
+            return home
+        return await self.open(tenant, session)  # it was put to sleep, or lost, before it was this caller's turn
 
     async def _open(self, tenant: str, session: str) -> SessionHome:
         assert self._dispatcher is not None, "bind() comes before the first session"
@@ -183,8 +185,7 @@ class SessionDirectory:
         """Attach a client to its session, in the principal's tenant.
 
         Args:
-            relayed: another front took the link in; then it is served during a shutdown too, if the session
-                is awake, so that a run's end reaches who reads it.
+            relayed: another front took the link in; one to a session that is awake is served during a shutdown too.
         """
         if self.draining and not (relayed and (principal.tenant, hello.session) in self._homes):
             raise Draining("this engine is shutting down; connect to another one", retry_after_ms=1000)

@@ -88,6 +88,7 @@ class Fronts:
         self._search_all = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._recovering = False
+        homes.on_stale = self._stale
         questions.serve(_SERVICE, self._answer)
 
     # -- Entry ----------------------------------------------------------------------------------
@@ -199,6 +200,10 @@ class Fronts:
         gone = Fenced("this front was taken for dead, and others have its sessions; connect again")
         self._directory.give_up(None, gone)
         self._on_given_up(None, gone)
+
+    def _stale(self, key: str, error: Fenced) -> None:
+        self._directory.give_up({key}, error)
+        self._on_given_up({key}, error)
 
     async def close(self) -> None:
         """End what is under way here; idempotent."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,6 +62,7 @@ class Homes:
     Attributes:
         company: the other fronts. life: this front's present one.
         draining: set by the owner at shutdown: nothing new comes here.
+        on_stale: called with a key and why, if a home here turns out to be another front's by now.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Homes:
         self.life = Life(name, incarnation)
         self.company = Company(name)
         self.draining = False
+        self.on_stale: Callable[[str, Fenced], None] = lambda key, error: None
         self._store = store
         self._shared = shared
         self._deeds = Deeds(store)
@@ -233,10 +235,11 @@ class Homes:
         return claim
 
     async def _read(self, key: str) -> tuple[int, Deed | None]:
-        """Read a record; that there is none is believed once every other front has said that it stands."""
+        """Read a record; that it leads to nobody is believed once every other front has said that it stands."""
         version, deed = await self._deeds.read(key)
         others = self.company.others
-        if deed is None and not all(map(self._stands.knows, others)):
+        leads = deed is not None and (deed.life == self.life or self.company.lives(deed.life))
+        if not leads and not all(map(self._stands.knows, others)):
             await self._stands.hear(others, self.company.number, self.company.lives)
             version, deed = await self._deeds.read(key)
         return version, deed
@@ -299,12 +302,13 @@ class Homes:
         held = self._held.get(key)
         if held is None or held.version:
             return
-        if deed is not None and deed.life != self.life and deed.generation > held.generation:
-            return  # fenced since: its owner learns that from the store
         try:
+            if deed is not None and deed.life != self.life and deed.generation > held.generation:
+                raise _elsewhere(key, deed.life.name)
             await self._record(key, version)
-        except Fenced:
-            return
+        except Fenced as error:  # claimed by another front since; one that is idle would never learn it
+            self.forget(key)
+            self.on_stale(key, error)
 
     async def _stand(self, view: int) -> bool:
         """Another front asks: from now on everything is on record."""

@@ -139,6 +139,50 @@ def test_a_store_that_is_away_when_others_join_is_tried_again() -> None:
     run(main())
 
 
+def test_a_record_of_the_dead_does_not_hide_who_is_alone() -> None:
+    """A front that is alone leaves old records as they are; who joins asks it before believing them."""
+
+    async def main() -> None:
+        store, town = _Counted(), Town()
+        dead, a = Villager("dead", store), Villager("a", store)
+        town.join(dead, a)
+        key = _key_of("dead", ("a", "dead"))
+        await dead.homes.claim(key)
+        town.lose("dead", tell=False)
+        a.homes.saw(town.view())
+        assert a.homes.company.alone
+        await a.homes.claim(key)
+        assert (await Deeds(store).read(key))[1].life == dead.homes.life
+        b = Villager("b", store)
+        town.join(b, tell=False)
+        b.homes.saw(town.view())
+        assert await b.homes.place(key) == "a"
+        await town.close(dead)
+
+    run(main())
+
+
+def test_a_home_that_was_claimed_by_another_meanwhile_is_told() -> None:
+    """A front that was alone puts its homes on record and finds a newer claim: an idle one would never learn it."""
+
+    async def main() -> None:
+        store, town = _Counted(), Town()
+        a, b = Villager("a", store), Villager("b", store)
+        town.join(a)
+        reader = await (await a.attach("c", "s")).read()
+        claim = await store.claim("t/session/s")
+        await Deeds(store).write("t/session/s", Deed(b.homes.life, claim.generation, 2), 0)
+        town.join(b)
+        await reader.read()
+        assert is_elsewhere(reader.error)
+        assert a.directory.homes() == []
+        assert not a.homes.holds("t/session/s")
+        await reader.leave()
+        await town.close()
+
+    run(main())
+
+
 # -- with others --------------------------------------------------------------------------------
 
 
@@ -209,7 +253,9 @@ def test_the_home_of_a_lost_front_is_taken_over() -> None:
         town, a, b, c = await _three(store)
         key = _key_of("a")
         old = await a.homes.claim(key)
-        town.lose("a")
+        town.lose("a", tell=False)
+        for front in (b, c):
+            front.homes.saw(town.view())
         heir = {"b": b, "c": c}[rendezvous(key, ("b", "c"))]
         other = c if heir is b else b
         assert await other.homes.place(key) == heir.name
@@ -270,11 +316,12 @@ def test_nobody_is_dead_while_the_view_is_not_settled() -> None:
 
     async def main() -> None:
         store = _Counted()
-        town, a, b, _ = await _three(store)
+        town, a, b, c = await _three(store)
         key = _key_of("b")
         await b.homes.claim(key)
         town.lose("b", tell=False)
         fresh = Villager("a", store, incarnation="2")  # that has never heard of b
+        town.link(fresh, c)
         for front in (a, fresh):
             front.homes.saw(town.view(settled=False))
         assert await a.homes.place(key) == "b"

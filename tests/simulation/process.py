@@ -16,10 +16,12 @@ from laneway.actors.attachment import Attachment
 from laneway.actors.context import Surroundings
 from laneway.actors.directory import SessionDirectory
 from laneway.actors.dispatcher import Dispatcher
+from laneway.actors.entry import Entry, Joined
 from laneway.actors.nlp.runs import RunDriver
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Context, Out, Outcome, Principal, Store
 from laneway.actors.session import SessionPolicy
+from laneway.engine.app.neighbours import Neighbours
 from laneway.engine.codec import decode_frame, encode_frame, pack_body, pack_envelope, unpack_envelope
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.dispatch import Admitted, DispatchCore, DispatchPolicy, Refused
@@ -111,6 +113,7 @@ class Process:
     Args:
         life: its number.
         on_poison: called when a handler brings the process down.
+        neighbours: makes what it shares with other fronts, over its store; without it there are none.
     """
 
     def __init__(
@@ -122,6 +125,7 @@ class Process:
         kinds: KindTable,
         policy: SessionPolicy,
         on_poison: Callable[[], None],
+        neighbours: Callable[[Store], Neighbours] | None = None,
     ) -> None:
         self.life = life
         self.lifetime = Lifetime(f"engine {life}")
@@ -136,10 +140,15 @@ class Process:
         self._clock = VirtualClock(asyncio.get_running_loop())
         self._on_poison = on_poison
         self._links = 0
+        self.neighbours = neighbours(self.store) if neighbours is not None else None
         self.directory = SessionDirectory(
             self.store, clock=self._clock, kinds=kinds, packer=Packing(kinds), policy=policy,
             link_ids=self._link_id, wall=self._clock.now,
+            homes=None if self.neighbours is None else self.neighbours.homes,
         )  # fmt: skip
+        self.entry: Entry = self.directory
+        if self.neighbours is not None:
+            self.entry = self.neighbours.bind(self.directory, self._clock, kinds)
         around = Surroundings(
             outlet=self.directory, clock=self._clock, kinds=kinds, ids=self._link_id,
             principal=self.directory.principal_of, tool_timeout_s=4.0,
@@ -167,6 +176,8 @@ class Process:
         await self.dispatcher.drain(_DRAIN_S)
         await self.directory.flush()
         await self.directory.close()
+        if self.neighbours is not None:
+            await self.neighbours.close()
 
     # -- probe --------------------------------------------------------------------------------
 
@@ -198,11 +209,12 @@ class Process:
 
     async def _serve(self, connection: Connection, principal: Principal) -> None:
         end = connection.server
-        attachment: Attachment | None = None
+        attachment: Joined | None = None
         try:
             header, _ = decode_frame(await end.receive())
-            attachment = await self.directory.attach(parse_hello(header.get("hello")), principal)
-            self.attachments.append(attachment)
+            attachment = await self.entry.attach(parse_hello(header.get("hello")), principal)
+            if isinstance(attachment, Attachment):
+                self.attachments.append(attachment)
             tasks = [asyncio.create_task(self._in(end, attachment)), asyncio.create_task(self._out(end, attachment))]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -222,7 +234,8 @@ class Process:
         finally:
             if attachment is not None:
                 await attachment.close()
-                self.attachments.remove(attachment)
+                if isinstance(attachment, Attachment):
+                    self.attachments.remove(attachment)
             end.close()
             self._connections.remove(connection)
 
@@ -234,13 +247,13 @@ class Process:
         except (Broken, TimeoutError):
             return
 
-    async def _in(self, end: End, attachment: Attachment) -> None:
+    async def _in(self, end: End, attachment: Joined) -> None:
         while True:
             header, items = decode_frame(await end.receive())
             now = self._clock.now()
             await attachment.receive(header, [unpack_envelope(item, now, self._kinds) for item in items])
 
-    async def _out(self, end: End, attachment: Attachment) -> None:
+    async def _out(self, end: End, attachment: Joined) -> None:
         while True:
             for header, envs in await attachment.frames():
                 now = self._clock.now()
