@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 
 from laneway.routing.errors import ConfigError
 
-__all__ = ["load", "load_callable", "path_of"]
+__all__ = ["load", "load_callable", "path_of", "unnamed_because"]
 
 _SHAPE: Final = "give MODULE:NAME, such as my_app.handlers:answer"
 _PROGRAMS: Final = ("__main__", "__mp_main__")
@@ -33,6 +33,20 @@ def path_of(thing: object) -> str | None:
     if isinstance(qualname, str) and isinstance(module, str):
         return f"{module}:{qualname}" if module not in _PROGRAMS and _holds(module, qualname, thing) else None
     return _holder_of(thing)
+
+
+def unnamed_because(thing: object) -> str:
+    """Say why `path_of` gives None for a thing, as what it is: "is a lambda". O(1)."""
+    qualname, module = getattr(thing, "__qualname__", None), getattr(thing, "__module__", None)
+    if not isinstance(qualname, str):
+        return "is an object that no module holds by a name"
+    if "<lambda>" in qualname:
+        return "is a lambda"
+    if "<locals>" in qualname:
+        return "is defined inside a function"
+    if module in _PROGRAMS:
+        return "is defined in the program that was started, which is another one on a host"
+    return f"is not what module {module} holds as {qualname}"
 
 
 def load(path: str) -> Any:

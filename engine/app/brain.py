@@ -48,6 +48,11 @@ class Brain:
         return str(getattr(self._model, "name", "") or type(self._model).__name__)
 
     @property
+    def given(self) -> object:
+        """What the embedder gave as the present model."""
+        return self._given
+
+    @property
     def path(self) -> str | None:
         """By which name another process makes the present model too; None if there is none, empty without a model."""
         if self._given is None or isinstance(self._given, str):

@@ -42,7 +42,7 @@ _ASK_S: Final = 10.0
 _STORES: Final = "stores"
 _SHARE: Final = (
     'Give all fronts one Redis (store.url), or say runtime.durability = "volatile" to all: sessions then end with '
-    "their front"
+    "their front. An engine that is to have hosts of its own names another runtime.cluster"
 )
 _STOPPED_RETRY_MS: Final = 5_000
 
@@ -114,10 +114,7 @@ class Cluster:
                 await self._lives.ready()
                 await self._accompany()
         except TimeoutError as error:
-            raise RuntimeUnavailable(
-                f"this front could not join cluster {self._config.cluster} within {self._config.ready_s:g} s; can it "
-                "reach the ports of the other fronts?"
-            ) from error
+            raise RuntimeUnavailable(self._alone()) from error
         await self._hosted.start(told)
         self._scale(told)
 
@@ -190,6 +187,17 @@ class Cluster:
                     return theirs
             await asyncio.sleep(_LOOK_S)
         return None
+
+    def _alone(self) -> str:
+        """Say what could not be done in time."""
+        others = sorted({member.name for member in self.view.of(FRONT)} - {self.name, *self.board.peers})
+        late = (
+            f"no answer came from {', '.join(others)}, a front of it" if others else "its registry gave no view of it"
+        )
+        return (
+            f"this engine could not join cluster {self._config.cluster} within {self._config.ready_s:g} s: {late}; "
+            "fronts must reach each other's ports, and a busy machine needs a longer runtime.ready_s"
+        )
 
     async def _kind_of_store(self, peer: Peer, method: str, arguments: object) -> list[object]:
         """Tell another front."""

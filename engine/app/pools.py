@@ -20,7 +20,7 @@ from laneway.actors.ports import Clock, Context, Model, Probe, Store
 from laneway.actors.tools.calls import ToolCalls, ToolStatistics
 from laneway.actors.tools.catalogue import Catalogue
 from laneway.actors.tools.ledger import Ledger
-from laneway.engine.app.placements import HOSTS, placement_of
+from laneway.engine.app.placements import FRONT_POOLS, HOSTS, placement_of
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import BODY, ENTITY, TENANT, Envelope
 
@@ -71,6 +71,8 @@ class BuiltinPools:
         """Add the pools."""
         runs, calls = self._config.nlp.concurrency, self._config.tools.concurrency
         state = ("DOC_SYNC", "DOC_PATCH", "PRESENCE")
+        for name in FRONT_POOLS:
+            placement_of(self._config.runtime, name)  # refused if it is to be elsewhere
         nlp, tools = (placement_of(self._config.runtime, name) == HOSTS for name in ("nlp", "tools"))
         dispatcher.add_pool(PoolSpec("nlp", NLP_KINDS, self._runs, concurrency=runs, run_starting=True, remote=nlp))
         dispatcher.add_pool(PoolSpec("tools", TOOL_KINDS, self._tools, concurrency=calls, remote=tools))

@@ -19,7 +19,7 @@ from laneway.actors.tools.catalogue import may_call
 from laneway.engine.app.handlers import adapt
 from laneway.engine.app.placements import HOSTS, host_bounds, placement_of
 from laneway.engine.app.pools import NLP_KINDS, TOOL_KINDS
-from laneway.engine.imports import load_callable
+from laneway.engine.imports import load_callable, unnamed_because
 from laneway.routing.classify import Kind, KindTable
 from laneway.routing.errors import ConfigError, LocalProtocolError
 from laneway.routing.lanes import Lane
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["PoolRow", "Registrations", "ToolRow"]
 
 _FIX: Final = (
-    "define it at module level of a module that hosts can import, name it by import path (module:name), "
-    'or set placement = "driver" for its pool'
+    "put it at module level of a module that hosts can import and add it from there, name it by import path "
+    '("module:name"), or let its pool run here: runtime.placement = {"POOL": "driver"}'
 )
 
 
@@ -108,13 +108,15 @@ class Registrations:
         there = [name for name in builtin if placement_of(runtime, name) == HOSTS]
         rows = [PoolRow(name, builtin[name], "", {}, *host_bounds(runtime, name)) for name in there]
         added = [pool for pool in pools.rows if pool.placement == HOSTS]
-        unnamed = [f"the handler of pool {pool.name!r}" for pool in added if pool.path is None]
+        unnamed = [
+            f"the handler of pool {pool.name!r} {unnamed_because(pool.handler)}" for pool in added if pool.path is None
+        ]
         if "nlp" in there and nlp.path is None:
-            unnamed.append(f"the model {nlp.name!r} of pool 'nlp'")
+            unnamed.append(f"the model {nlp.name!r} of pool 'nlp' {unnamed_because(nlp.given)}")
         if "tools" in there:
             unnamed += _unnamed_tools(tools)
         if unnamed:
-            raise ConfigError(f"{', '.join(unnamed)} cannot be made on a host: {_FIX}")
+            raise ConfigError(f"hosts make what they run from its import path, and {', '.join(unnamed)}: {_FIX}")
         return cls(
             tuple(kind for kind in kinds if not kind.number),
             (*rows, *(PoolRow(p.name, p.kinds, p.path or "", p.options, p.hosts, p.max_hosts) for p in added)),
@@ -192,11 +194,16 @@ class Registrations:
 
 
 def _unnamed_tools(tools: Toolbox) -> list[str]:
-    told = {tool.invoker.spec.name: tool.path for tool in tools.added}
-    for server in tools.servers:
-        told |= {tool.spec.name: "" for tool in server.tools()}
-    unnamed = [f"tool {spec.name!r}" for spec in (tool.spec for tool in tools.catalogue) if told.get(spec.name) is None]
-    return unnamed + [f"MCP server {server.name!r}" for server in tools.servers if server.recipe is None]
+    told: dict[str, object] = {tool.invoker.spec.name: tool.given for tool in tools.added if tool.path is None}
+    named = {tool.invoker.spec.name for tool in tools.added if tool.path is not None}
+    named |= {tool.spec.name for server in tools.servers for tool in server.tools()}
+    unnamed = [
+        f"tool {tool.spec.name!r} {unnamed_because(told.get(tool.spec.name, tool))}"
+        for tool in tools.catalogue
+        if tool.spec.name not in named
+    ]
+    callbacks = [server.name for server in tools.servers if server.recipe is None]
+    return unnamed + [f"MCP server {name!r} calls a function of yours" for name in callbacks]
 
 
 def _tool_row(tool: AddedTool) -> ToolRow:

@@ -23,10 +23,12 @@ cluster = typer.Typer(no_args_is_help=True, help="The hosts of a Ray cluster: st
 
 _T = TypeVar("_T")
 _Address: TypeAlias = Annotated[
-    str | None, typer.Option("--address", help="HOST:PORT of the Ray head [RAY_ADDRESS, else this machine's].")
+    str | None, typer.Option("--address", help="HOST:PORT of the Ray head; default: RAY_ADDRESS, else this machine's.")
 ]
-_Cluster: TypeAlias = Annotated[str | None, typer.Option("--cluster", help="Its name [laneway].")]
-_File: TypeAlias = Annotated[Path | None, typer.Option("--config", help="TOML file, as for serve: section [runtime].")]
+_Cluster: TypeAlias = Annotated[str | None, typer.Option("--cluster", help="Its name; default: laneway.")]
+_File: TypeAlias = Annotated[
+    Path | None, typer.Option("--config", help="TOML file, as for serve; its section runtime counts.")
+]
 _DrainS: TypeAlias = Annotated[float, typer.Option("--drain-s", min=0, help="Seconds that runs may still take.")]
 _COLUMNS: Final = ("name", "role", "state", "node", "pid", "incarnation", "pools", "load", "version", "last beat")
 

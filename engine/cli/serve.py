@@ -31,28 +31,40 @@ _log: Final = logging.getLogger(__name__)
 
 def serve(
     config: Annotated[Path | None, typer.Option(help="TOML file; LANEWAY_SECTION__FIELD variables win.")] = None,
-    grpc: Annotated[str | None, typer.Option(help="HOST:PORT [127.0.0.1:7700]; port 0 = any free one.")] = None,
-    http: Annotated[str | None, typer.Option(help="HOST:PORT [127.0.0.1:7701]; port 0 = any free one.")] = None,
-    runtime: Annotated[str | None, typer.Option(help="Where the actors run: local, or ray [local].")] = None,
-    ray_address: Annotated[str | None, typer.Option(help="Ray cluster: auto, or HOST:PORT of its head.")] = None,
-    cluster: Annotated[str | None, typer.Option(help="Engines of one name share their hosts [laneway].")] = None,
+    grpc: Annotated[
+        str | None, typer.Option(help="HOST:PORT, by default 127.0.0.1:7700; port 0 = any free one.")
+    ] = None,
+    http: Annotated[
+        str | None, typer.Option(help="HOST:PORT, by default 127.0.0.1:7701; port 0 = any free one.")
+    ] = None,
+    runtime: Annotated[str | None, typer.Option(help="Where pools run: local (the default), or ray: on hosts.")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of the Ray head, or auto: this machine's Ray.")
+    ] = None,
+    cluster: Annotated[str | None, typer.Option(help="Engines of one name share hosts; default: laneway.")] = None,
     store: Annotated[
-        str | None, typer.Option(help="Path of a sqlite file [laneway.db], redis://HOST, or memory.")
+        str | None, typer.Option(help="Path of a sqlite file (default: laneway.db), redis://HOST, or memory.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="synthetic, scripted, local-llm, openai:URL[#MODEL], or MODULE:NAME.")
+        str | None, typer.Option(help="synthetic, scripted, local-llm, openai:URL (and #MODEL), or MODULE:NAME.")
     ] = None,
-    auth: Annotated[str | None, typer.Option(help="none or jwt (its settings: section [auth]).")] = None,
+    auth: Annotated[str | None, typer.Option(help="none or jwt, whose settings are in section auth.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate chain of the edge.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its PEM key.")] = None,
     tls_client_ca: Annotated[Path | None, typer.Option(help="PEM roots of client certificates (mTLS).")] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow a public address without TLS and auth.")] = False,
-    drain_s: Annotated[float | None, typer.Option(help="Seconds that runs may still take at shutdown [30].")] = None,
+    drain_s: Annotated[
+        float | None, typer.Option(help="Seconds that runs may still take at shutdown; default: 30.")
+    ] = None,
     setup: Annotated[str, typer.Option(help="MODULE:FUNCTION that is given the Engine: adds tools, pools.")] = "",
     otlp: Annotated[str | None, typer.Option(help="URL of an OTLP/gRPC receiver, such as http://HOST:4317.")] = None,
-    trace_ratio: Annotated[float | None, typer.Option(help="Share of events that begin a trace [0.01].")] = None,
-    log_format: Annotated[str | None, typer.Option(help="json, text, or auto: text on a terminal [auto].")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [info].")] = None,
+    trace_ratio: Annotated[
+        float | None, typer.Option(help="Share of events that begin a trace; default: 0.01.")
+    ] = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="json, text, or auto (the default): text on a terminal.")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info (the default), warning or error.")] = None,
 ) -> None:
     """Serve sessions over gRPC and HTTP. Loopback only, unless TLS and authentication are set."""
     settings = server_config(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from laneway.engine.runtime.beats import Terms
-from laneway.engine.runtime.named_actor import CONTROL, TIMEOUT, NamedActor
+from laneway.engine.runtime.named_actor import ABSENT, CONTROL, ENDED, TIMEOUT, NamedActor
 from laneway.engine.runtime.placing import pending, ray_node
 from laneway.engine.runtime.ray_connection import RayConnection
 from laneway.engine.runtime.ray_host import Host, host_name, laneway_version, pool_of
@@ -72,10 +72,23 @@ class RayCluster:
             if create:
                 fresh = Terms(secrets.token_hex(32), self._config.beat_s, self._config.lost_s)
                 await self.registry.create(fresh)
-            self.terms = await self.registry.admit()
+            self.terms = await self._admitted()
         except BaseException:
             await self._connection.close()
             raise
+
+    async def _admitted(self) -> Terms:
+        try:
+            return await self.registry.admit()
+        except RuntimeUnavailable as error:
+            if error.reason != ABSENT:
+                raise
+            raise RuntimeUnavailable(
+                f"Ray runs, but has no cluster of laneway named {self._config.cluster}: none was started there, or it "
+                "was stopped; start an engine with `laneway serve --runtime ray`, or name another (runtime.cluster, "
+                "--cluster)",
+                reason=ABSENT,
+            ) from error
 
     async def spawn(self, pool: str, hosts: int, program: str, spec: bytes) -> list[str]:
         """Make a pool's hosts, or find those that run already; returns their names. `ready` waits for them.
@@ -243,7 +256,16 @@ class RayCluster:
             raise RuntimeUnavailable(f"Ray does not make {name}: {error}") from error
 
     async def _ready(self, name: str) -> Member:
-        member, error = await self._actor(name).call("ready", timeout_s=self._config.ready_s)
+        try:
+            member, error = await self._actor(name).call("ready", timeout_s=self._config.ready_s)
+        except RuntimeUnavailable as died:
+            if died.reason not in (ABSENT, ENDED):
+                raise
+            raise RuntimeUnavailable(
+                f"{name} ended while this engine waited for it: its process died, or somebody stopped the cluster; its "
+                "log is below /tmp/ray/session_latest/logs on its node",
+                reason=died.reason,
+            ) from died
         if error is not None:
             raise error_of_fields(error)
         return Member(*member)

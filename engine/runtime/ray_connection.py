@@ -64,6 +64,11 @@ class RayConnection:
                 f"runtime.address = {self._address[:100]!r} is for Ray clients; an engine joins its cluster: give "
                 'HOST:PORT of the head, or "auto" on a machine of the cluster'
             )
+        if self._address not in ("", "auto", "local") and not _has_port(self._address):
+            raise ConfigError(
+                f"runtime.address = {self._address[:100]!r} has no port; give HOST:PORT of the head, such as "
+                '10.0.0.10:6379, or "auto" on a machine of the cluster'
+            )
         await _knock(self._address)
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="laneway-ray")
         loop = asyncio.get_running_loop()
@@ -121,15 +126,20 @@ def _keep_handler() -> None:
 
 async def _knock(address: str) -> None:
     """Look whether anything listens there: Ray itself tries for more than a minute."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
+    if not _has_port(address):
         return  # "auto", "local" or nothing
+    host, _, port = address.rpartition(":")
     try:
         async with asyncio.timeout(_KNOCK_S):
             _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
     except (OSError, TimeoutError) as error:
         raise _unreachable(address, error) from error
     writer.close()
+
+
+def _has_port(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    return bool(host) and port.isascii() and port.isdigit()
 
 
 def _unreachable(address: str, error: Exception) -> RuntimeUnavailable:

@@ -148,10 +148,15 @@ def _pairs(settings: list[Any]) -> Mapping[str, str]:
 
 
 def _unusable(where: str, refused: Refused) -> ConfigError | StoreError:
-    if refused.code in ("NOAUTH", "NOPERM", "WRONGPASS"):
+    if refused.code in ("NOAUTH", "WRONGPASS"):
         return ConfigError(
-            f"{where} does not let this user work ({refused.text}); "
-            "it needs +@all on its keys, or at least info, eval, evalsha, script|load and what scripts call"
+            f"{where} asks for a password and store.url has none; write redis://[USER]:PASSWORD@HOST, in "
+            "LANEWAY_STORE__URL or the settings file rather than on a command line"
+        )
+    if refused.code == "NOPERM":
+        return ConfigError(
+            f"{where} does not let this user work ({refused.text}); give it the rights that are listed in "
+            "docs/operations.md: `user laneway on >PASSWORD ~laneway:* +@read +@write ...`"
         )
     if refused.code == "FORMAT":
         return ConfigError(f"{where} holds a store of another version of laneway; name another store.prefix")

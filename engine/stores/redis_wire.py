@@ -146,7 +146,7 @@ class Wire:
         from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseError
 
         try:
-            return await connection.read_response()
+            return await connection.read_response(disconnect_on_error=False)  # an error is an answer
         except (ResponseError, AuthenticationError, BusyLoadingError) as error:
             return Refused(_code_of(error), self.address.scrub(str(error)))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from laneway.engine.imports import load, load_callable, path_of
+from laneway.engine.imports import load, load_callable, path_of, unnamed_because
 from laneway.routing.errors import ConfigError
 
 
@@ -56,6 +56,19 @@ def test_what_importing_cannot_give_back_has_none() -> None:
     program = type("Program", (), {"__module__": "__main__"})
     for thing in (closure, lambda: None, greeter.greet, Greeter.make, taken, Greeter(), program):
         assert path_of(thing) is None, thing
+
+
+def test_why_a_thing_has_no_path_is_told_as_what_it_is() -> None:
+    """So that its author sees which of the ways to name it is in question."""
+
+    def closure() -> None: ...
+
+    program = type("Program", (), {"__module__": "__main__"})
+    assert unnamed_because(closure) == "is defined inside a function"
+    assert unnamed_because(lambda: None) == "is a lambda"
+    assert unnamed_because(program) == "is defined in the program that was started, which is another one on a host"
+    assert unnamed_because(Greeter()) == "is an object that no module holds by a name"
+    assert unnamed_because(taken).startswith("is not what module ")
 
 
 def test_a_decorator_runs_before_its_function_has_a_path() -> None:

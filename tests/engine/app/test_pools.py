@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from laneway import Engine
 from laneway.engine.app.pools import BuiltinPools
+from laneway.engine.config import Config
 from laneway.engine.models.scripted import ScriptedModel
+from laneway.routing.errors import ConfigError
 
 WITHIN_S = 20.0
 
@@ -19,6 +23,12 @@ def test_every_engine_has_them() -> None:
             assert [pool.name for pool in engine.statistics()[0].pools] == ["nlp", "tools", "state", "publish"]
 
     asyncio.run(main())
+
+
+def test_settings_cannot_send_documents_to_hosts() -> None:
+    """They stay with the sessions, and who wants otherwise is told before the start."""
+    with pytest.raises(ConfigError, match="'state' stays with the sessions"):
+        Engine(Config.model_validate({"runtime": {"kind": "ray", "placement": {"state": "hosts"}}}))
 
 
 def test_a_models_call_goes_through_the_tools_pool() -> None:

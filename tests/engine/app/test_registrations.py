@@ -160,7 +160,8 @@ def test_what_cannot_be_named_is_told_with_the_fix_and_all_at_once() -> None:
         message = refused.value.message
         for part in ("handler of pool 'own'", "tool 'secret'", "MCP server 'callback'", "model 'agent'"):
             assert part in message
-        for fix in ("module level", "import path", 'placement = "driver"'):
+        assert message.count("is defined inside a function") == 3
+        for fix in ("module level", "import path", 'runtime.placement = {"POOL": "driver"}'):
             assert fix in message
 
     asyncio.run(main())

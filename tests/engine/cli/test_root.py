@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import laneway
@@ -17,6 +20,20 @@ def test_help_names_every_command(runner: CliRunner) -> None:
     assert result.exit_code == 0
     for command in ("serve", "chat", "tail", "tools", "metrics", "dlq", "model", "doctor"):
         assert command in result.output
+
+
+def test_no_help_is_taken_for_markup() -> None:
+    """What stands in brackets would vanish from the page."""
+    from rich.text import Text
+
+    def texts(command: Any) -> Iterator[str]:
+        yield command.help or ""
+        yield from (getattr(parameter, "help", "") or "" for parameter in command.params)
+        for below in getattr(command, "commands", {}).values():
+            yield from texts(below)
+
+    for text in texts(get_command(app)):
+        assert Text.from_markup(text).plain == text
 
 
 def test_version(runner: CliRunner) -> None:

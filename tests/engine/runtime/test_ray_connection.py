@@ -18,6 +18,12 @@ def test_the_address_of_a_ray_client_is_refused() -> None:
         asyncio.run(RayConnection("ray://127.0.0.1:10001").open("laneway/x"))
 
 
+def test_an_address_without_a_port_is_refused_before_ray_is_loaded() -> None:
+    """With how one looks."""
+    with pytest.raises(ConfigError, match=r"'10\.0\.0\.1' has no port; give HOST:PORT"):
+        asyncio.run(RayConnection("10.0.0.1").open("laneway/test"))
+
+
 def test_closing_what_was_never_opened_is_nothing() -> None:
     """And needs no Ray."""
     asyncio.run(RayConnection("").close())

@@ -51,6 +51,17 @@ def test_a_store_is_made_once_and_known_by_its_id(server: RedisServer) -> None:
     check(server, body)
 
 
+def test_a_missing_password_is_told_as_that(tmp_path: Path) -> None:
+    """With where to write it."""
+    with redis_server(tmp_path, "--requirepass", "word") as server:
+
+        async def asks(wire: Wire) -> None:
+            with pytest.raises(ConfigError, match=r"asks for a password and store\.url has none; write redis://"):
+                await look(wire)
+
+        check(server, asks)
+
+
 def test_a_restart_of_a_durable_server_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Its file was synced before each answer, so era and id are kept, silently."""
     with redis_server(tmp_path) as server:

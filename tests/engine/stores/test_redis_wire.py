@@ -149,9 +149,9 @@ def test_credentials(tmp_path: Path) -> None:
 
         async def missing(wire: Wire) -> None:
             await wire.open()
-            (reply,) = await wire.ask(("PING",))
-            assert isinstance(reply, Refused)
-            assert reply.code == "WRONGPASS"
+            for reply in await wire.ask(("PING",), ("PING",)):  # an error is an answer, and ends nothing
+                assert isinstance(reply, Refused)
+                assert reply.code == "WRONGPASS"
 
         address = f"127.0.0.1:{server.port}"
         check(f"redis://:pass%25%2Fword@{address}", passes)
