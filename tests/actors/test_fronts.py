@@ -26,6 +26,7 @@ from laneway.actors.peers import (
 )
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Context, Out
+from laneway.engine.app.embedded import EmbeddedSession
 from laneway.routing.envelope import BODY, KIND, RUN, SESSION, Envelope
 from laneway.routing.errors import (
     DeadlineExceeded,
@@ -43,7 +44,7 @@ from laneway.routing.errors import (
 from laneway.routing.placement import rendezvous
 from tests.actors.sessions import Caller, Disk, a_hello, an_event, text
 from tests.actors.towns import ALICE, Town, Villager
-from tests.simulation.loop import run
+from tests.simulation.loop import VirtualClock, run
 
 NAMES = ("a", "b", "c")
 
@@ -896,6 +897,36 @@ def test_other_questions_are_refused() -> None:
         town = await a_town()
         with pytest.raises(PeerProtocolError):
             await town.members["a"].questions.ask(town.between("a", "b")[0], "fronts", "nonsense", 1, 1.0)
+        await town.close()
+
+    run(main())
+
+
+def test_a_session_inside_one_front_goes_on_when_its_home_on_another_is_lost() -> None:
+    """Used as ever: what it sends is answered from there, and what it reads goes on where the reading stopped."""
+
+    async def main() -> None:
+        town = await a_town(pools=[RUNS])
+        a, name = town.members["a"], a_name("b", "c")
+        session = EmbeddedSession(a.fronts, a.kinds, VirtualClock(asyncio.get_running_loop()), name, ALICE)
+        async with session:
+            async for event in session.ask("one"):
+                last = event.kind
+            assert last == "RUN_FINISHED"
+            assert town.homes_of(name) == ["b"]
+            await town.kill("b")
+            said = [event.text async for event in session.ask("two")]
+            assert "".join(said) == "re: two"
+            assert town.homes_of(name) == ["c"]
+            reading = asyncio.create_task(anext(session))
+            await asyncio.sleep(0.1)
+            town.members["c"].directory.drain(0)
+            await town.members["c"].directory.close()  # its links are told DRAINING: not this engine's end
+            await asyncio.sleep(0.5)
+            assert not reading.done()
+            assert town.homes_of(name) == ["a"]
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
         await town.close()
 
     run(main())
