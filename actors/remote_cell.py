@@ -91,7 +91,7 @@ class RemoteCell:
 
     def free(self, critical: bool = False) -> int:
         """How many events may be delivered now: ordinary ones, or critical ones into their reserve."""
-        if not self.open:
+        if self._closing or not self._peer.alive:
             return 0
         beyond = self._critical_out - self._critical
         if critical:

@@ -13,10 +13,12 @@ not undo that by itself, so a host logs it, and `statistics` shows `nice`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import threading
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -104,9 +106,17 @@ class Host:
     async def _statistics(self) -> Mapping[str, Any]:
         return self._lives.statistics()
 
+    async def _settle(self) -> None:
+        """Keep collections away from what is loaded by now: one of Ray's modules holds everything up for 20-50 ms."""
+        with suppress(LanewayError):  # whoever waits for this host is told
+            await self._lives.ready()
+            gc.collect()
+            gc.freeze()
+
     async def _halt(self) -> None:
+        self._settling.cancel()
         self._lives.stop()
-        await asyncio.wait({self._running})
+        await asyncio.wait({self._running, self._settling})
 
     async def _there(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run something on the program's loop."""
@@ -116,6 +126,7 @@ class Host:
         """The thread: it ends with `stop`, or takes the process with it, so that Ray makes a new one."""
         asyncio.set_event_loop(self._loop)
         self._running = self._loop.create_task(self._lives.run(), name="host-lives")
+        self._settling = self._loop.create_task(self._settle(), name="host-settles")
         try:
             if _niceness() > 0:
                 _log.warning("this host runs at nice %d: set RAY_worker_niceness=0 on its node", _niceness())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import time
@@ -51,6 +52,7 @@ class Lodger:
             "spec": self.facts.spec,
             "secret": self.facts.secret,
             "sees": [] if self.view is None else [member.name for member in self.view.members],
+            "frozen": gc.get_freeze_count() > 0,
             "loop": type(asyncio.get_running_loop()).__module__,
         }
 

@@ -105,6 +105,7 @@ def test_hosts_are_placed_answer_and_are_gone_at_the_end() -> None:
             await front.until(lambda: {"front/a", *names} <= {member.name for member in front.beats.view.members})
             told = await cluster.statistics(names[0])
             assert (told["state"], told["load"], told["nice"], told["spec"]) == ("ready", 0.25, 0, b"0")
+            assert told["frozen"], "what Ray has loaded is not collected again and again"
             assert told["secret"] == cluster.terms.secret
             assert len(told["secret"]) == 64
             again = await cluster.spawn("nlp", 2, LODGER, b"0")
