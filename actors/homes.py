@@ -199,8 +199,11 @@ class Homes:
         task.add_done_callback(self._releasing.discard)
 
     def astray(self) -> list[str]:
-        """Return what is held here though it belongs elsewhere; only without a shared store. O(held)."""
-        if self._shared or not self.company.settled:
+        """Return what is held here though it belongs elsewhere; only without a shared store. O(held).
+
+        What a front that leaves has ends with its drain, and not before.
+        """
+        if self._shared or self.draining or not self.company.settled:
             return []
         return [key for key in self._held if self._elect(key) != self.name]
 

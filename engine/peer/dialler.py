@@ -65,7 +65,7 @@ class Dialler:
             hello = Hello(member.name, member.incarnation, uuid.uuid4().hex)
             metadata = self._gate.hello(*hello)
             calls = [channel.stream_stream(f"/{SERVICE}/{method}")(metadata=metadata) for method in _METHODS]
-            who = f"host {member.name} at {member.address}"
+            who = f"{member.name} at {member.address}"
             try:
                 async with asyncio.timeout(self._policy.connect_s):
                     for call in calls:

@@ -106,7 +106,7 @@ class RayConnection:
             return False
         if not self._address or self._address == "local":
             with _environment():
-                _init(address="local", namespace=namespace, **_local_options())
+                _begin_local(namespace)
             self.local = True
             return True
         try:
@@ -143,11 +143,25 @@ def _has_port(address: str) -> bool:
 
 
 def _unreachable(address: str, error: Exception) -> RuntimeUnavailable:
-    cause = str(error).strip().partition("\n")[0][:500] or type(error).__name__
     return RuntimeUnavailable(
-        f"no Ray cluster can be joined at {address[:100]!r}: {cause}; start one with `ray start --head`, "
-        "or give its address (runtime.address, --address or RAY_ADDRESS)"
+        f"no Ray cluster can be joined at {address[:100]!r}: {_cause(error)}; start one with `ray start --head`, "
+        "or give its address (runtime.address, --address or RAY_ADDRESS); if it asks for a token, RAY_AUTH_MODE=token"
     )
+
+
+def _begin_local(namespace: str) -> None:
+    try:
+        _init(address="local", namespace=namespace, **_local_options())
+    except Exception as error:  # Ray raises bare ones; what it started ends with this thread
+        raise RuntimeUnavailable(
+            f"Ray could not be started on this machine: {_cause(error)}; its logs are in /tmp/ray/session_latest/logs "
+            "(RAY_TMPDIR), it needs about 1 GB of memory and, on a machine that is not busy, a few seconds",
+            reason="NO_LOCAL_RAY",
+        ) from error
+
+
+def _cause(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:500] or type(error).__name__
 
 
 def _init(**options: Any) -> None:

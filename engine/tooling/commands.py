@@ -33,7 +33,8 @@ class ManagedCommand:
     Attributes:
         requirement: ``mcp-server-time==2026.10.19``.
         executable: its console script; default the package's name. args: its arguments.
-        directory: where environments are kept; install_s: longest installation; progress: told each line of it.
+        directory: where environments are kept; install_s: longest installation; progress: told each line of it,
+            in this process only.
 
     Raises:
         ConfigError: the requirement has another form. Calling raises ToolUnavailable(INSTALL_FAILED).
@@ -64,11 +65,11 @@ class ManagedCommand:
 
 
 def plain_command(command: object) -> dict[str, Any] | None:
-    """Return a command as plain data, or None for a function or one with a callback."""
+    """Return a command as plain data, or None for a function. Elsewhere nobody is told the progress."""
     if isinstance(command, ServerCommand):
         where = str(command.cwd) if command.cwd is not None else None
         return {"command": command.command, "args": list(command.args), "env": dict(command.env), "cwd": where}
-    if isinstance(command, ManagedCommand) and command.progress is None:
+    if isinstance(command, ManagedCommand):
         where = str(command.directory) if command.directory is not None else None
         return {
             "requirement": command.requirement,

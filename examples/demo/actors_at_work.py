@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.progress import Progress
 
+from examples.demo.hosts import Loss
 from examples.demo.stage import Stage
 
 _DEADLINE_S = 240.0
+_SETTLE_S = 30.0
 
 ROLES = {
     "chat-1": "chat on the model",
@@ -29,6 +31,10 @@ ROLES = {
 }
 
 
+ENCORE = {"retry": "asks again what a lost host left unanswered"}
+"""On Ray, when the others have ended: all runs of the model end with its host."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cast:
     """Who plays on which stage."""
@@ -37,10 +43,32 @@ class Cast:
     progress: Progress
 
 
-async def run_cast(cast: Cast) -> dict[str, Mapping[str, Any]]:
-    """Run every client process to its end; returns role -> its result ({"error": ...} if it failed)."""
+async def run_cast(cast: Cast) -> tuple[dict[str, Mapping[str, Any]], Sequence[Loss]]:
+    """Run every client process to its end; returns role -> its result ({"error": ...} if it failed), and lost hosts."""
+    if not cast.stage.on_hosts:
+        return await _together(cast, ROLES), ()
+    playing, worker = await _meanwhile(_together(cast, ROLES), cast.stage.lose_worker())
+    retrying, model = await _meanwhile(_together(cast, ENCORE), cast.stage.lose_model("retry"))
+    return {**playing, **retrying}, [*worker, *model]
+
+
+async def _meanwhile(
+    playing: Coroutine[Any, Any, dict[str, Mapping[str, Any]]], losing: Coroutine[Any, Any, Loss]
+) -> tuple[dict[str, Mapping[str, Any]], Sequence[Loss]]:
+    """Lose a host while clients play; it must be over soon after them."""
+    loss = asyncio.create_task(losing)
+    try:
+        results = await playing
+        await asyncio.wait({loss}, timeout=_SETTLE_S)
+    finally:
+        loss.cancel()
+        await asyncio.gather(loss, return_exceptions=True)
+    return results, () if loss.cancelled() else (loss.result(),)
+
+
+async def _together(cast: Cast, roles: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
     async with asyncio.TaskGroup() as group:
-        tasks = {role: group.create_task(_play(cast, role, does)) for role, does in ROLES.items()}
+        tasks = {role: group.create_task(_play(cast, role, does)) for role, does in roles.items()}
     return {role: task.result() for role, task in tasks.items()}
 
 
@@ -70,9 +98,11 @@ async def _process(stage: Stage, role: str) -> Mapping[str, Any]:
         async with asyncio.timeout(_DEADLINE_S):
             out, err = await process.communicate()
     except TimeoutError:
-        process.kill()
-        await process.wait()
         return {"error": f"{role} did not end within {_DEADLINE_S:g} s"}
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     if process.returncode:
         return {"error": f"{role} ended with {process.returncode}: {err.decode(errors='replace').strip()[-1500:]}"}
     result: Mapping[str, Any] = json.loads(out.splitlines()[-1])

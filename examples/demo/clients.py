@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import json
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from typing import Any
 
 from examples.demo.drawing_board import edit_with_frames, edit_with_replica
-from examples.demo.stage import CAPACITY_PER_S, WORK_KINDS
+from examples.demo.work import CAPACITY_PER_S, WORK_KINDS
 from laneway import Client, Lane, LanewayError
 from laneway.routing.classify import KindTable
 
@@ -23,7 +25,9 @@ _QUESTIONS = {
     "chat-2": "What can one cook with potatoes?",
     "steady": "Describe the four seasons of the year, one after the other.",
     "interrupt": "Write a very long story about the sea.",
+    "retry": "Write a very long story about the mountains.",
 }
+_ANSWERED_S = 60.0
 _LANES = {Lane.CRITICAL: "ALERT", Lane.HIGH: "ORDER", Lane.NORMAL: "JOB", Lane.LOW: "HINT"}
 
 Result = dict[str, Any]
@@ -95,34 +99,62 @@ async def _drain(client: Client) -> None:
         continue
 
 
+@dataclass(slots=True)
+class _Tally:
+    """What became of each event of the flood, by its number."""
+
+    ok: set[bytes] = field(default_factory=set)
+    refused: int = 0
+    typed: bool = True
+    answered: set[bytes] = field(default_factory=set)
+
+
 async def flood(target: str, role: str, model: str) -> Result:
-    """Offer three times what the pool can do, from one session, and count what comes back."""
+    """Offer three times what the pool can do, from one session, and wait for the answer to all that was taken."""
+    tally, offered = _Tally(), int(3 * CAPACITY_PER_S * _FLOOD_S)
     async with _client(target, role, retries=0) as client:
-        reader = asyncio.create_task(_drain(client))
-        counts = {"ok": 0, "refused": 0}
-        typed = True
-        started = time.monotonic()
 
-        async def offer(number: int) -> None:
-            nonlocal typed
+        async def read() -> None:
+            async for event in client:
+                if event.kind == "CUSTOM":
+                    tally.answered.add(event.body)
+
+        async def offer(number: bytes) -> None:
             try:
-                await client.send_event("JOB", str(number).encode())
-                counts["ok"] += 1
+                await client.send_event("JOB", number)
+                tally.ok.add(number)
             except LanewayError as error:
-                counts["refused"] += 1
-                typed = typed and error.retryable and error.retry_after_ms is not None
+                tally.refused += 1
+                tally.typed = tally.typed and error.retryable and error.retry_after_ms is not None
 
-        offered = int(3 * CAPACITY_PER_S * _FLOOD_S)
+        reader = asyncio.create_task(read())
+        started = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for number in range(offered):
                 late = started + number / (3 * CAPACITY_PER_S) - time.monotonic()
                 if late > 0:
                     await asyncio.sleep(late)
-                group.create_task(offer(number))
+                group.create_task(offer(str(number).encode()))
         took_s = time.monotonic() - started
+        await _until_answered(tally)
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
-    return {"offered": offered, "took_s": took_s, "typed": typed, **counts}
+    return {
+        "offered": offered,
+        "took_s": took_s,
+        "ok": len(tally.ok),
+        "refused": tally.refused,
+        "typed": tally.typed,
+        "answered": len(tally.ok & tally.answered),
+    }
+
+
+async def _until_answered(tally: _Tally) -> None:
+    """Wait for what is still to come; what has not come by then is missing in the result."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_ANSWERED_S):
+            while not tally.ok <= tally.answered:  # noqa: ASYNC110 - thousands of events, one wait
+                await asyncio.sleep(0.02)
 
 
 async def lanes(target: str, role: str, model: str) -> Result:
@@ -193,6 +225,45 @@ async def interrupt(target: str, role: str, model: str) -> Result:
     return {"error": "the stream ended before the run did"}
 
 
+async def retry(target: str, role: str, model: str) -> Result:
+    """Ask for something long; its host is killed meanwhile, and the same question is asked again as a new run."""
+    async with _client(target, role) as client:
+        lost = await client.send(_QUESTIONS[role])
+        words, error = 0, {}
+        async for event in client:
+            words += event.kind == "TEXT_MESSAGE_CONTENT"
+            if event.ends_run and event.run == lost.run:
+                error = event.data
+                break
+        again = {
+            "threadId": client.session,
+            "runId": "again",
+            "parentRunId": lost.run,
+            "messages": [{"id": "u2", "role": "user", "content": _QUESTIONS[role]}],
+            "tools": [],
+            "context": [],
+            "state": {},
+            "forwardedProps": {},
+        }
+        await client.send_event("RUN_INPUT", json.dumps(again).encode(), run="again")
+        text, parent = "", ""
+        async for event in client:
+            if event.run != "again":
+                continue
+            text += event.text if event.kind == "TEXT_MESSAGE_CONTENT" else ""
+            parent = event.data.get("parentRunId", "") if event.kind == "RUN_STARTED" else parent
+            if event.ends_run:
+                break
+    return {
+        "words": words,
+        "code": error.get("code", "none"),
+        "retryable": bool((error.get("metadata") or {}).get("retryable")),
+        "parent": parent == lost.run,
+        "finished": event.kind == "RUN_FINISHED",
+        "chars": len(text),
+    }
+
+
 async def steady(target: str, role: str, model: str) -> Result:
     """Ask a question in the shared session and read the answer undisturbed."""
     async with _client(target, "shared", client_id=role, topics=["topic:here"]) as client:
@@ -244,6 +315,7 @@ _ROLES: dict[str, Callable[[str, str, str], Coroutine[Any, Any, Result]]] = {
     "flood": flood,
     "lanes": lanes,
     "interrupt": interrupt,
+    "retry": retry,
     "steady": steady,
     "cut": cut,
 }

@@ -1,45 +1,38 @@
-"""The engine of the demo: real tools, a real model, a gRPC edge, and a wire that can be cut."""
+"""The engine of the demo: real tools, a real model, a gRPC edge, and a wire that can be cut.
+
+It is told the same for every runtime: the one difference is the setting `runtime.kind`. All other settings
+of [runtime] are taken from the environment, as `laneway serve` does.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.progress import Progress, TaskID
 
-from examples.demo.report import Verdict, judge
-from laneway import Context, Engine, EnvelopeView, Kind, Lane, Out
-from laneway.engine.models.local_llm import ChildOptions, LocalLlm
-from laneway.engine.models.openai import ChatOptions
-from laneway.engine.models.synthetic import SyntheticModel
+from examples.demo import hosts
+from examples.demo.hosts import Loss
+from examples.demo.models import ARE_YOU_IDLE
+from examples.demo.report import Books, Hosting, Verdict, judge
+from examples.demo.work import SLOTS, WORK_KINDS, word_count, work
+from laneway import Config, Engine
+from laneway.engine.models.weights import fetch
 from laneway.engine.testing.proxy import Proxy
 from laneway.engine.tooling.mcp import MCPServer
 
-CAPACITY_PER_S = 500
-"""What the `work` pool can do: 2 at a time, 4 ms each."""
-_SLOTS = 2
-_SERVICE_S = 0.004
+_MODELS = {"local-llm": "examples.demo.models:local_llm", "synthetic": "examples.demo.models:synthetic"}
 _CUT_AFTER_BYTES = 3000
-_SLOTS_OF_MODEL = 6
-"""As many answers at once as the demo asks for, so that nobody's first word waits for another's last."""
-_SHORT_ANSWERS = ChatOptions(
-    tools="grammar", parameters={"max_tokens": 120, "temperature": 0.7, "seed": 1}, max_prompt_chars=4_000
-)
-
-WORK_KINDS = (
-    Kind("ALERT", Lane.CRITICAL, direction="in"),
-    Kind("ORDER", Lane.HIGH, direction="in"),
-    Kind("JOB", Lane.NORMAL, direction="in"),
-    Kind("HINT", Lane.LOW, direction="in", durable=False),
-)
-
-
-async def word_count(text: str) -> int:
-    """Count the words of a text."""
-    return len(text.split())
+_READY_S = "60"
+"""Hosts of a busy little machine take long to import everything."""
+_WORDS = 3
+"""An answer is going on when so much of it has been read."""
+_LOOK_S = 0.02
 
 
 class Stage:
@@ -47,17 +40,22 @@ class Stage:
 
     Args:
         model: "local-llm" or "synthetic".
+        runtime: of the engine.
         directory: where the sqlite file goes.
     """
 
-    def __init__(self, model: str, directory: Path, progress: Progress) -> None:
+    def __init__(self, model: str, runtime: Literal["local", "ray"], directory: Path, progress: Progress) -> None:
         self.model_name = model
-        self.engine = Engine(store=directory / "demo.db", kinds=WORK_KINDS)
+        self.on_hosts = runtime == "ray"
+        cluster = f"demo-{os.urandom(4).hex()}"  # a Ray that runs may have a cluster of somebody else's
+        environ = {"LANEWAY_RUNTIME__READY_S": _READY_S, **os.environ}
+        settings = Config.load(environ=environ, overrides={"runtime": {"kind": runtime, "cluster": cluster}}).runtime
+        self.engine = Engine(Config(runtime=settings), store=directory / "demo.db", kinds=WORK_KINDS)
         self.proxy: Proxy | None = None
         self.port = 0
         self._progress = progress
         self._stack = AsyncExitStack()
-        self._model: LocalLlm | SyntheticModel | None = None
+        self._started_s = 0.0
 
     async def __aenter__(self) -> Stage:
         try:
@@ -71,35 +69,29 @@ class Stage:
         await self._stack.aclose()
 
     async def _set_up(self) -> None:
-        await self._prepare_model()
-        engine = await self._stack.enter_async_context(self.engine)
-        assert self._model is not None
-        engine.nlp.use(self._model)
+        engine = self.engine
+        self._stack.push_async_callback(engine.close)
+        if self.model_name == "local-llm":
+            await self._fetch_weights()
+        engine.nlp.use(_MODELS[self.model_name])
         engine.tools.add(word_count, effects=False, idempotent=True)
+        engine.pool("work", WORK_KINDS, work, concurrency=SLOTS)
         await self._prepare_tools()
-
-        @engine.pool("work", kinds=WORK_KINDS, concurrency=_SLOTS)
-        async def work(event: EnvelopeView, context: Context) -> Out:
-            await asyncio.sleep(_SERVICE_S)
-            return Out("CUSTOM", event.body, event.entity)
-
+        await self._start()
+        await self._rehearse()
         edge = await engine.serve_grpc()
         self.port = edge.port
         self.proxy = await self._stack.enter_async_context(Proxy(edge.port))
         self.proxy.cut_after(_CUT_AFTER_BYTES)
 
-    async def _prepare_model(self) -> None:
-        if self.model_name == "synthetic":
-            self._model = SyntheticModel(tokens=(60, 120), tokens_per_s=40)
-            return
+    async def _fetch_weights(self) -> None:
         bar = self._progress.add_task("model weights (98 MB, once)", total=None, note="")
 
         def told(stage: str, done: int, total: int) -> None:
             self._progress.update(bar, completed=done, total=total or None, note=stage)
 
-        self._model = LocalLlm(ChildOptions(slots=_SLOTS_OF_MODEL), options=_SHORT_ANSWERS, progress=told)
-        await self._model.open()
-        self._done(bar, "loaded")
+        await fetch(told)
+        self._done(bar, "there")
 
     async def _prepare_tools(self) -> None:
         bar = self._progress.add_task("MCP server (own environment, once)", total=None, note="")
@@ -111,42 +103,65 @@ class Stage:
         specs = await self.engine.tools.mcp(server)
         self._done(bar, ", ".join(spec.name for spec in specs))
 
+    async def _start(self) -> None:
+        bar = self._progress.add_task("engine" + (" and its hosts" if self.on_hosts else ""), total=None, note="")
+        begun = time.monotonic()
+        await self.engine.start()
+        self._started_s = time.monotonic() - begun
+        self._done(bar, ", ".join(host.name for host in self.engine.hosts if host.role == "pool"))
+
+    async def _rehearse(self) -> None:
+        bar = self._progress.add_task("model", total=None, note="loading")
+        self._done(bar, await self._ask_model())
+
     def _done(self, bar: TaskID, note: str) -> None:
         self._progress.update(bar, total=1, completed=1, note=note)
 
-    async def judge(self, results: Mapping[str, Mapping[str, Any]], took_s: float) -> Verdict:
+    # -- while the clients play -----------------------------------------------------------------
+
+    async def lose_worker(self) -> Loss:
+        """Kill the host of the `work` pool once the flood has filled every queue before it."""
+        pool = self.engine.dispatcher.pool("work")
+        assert pool is not None
+        while not (self.engine.statistics()[0].refused and pool.load):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(_LOOK_S)
+        return await hosts.lose(self.engine, "work")
+
+    async def lose_model(self, session: str) -> Loss:
+        """Kill the host of the model while it answers in a session."""
+        async with self.engine.session(session) as listening:
+            words = 0
+            async for event in listening:
+                words += event.kind == "TEXT_MESSAGE_CONTENT"
+                if words == _WORDS:
+                    break
+        return await hosts.lose(self.engine, "nlp")
+
+    # -- afterwards -----------------------------------------------------------------------------
+
+    async def judge(self, results: Mapping[str, Mapping[str, Any]], losses: Sequence[Loss], took_s: float) -> Verdict:
         """Look at what the clients saw and at what is left in the engine."""
-        slots_free = await self._slots_free()
+        idle = await self._ask_model()
         dispatcher, directory = self.engine.statistics()
-        cuts = self.proxy.cuts if self.proxy is not None else 0
+        ended = dispatcher.handled + dispatcher.expired + dispatcher.cancelled + dispatcher.failed + dispatcher.dead
+        hosting = None
+        if self.on_hosts:
+            hosting = Hosting(self.engine.hosts, self._started_s, losses, hosts.handled_again(self.engine))
         return judge(
             results,
             model=self.model_name,
-            slots_free=slots_free,
-            cuts=cuts,
-            accepted=dispatcher.accepted,
-            books=(
-                dispatcher.accepted,
-                dispatcher.handled
-                + dispatcher.expired
-                + dispatcher.cancelled
-                + dispatcher.failed
-                + dispatcher.dead
-                + dispatcher.pending,
-            ),
-            issued=directory.issued,
+            slots=idle,
+            cuts=self.proxy.cuts if self.proxy is not None else 0,
+            books=Books(dispatcher.accepted, ended + dispatcher.pending, directory.issued, dispatcher.dead),
+            hosting=hosting,
             took_s=took_s,
         )
 
-    async def _slots_free(self) -> bool:
-        """True if no generation goes on now that all runs are over."""
-        if not isinstance(self._model, LocalLlm):
-            return True
-        try:
-            await self._model.idle(5.0)
-        except TimeoutError:
-            return False
-        return True
+    async def _ask_model(self) -> str:
+        """Return what the model says of itself, wherever it runs; the first time this loads it."""
+        async with self.engine.session("prompter") as session:
+            said = [event.text async for event in session.ask(ARE_YOU_IDLE) if event.kind == "TEXT_MESSAGE_CONTENT"]
+        return "".join(said)
 
     def target(self, name: str) -> str:
         """Where a client connects: all but the one that will be cut go straight to the edge."""

@@ -506,7 +506,7 @@ def test_a_life_that_was_declared_over_claims_nothing() -> None:
 
 
 def test_without_a_shared_store_rendezvous_alone_decides() -> None:
-    """Nothing is recorded; what belongs elsewhere after a change is told as astray."""
+    """Nothing is recorded; what belongs elsewhere after a change is told as astray, but for a front that leaves."""
 
     async def main() -> None:
         town = Town()
@@ -519,6 +519,9 @@ def test_without_a_shared_store_rendezvous_alone_decides() -> None:
         assert a.homes.astray() == []
         town.join(c)
         assert a.homes.astray() == [key]
+        a.homes.draining = True  # it ends here, whoever may come
+        assert a.homes.astray() == []
+        a.homes.draining = False
         await a.homes.release(key)
         assert [await front.homes.place(key) for front in (a, b, c)] == ["c", "c", "c"]
         assert sum(store.gets + store.puts for store in stores) == 0

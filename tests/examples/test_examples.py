@@ -17,7 +17,9 @@ def test_there_are_examples() -> None:
     assert {"hello", "tools", "publish"} <= set(EXAMPLES)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.ray] if "ray" in name else []) for name in EXAMPLES]
+)
 def test_example_runs(name: str) -> None:
     """It exits 0, says something, and leaves no warning behind."""
     result = subprocess.run(

@@ -46,7 +46,7 @@ def test_nobody_there_is_a_typed_error() -> None:
         async with Proxy(1) as proxy:
             free = proxy.target
         for address in (free, "no-such-host.invalid:1"):
-            with pytest.raises(RuntimeUnavailable, match=f"host pool at {address}"):
+            with pytest.raises(RuntimeUnavailable, match=f"pool at {address}"):
                 await _dial(_dialler(), address)
 
     asyncio.run(scenario())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,25 @@ def test_an_address_without_a_port_is_refused_before_ray_is_loaded() -> None:
     """With how one looks."""
     with pytest.raises(ConfigError, match=r"'10\.0\.0\.1' has no port; give HOST:PORT"):
         asyncio.run(RayConnection("10.0.0.1").open("laneway/test"))
+
+
+def test_a_ray_that_does_not_start_is_told_in_a_sentence(tmp_path: Path) -> None:
+    """With Ray's own cause, here a directory with too long a name for its sockets."""
+    code = (
+        "import asyncio\n"
+        "from laneway.engine.runtime.ray_connection import RayConnection\n"
+        "from laneway.routing.errors import RuntimeUnavailable\n"
+        "try:\n"
+        "    asyncio.run(RayConnection('local').open('laneway/test'))\n"
+        "except RuntimeUnavailable as error:\n"
+        "    print(error)\n"
+    )
+    environ = {**os.environ, "RAY_TMPDIR": str(tmp_path / ("long" * 30))}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environ, check=True, timeout=60, capture_output=True, text=True
+    )
+    assert "RUNTIME_UNAVAILABLE/NO_LOCAL_RAY: Ray could not be started on this machine: " in ended.stdout
+    assert "107 bytes" in ended.stdout
 
 
 def test_closing_what_was_never_opened_is_nothing() -> None:
