@@ -22,7 +22,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev $(VENV)/.npm
 	$(PY) -m pytest -n $(WORKERS)
 
-check: format lint types imports test package examples demo
+check: format lint types imports test package demo
 
 format: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .

@@ -29,7 +29,7 @@ SMALL = Options(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_both_contenders_account_for_everything() -> None:
     """The same workloads for Ray's actors and for laneway, with one dispatcher and with two; hosts are counted."""
     rows = on_ray.run(SMALL, lambda text: None)

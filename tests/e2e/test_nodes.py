@@ -29,6 +29,7 @@ from tests.redis_server import DURABLE, RedisServer, redis_server
 
 KINDS = KindTable([Kind(name, Lane.NORMAL, direction=IN) for name in ("WHERE", "KEYED")])
 WITHIN_S = 90.0
+pytestmark = pytest.mark.ray
 SHARED: dict[str, Any] = {
     "model": "tests.e2e.afar:Reciter",
     "placement": {"tools": "driver"},
