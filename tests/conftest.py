@@ -1,7 +1,7 @@
 """How the suite is spread over processes (`pytest -n 3`): whole modules, and one real Ray at a time.
 
 Law of this file: a module's tests run in one process, in their order, so that what they share is started once.
-What needs a real Ray (the fixture `ray_address`, or the mark `ray`) runs in one process too, whichever its module:
+Modules that need a real Ray (they name the fixture `ray_address` or the mark `ray`) all run in the same process:
 Ray is ten processes, and two of them side by side starve each other. What takes long begins first, so that no
 process is left with it at the end. Without `-n` only the order changes: Ray comes first. And no property is judged
 by the time an example takes: on a busy machine any may take long.
@@ -9,6 +9,9 @@ by the time an example takes: on a busy machine any may take long.
 
 from __future__ import annotations
 
+import re
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,35 +19,43 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
-    from xdist.scheduler import LoadGroupScheduling
+    from xdist.scheduler import LoadScopeScheduling
 
-__all__ = ["pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]
+__all__ = ["pytest_collection_modifyitems", "pytest_itemcollected", "pytest_xdist_make_scheduler"]
 
-_RAY = "ray"
+_RAY = re.compile(r"\bray_address\b|\bmark\.ray\b")
 
 settings.register_profile("untimed", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 
-@pytest.hookimpl(tryfirst=True)
+@cache
+def _needs_ray(module: Path) -> bool:
+    """By its text: who gives out the work has collected no test."""
+    return _RAY.search(module.read_text(encoding="utf-8")) is not None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Who asks for a Ray has its mark."""
+    if "ray_address" in getattr(item, "fixturenames", ()):
+        item.add_marker("ray")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs Ray, and put it and the modules with slow tests first."""
-    for item in items:
-        if "ray_address" in getattr(item, "fixturenames", ()):
-            item.add_marker(_RAY)
-        if item.get_closest_marker(_RAY):
-            item.add_marker(pytest.mark.xdist_group(_RAY))
+    """Begin with what needs Ray, and go on with the modules that have slow tests."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (not item.get_closest_marker(_RAY), item.path not in slow))
+    items.sort(key=lambda item: (not _needs_ray(item.path), item.path not in slow))
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadGroupScheduling:
-    """Give out groups, and where there is none modules."""
-    from xdist.scheduler import LoadGroupScheduling
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Give out modules, in the order above."""
+    from xdist.scheduler import LoadScopeScheduling
 
-    class Modules(LoadGroupScheduling):
+    class Modules(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return super()._split_scope(nodeid).partition("::")[0]
+            module = nodeid.partition("::")[0]
+            return "ray" if _needs_ray(config.rootpath / module) else module
 
+    config.option.loadscopereorder = False
     return Modules(config, log)
