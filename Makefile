@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED = 1
 # Tests start hundreds of processes, and each would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench serve proto format lint types imports package examples simulate trace clean
+.PHONY: demo test check bench serve proto format lint types imports package examples simulate chaos trace clean
 
 demo: $(VENV)/.demo
 	$(PY) -m examples.demo --model $(MODEL) --runtime $(RUNTIME)
@@ -50,6 +50,9 @@ bench: $(VENV)/.dev
 
 simulate: $(VENV)/.dev
 	$(PY) -m tests.simulation --seeds $(or $(SEEDS),1000)
+
+chaos: $(VENV)/.dev
+	$(PY) -m tests.chaos --markdown docs/chaos.md
 
 serve: $(VENV)/.demo
 	$(VENV)/bin/laneway serve --model $(MODEL)

@@ -17,10 +17,13 @@ from typing import Any, Final
 
 from laneway.routing.errors import RuntimeUnavailable
 
-__all__ = ["ABSENT", "CONTROL", "ENDED", "TIMEOUT", "NamedActor"]
+__all__ = ["ABSENT", "ATTEMPTS", "CONTROL", "ENDED", "TIMEOUT", "NamedActor"]
 
 CONTROL: Final = "control"
 """The concurrency group of a host's control calls."""
+ATTEMPTS: Final = 5
+"""For what may be asked twice: a call that was under way when an actor crashed fails, the next one waits for it."""
+_AGAIN_S: Final = 0.2
 _POLL_S: Final = 0.02
 ABSENT: Final = "ABSENT"
 """Reason of an error: nobody has the name."""
@@ -49,8 +52,13 @@ class NamedActor:
         """Keep the handle of an actor that was made just now; one that is not detached ends with its last handle."""
         self._handle = handle
 
-    async def call(self, method: str, *arguments: object, timeout_s: float | None) -> Any:
-        """Return what a method answers; None leaves the deadline to the caller.
+    async def call(self, method: str, *arguments: object, timeout_s: float | None, attempts: int = 1) -> Any:
+        """Return what a method answers.
+
+        Args:
+            timeout_s: for all of it; None leaves the deadline to the caller.
+            attempts: how often it is asked while the actor is down or the way to it fails; it may then be
+                performed more than once.
 
         Raises RuntimeUnavailable: there is no such actor (reason ABSENT), it was ended (ENDED) or is down,
         the call failed, or was not answered in time (TIMEOUT).
@@ -58,13 +66,23 @@ class NamedActor:
         scope = asyncio.timeout(timeout_s)
         try:
             async with scope:
-                return await self._call(method, arguments)
+                return await self._asked(method, arguments, attempts)
         except TimeoutError as error:
             if not scope.expired():
                 raise
             raise RuntimeUnavailable(
                 f"{self.name} of {self.namespace} did not answer {method} within {timeout_s:g} s", reason=TIMEOUT
             ) from error
+
+    async def _asked(self, method: str, arguments: tuple[object, ...], attempts: int) -> Any:
+        for _ in range(attempts - 1):
+            try:
+                return await self._call(method, arguments)
+            except RuntimeUnavailable as error:
+                if error.reason:  # no waiting mends that
+                    raise
+            await asyncio.sleep(_AGAIN_S)
+        return await self._call(method, arguments)
 
     async def _call(self, method: str, arguments: tuple[object, ...]) -> Any:
         from ray.exceptions import ActorDiedError, RayError

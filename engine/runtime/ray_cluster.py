@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from laneway.engine.runtime.beats import Terms
-from laneway.engine.runtime.named_actor import ABSENT, CONTROL, ENDED, TIMEOUT, NamedActor
+from laneway.engine.runtime.named_actor import ABSENT, ATTEMPTS, CONTROL, ENDED, TIMEOUT, NamedActor
 from laneway.engine.runtime.placing import pending, ray_node
 from laneway.engine.runtime.ray_connection import RayConnection
 from laneway.engine.runtime.ray_host import Host, host_name, laneway_version, pool_of
@@ -211,7 +211,7 @@ class RayCluster:
     async def _compare(self, name: str, own: tuple[str, bytes]) -> None:
         """Raise ConfigError if a host that was found was made otherwise."""
         try:
-            recipe = await self._call(name, "recipe", timeout_s=self._config.ready_s)
+            recipe = await self._actor(name).call("recipe", timeout_s=self._config.ready_s, attempts=ATTEMPTS)
         except RuntimeUnavailable as error:
             if error.reason != TIMEOUT:  # it waits for its place, and `ready` will tell so
                 raise
@@ -257,7 +257,8 @@ class RayCluster:
 
     async def _ready(self, name: str) -> Member:
         try:
-            member, error = await self._actor(name).call("ready", timeout_s=self._config.ready_s)
+            asked = self._actor(name).call("ready", timeout_s=self._config.ready_s, attempts=ATTEMPTS)
+            member, error = await asked
         except RuntimeUnavailable as died:
             if died.reason not in (ABSENT, ENDED):
                 raise

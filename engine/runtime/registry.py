@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from laneway.engine.runtime.beats import Answer, Terms
-from laneway.engine.runtime.named_actor import ABSENT, ENDED, NamedActor
+from laneway.engine.runtime.named_actor import ABSENT, ATTEMPTS, ENDED, NamedActor
 from laneway.routing.errors import ConfigError, Draining, HostLost, LanewayError, RuntimeUnavailable
 from laneway.routing.failures import error_fields, error_of_fields
 from laneway.routing.membership import Member, Membership, View
@@ -167,7 +167,7 @@ class Registry:
 
     async def admit(self) -> Terms:
         """Ask to join. Raises ConfigError (another version), Draining, RuntimeUnavailable."""
-        *terms, error = await self._actor.call("admit", self._version, timeout_s=_CALL_S)
+        *terms, error = await self._actor.call("admit", self._version, timeout_s=_CALL_S, attempts=ATTEMPTS)
         if error is not None:
             raise error_of_fields(error)
         self._terms = Terms(*terms)

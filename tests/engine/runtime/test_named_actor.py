@@ -6,8 +6,10 @@ import asyncio
 import concurrent.futures
 
 import pytest
+from ray.exceptions import ActorDiedError, RayError
 
-from laneway.engine.runtime.named_actor import _answer
+from laneway.engine.runtime.named_actor import ATTEMPTS, NamedActor, _answer
+from laneway.routing.errors import RuntimeUnavailable
 
 
 class Reference:
@@ -52,3 +54,59 @@ def test_who_stops_waiting_leaves_the_call_alone() -> None:
 
     asyncio.run(main())
     later.theirs.set_result(1)
+
+
+class Failing:
+    """Stands for a handle: its calls fail with these errors, and then succeed."""
+
+    def __init__(self, *errors: RayError) -> None:
+        self._errors = list(errors)
+        self.calls = 0
+
+    @property
+    def admit(self) -> Failing:
+        return self
+
+    def remote(self) -> Reference:
+        self.calls += 1
+        reference = Reference()
+        if self._errors:
+            reference.theirs.set_exception(self._errors.pop(0))
+        else:
+            reference.theirs.set_result("in")
+        return reference
+
+
+async def ask(handle: Failing, attempts: int) -> object:
+    actor = NamedActor("registry", "laneway/test")
+    actor.adopt(handle)
+    return await actor.call("admit", timeout_s=10.0, attempts=attempts)
+
+
+def test_what_may_be_asked_twice_outlives_a_crash_under_way() -> None:
+    """It is asked again a few times, and then told; what is asked once is told at once."""
+
+    async def main() -> None:
+        handle = Failing(RayError("down"), RayError("still down"))
+        assert await ask(handle, ATTEMPTS) == "in"
+        assert handle.calls == 3
+        for attempts in (1, 2):
+            handle = Failing(RayError("down"), RayError("still down"))
+            with pytest.raises(RuntimeUnavailable, match="down"):
+                await ask(handle, attempts)
+            assert handle.calls == attempts
+
+    asyncio.run(main())
+
+
+def test_an_actor_that_was_ended_is_not_asked_again() -> None:
+    """Waiting would not bring it back."""
+
+    async def main() -> None:
+        handle = Failing(ActorDiedError())
+        with pytest.raises(RuntimeUnavailable) as told:
+            await ask(handle, ATTEMPTS)
+        assert told.value.reason == "ENDED"
+        assert handle.calls == 1
+
+    asyncio.run(main())
