@@ -291,13 +291,16 @@ class Dispatcher:
 
     # -- cancel ---------------------------------------------------------------------------------
 
-    def cancel(self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "") -> int:
+    def cancel(
+        self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "", *, remember: bool = True
+    ) -> int:
         """End a run, one event (or tool call), or every run of a session; returns how many events it hit.
 
-        Does not wait for handlers. A cancel of a run or an event is remembered for 60 s, so that it
-        also meets what arrives later. O(queued of the session + running).
+        Does not wait for handlers. To `remember` a cancel of a run or an event is to let it meet, for 60 s,
+        also what arrives later. O(queued of the session + running).
         """
-        return self._cancel_and_remember(Cancel(tenant, session, run, event_id, reason))
+        cancel = Cancel(tenant, session, run, event_id, reason)
+        return self._cancel_and_remember(cancel) if remember else self._cancel(cancel)
 
     def _cancel_and_remember(self, cancel: Cancel) -> int:
         self._cancels.add(cancel, self._clock.now())

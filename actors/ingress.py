@@ -68,8 +68,10 @@ class DispatchPort(Protocol):
         """Give back an admitted event that will not be queued."""
         ...
 
-    def cancel(self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "") -> int:
-        """Cancel queued and running work; returns how many events it touched."""
+    def cancel(
+        self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "", *, remember: bool = True
+    ) -> int:
+        """Cancel queued and running work; returns how many events it touched. `remember`: also what comes later."""
         ...
 
 
@@ -351,12 +353,11 @@ class Ingress:
         self._arrivals.abandon()
 
     def abandon(self) -> None:
-        """Another home has the session: stop what runs here."""
+        """Another home has the session: stop what runs here. Should it come back, these events are welcome again."""
         self.release()
-        for item in list(self._intake.pending.values()):
-            self._dispatcher.cancel(
-                self._tenant, self._session, event_id=envelope_id(item.env), reason="another host has this session now"
-            )
+        why = "another host has this session now"
+        for name in list(self._intake.pending):
+            self._dispatcher.cancel(self._tenant, self._session, event_id=name, reason=why, remember=False)
 
     def _done(self, env: Envelope, outcome: Outcome) -> None:
         """The dispatcher is done with an event; what it gave up is over with its dead letter."""

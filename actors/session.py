@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgpack
 
@@ -33,6 +33,9 @@ from laneway.routing.handshake import Hello, LinkPolicy
 from laneway.routing.lanes import Lane
 
 __all__ = ["Packer", "SessionHome", "SessionPolicy", "session_key"]
+
+_MADE_BITS: Final = 32
+"""Events of its own that one home may make: ids of a later home begin beyond them."""
 
 
 class Packer(Protocol):
@@ -121,7 +124,7 @@ class SessionHome:
         self._observe = observe
         self._touched = clock.now()
         self._floors = dict(claim.floors)
-        self._made = 0
+        self._made = claim.generation << _MADE_BITS  # no other home of this session gives the same ids
         self._ended_runs: set[str] = set()
         self._meters = meters or SessionMeters()
         self._committer = Committer(store, claim, clock=clock, on_fenced=self._fenced, meters=self._meters)

@@ -96,7 +96,9 @@ class _Door:
     def release(self, env: Envelope) -> None:
         raise AssertionError("nothing is given back")
 
-    def cancel(self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "") -> int:
+    def cancel(
+        self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "", *, remember: bool = True
+    ) -> int:
         raise AssertionError("nothing is cancelled")
 
     def tell(self, **fields: object) -> None:

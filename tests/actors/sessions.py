@@ -116,7 +116,9 @@ class Desk:
     def release(self, env: Envelope) -> None:
         self.released.append(envelope_id(env))
 
-    def cancel(self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "") -> int:
+    def cancel(
+        self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "", *, remember: bool = True
+    ) -> int:
         self.cancels.append((session, run, event_id))
         return 0
 

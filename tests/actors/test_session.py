@@ -13,7 +13,7 @@ from laneway.actors.intake import INBOUND
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Context, Out
 from laneway.actors.session import SessionHome, session_key
-from laneway.routing.envelope import BODY, RUN, Envelope
+from laneway.routing.envelope import BODY, COUNTER, KIND, RUN, Envelope
 from laneway.routing.errors import Draining, Fenced
 from laneway.routing.inbox import Inbox
 from laneway.routing.replay import Cursor
@@ -192,6 +192,45 @@ def test_a_home_that_lost_its_log_falls_silent() -> None:
             await home.emit(stage.event("CUSTOM"))
         assert stage.directory.find("t", "s") is None
         await stage.settle(lambda: stage.dispatcher.statistics().pending == 0)
+        await stage.close()
+
+    run(main())
+
+
+def test_a_log_that_comes_back_brings_its_events_along() -> None:
+    """What was cancelled because another home had it is handled after all, and no id is given twice."""
+
+    async def main() -> None:
+        begun: list[int] = []
+        go_on = asyncio.Event()
+
+        async def handle(env: Envelope, context: Context) -> None:
+            begun.append(env[COUNTER])
+            await go_on.wait()
+
+        disk = Disk()
+        stage = await Stage(disk, pools=[RUNS, PoolSpec("work", ["ECHO"], handle, concurrency=1)]).start()
+        viewer = await _served(stage, b"hang")
+        for counter in (2, 3):
+            await viewer.send("ECHO", counter)
+        await viewer.read()
+        ids = []
+        for counter in (9, 10):
+            await disk.claim(session_key("t", "s"))
+            await stage.emit("CUSTOM", {"n": 1})  # here it finds out
+            await viewer.read()
+            assert stage.directory.find("t", "s") is None
+            viewer = await (await stage.attach(inbox=viewer.inbox)).read()
+            ids += [item.envelope[COUNTER] for item in viewer.items if item.envelope[KIND] == "RUN_ERROR"]
+            await viewer.send("USER_MESSAGE", counter, body=b"hang", run=f"r{counter}")
+            await viewer.read()
+        go_on.set()
+        await viewer.send("INTERRUPT", 11)
+        await stage.settle(lambda: stage.dispatcher.statistics().pending == 0)
+        assert sorted(set(begun)) == [2, 3]
+        assert begun[-2:] == [2, 3]
+        assert (await stage.home()).statistics().pending == 0
+        assert len(ids) == len(set(ids)) == 2
         await stage.close()
 
     run(main())

@@ -226,7 +226,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     Fault("redis killed", redis_killed, repeats=False),
     Fault("redis away", redis_away, repeats=False),
     Fault("connection cut", connection_cut),
-    Fault("ray's calls fail", ray_fails, repeats=False, environment={"RAY_testing_rpc_failure": _FAILURES}),
+    Fault("ray's calls fail", ray_fails, environment={"RAY_testing_rpc_failure": _FAILURES}),
 )
 
 

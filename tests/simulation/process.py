@@ -102,9 +102,11 @@ class Books:
                     self._history.violations.append(f"on_done of {envelope_id(env)} raised {error!r}")
                 raise
 
-    def cancel(self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "") -> int:
+    def cancel(
+        self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "", *, remember: bool = True
+    ) -> int:
         """Pass on."""
-        return self._dispatcher.cancel(tenant, session, run, event_id, reason)
+        return self._dispatcher.cancel(tenant, session, run, event_id, reason, remember=remember)
 
 
 class Process:
