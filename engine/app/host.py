@@ -7,7 +7,9 @@ tool, another model) it tells its hosts, which act on it without disturbing what
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import logging
 import os
 import random
 import time
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PROGRAM", "TELL", "PoolHost"]
 
+_log: Final = logging.getLogger(__name__)
 PROGRAM: Final = "laneway.engine.app.host:PoolHost"
 TELL: Final = "host"
 """The service by which a front tells a host what it was told itself."""
@@ -74,6 +77,7 @@ class PoolHost:
         self._told = Registrations()
         self._pool = ""
         self._slots = 1
+        self._warming: asyncio.Task[None] | None = None
 
     async def start(self, facts: HostFacts) -> Presence:
         """Import what the pool needs, and listen. Raises ConfigError for what cannot be made here."""
@@ -91,7 +95,21 @@ class PoolHost:
         self._board.add(self._questions)
         self._questions.serve(TELL, self._hear)
         self._plane = self._connections(facts, config.runtime)
+        self._warm()
         return Presence(POOL, await self._plane.start(facts.ip), (self._pool,))
+
+    def _warm(self) -> None:
+        """Load the model beside what else begins: the first run then waits for the rest of it at most."""
+        if self._pool == "nlp":
+            if self._warming is not None:
+                self._warming.cancel()
+            self._warming = asyncio.get_running_loop().create_task(self._open_model(), name="open the model")
+
+    async def _open_model(self) -> None:
+        try:
+            await self._nlp.open()
+        except Exception as error:  # whatever a foreign model raises
+            _log.warning("the model could not be loaded ahead, its first run will tell: %s", error)
 
     def _connections(self, facts: HostFacts, config: RuntimeConfig) -> Plane:
         """Load gRPC, with TLS 1.3 and nothing else if it is to be TLS: this process is the host's own."""
@@ -142,6 +160,7 @@ class PoolHost:
         assert self._tools is not None
         await told.apply((self._pool,), kinds=self._kinds, tools=self._tools, nlp=self._nlp)
         self._told = told
+        self._warm()
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -169,6 +188,9 @@ class PoolHost:
         if self._plane is not None:
             await self._plane.close()
         await self._questions.close()
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
         await self._nlp.close()
         if self._tools is not None:
             await self._tools.close()

@@ -10,6 +10,7 @@ from typing import Any
 
 from laneway import Context, EnvelopeView, Out
 from laneway.engine.models.synthetic import SyntheticModel
+from laneway.routing.errors import ModelFailed
 
 
 async def here(event: EnvelopeView, context: Context) -> Out:
@@ -45,3 +46,16 @@ class Talker(SyntheticModel):
         yield Out("TEXT_MESSAGE_START", b"\x81\xa4role\xa9assistant", "m")
         yield Out("TEXT_MESSAGE_CONTENT", str(os.getpid()).encode(), "m")
         await asyncio.Event().wait()
+
+
+class Loader(Talker):
+    """Takes its weights from somewhere before it can speak."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded = asyncio.Event()
+
+    async def open(self) -> None:
+        """Load, and fail at the end of it."""
+        self.loaded.set()
+        raise ModelFailed("the weights are gone")

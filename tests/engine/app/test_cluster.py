@@ -160,3 +160,24 @@ def test_a_front_that_has_just_died_keeps_no_other_from_starting() -> None:
         await left.close()
 
     run(main())
+
+
+def test_a_front_that_was_dropped_is_not_ready_until_it_has_begun_anew() -> None:
+    """It says why meanwhile, and serves on as a new incarnation."""
+
+    async def main() -> None:
+        async with Engine(on_ray("anew")) as engine:
+            cluster = engine.cluster
+            assert cluster is not None
+            assert cluster.trouble is None
+            former = next(member for member in cluster.hosts if member.name == cluster.name)
+            await cluster._ray.registry.leave(*former[:2])
+            while (trouble := cluster.trouble) is None:  # noqa: ASYNC110 - it lasts a moment only
+                await asyncio.sleep(0)
+            assert trouble.code == "RUNTIME_UNAVAILABLE"
+            while cluster.trouble is not None:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0)
+            async with engine.session("s") as session:
+                assert [event.kind async for event in session.ask("Hello")][-1] == "RUN_FINISHED"
+
+    run(main())

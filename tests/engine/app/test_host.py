@@ -159,3 +159,21 @@ def test_what_cannot_be_imported_keeps_a_host_from_starting() -> None:
         await host.close()
 
     run(main())
+
+
+def test_a_host_loads_its_model_before_the_first_run(caplog: pytest.LogCaptureFixture) -> None:
+    """Beside what else begins; one that cannot be loaded keeps no host from starting, and is told."""
+
+    async def main() -> None:
+        made = Engine(CONFIG)
+        made.nlp.use("tests.engine.app.hands:Loader")
+        host = PoolHost()
+        await host.start(facts(HostOrder("nlp", CONFIG, made.registrations()).to_bytes()))
+        model = host._nlp.model
+        assert isinstance(model, hands.Loader)
+        await model.loaded.wait()
+        await asyncio.sleep(0)
+        await host.close()
+
+    asyncio.run(main())
+    assert "the weights are gone" in caplog.text
