@@ -165,9 +165,9 @@ class Registry:
         self._creates = False
         self._terms: Terms | None = None
 
-    async def admit(self) -> Terms:
+    async def admit(self, within_s: float = _CALL_S) -> Terms:
         """Ask to join. Raises ConfigError (another version), Draining, RuntimeUnavailable."""
-        *terms, error = await self._actor.call("admit", self._version, timeout_s=_CALL_S, attempts=ATTEMPTS)
+        *terms, error = await self._actor.call("admit", self._version, timeout_s=within_s, attempts=ATTEMPTS)
         if error is not None:
             raise error_of_fields(error)
         self._terms = Terms(*terms)

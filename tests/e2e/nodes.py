@@ -29,6 +29,7 @@ _CPUS: Final = 1
 _COMMAND_S: Final = 60.0
 _ENVIRONMENT: Final = {
     "PYTHONPATH": str(_ROOT),
+    "RAY_AUTH_MODE": "disabled",  # a local Ray in this process has switched it on for all that come after
     "RAY_worker_niceness": "0",
     "RAY_health_check_initial_delay_ms": "500",
     "RAY_health_check_period_ms": "500",
