@@ -72,14 +72,15 @@ class RayCluster:
             if create:
                 fresh = Terms(secrets.token_hex(32), self._config.beat_s, self._config.lost_s)
                 await self.registry.create(fresh)
-            self.terms = await self._admitted()
+            self.terms = await self._admitted(self._config.ready_s if create else _CALL_S)
         except BaseException:
             await self._connection.close()
             raise
 
-    async def _admitted(self) -> Terms:
+    async def _admitted(self, within_s: float) -> Terms:
+        """Return the registry's terms; one that was made just now has its process to start first."""
         try:
-            return await self.registry.admit()
+            return await self.registry.admit(within_s)
         except RuntimeUnavailable as error:
             if error.reason != ABSENT:
                 raise

@@ -262,12 +262,10 @@ def test_a_pool_grows_while_events_wait(runner: asyncio.Runner, nodes: Nodes, fr
         async with fronts.client(0, "work") as client:
             waiting = [client.send_event("WHERE", str(go).encode()) for _ in range(60)]
             await asyncio.gather(*waiting)
-            while "host/where/2" not in (members := await nodes.members("shared")):
+            while (await nodes.members("shared")).get("host/where/2", {}).get("state") != "ready":
                 pass
             go.touch()
-            pids = (await places(client, 60))[""]
-        third = {row["pid"] for name, row in members.items() if name.startswith("host/where/")}
-        assert len(pids & third) == 3
+            assert len((await places(client, 60))[""]) == 3
         assert "host/where/3" not in await nodes.members("shared")
 
     bounded(runner, main())
