@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from laneway.actors.context import Ask
-from laneway.actors.endings import cancelled, failed
+from laneway.actors.endings import cancelled, expired, failed
 from laneway.actors.peers import ANSWER, CANCEL, EMITTED, Message, Peer
 from laneway.actors.ports import Clock, Outcome, Outlet, Principal
 from laneway.actors.sayings import Ready, Sayings, Tellings
@@ -201,13 +201,28 @@ class Carriage:
 
     async def _ask(self, question: int, env: Envelope, timeout_s: float) -> None:
         try:
-            outcome = await self._desk.ask(env, timeout_s)
+            outcome = await self._dispatch(env, timeout_s)
         finally:
             self._asks.pop(question, None)
         try:
             self.send(answer_of(question, outcome))
         except LocalProtocolError as error:  # larger than a message may be
             self.send(answer_of(question, failed(error)))
+
+    async def _dispatch(self, env: Envelope, timeout_s: float) -> Outcome:
+        """Ask once the session has taken what was said before, as on one host: a call follows its announcement."""
+        if self._sayings is not None:
+            if self._sayings.busy:
+                since = self._desk.clock.now()
+                try:
+                    async with asyncio.timeout(timeout_s):
+                        await self._sayings.caught_up()
+                except TimeoutError:
+                    return expired()
+                timeout_s -= self._desk.clock.now() - since
+            if self._sayings.error is not None:
+                return failed(self._sayings.error)
+        return await self._desk.ask(env, max(0.0, timeout_s))
 
     def _end_asks(self) -> None:
         if self._asks:

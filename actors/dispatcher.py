@@ -30,18 +30,7 @@ from laneway.actors.pool import Pool, PoolSpec
 from laneway.actors.ports import Journal, Outcome, Probe
 from laneway.actors.pump import Pump
 from laneway.routing.dispatch import Admitted, DispatchCore, PoolRoute, Refused
-from laneway.routing.envelope import (
-    ACCEPTED,
-    ENTITY,
-    KIND,
-    LANE,
-    RUN,
-    SESSION,
-    TENANT,
-    TRACE,
-    Envelope,
-    envelope_id,
-)
+from laneway.routing.envelope import ACCEPTED, ENTITY, KIND, LANE, RUN, SESSION, TENANT, TRACE, Envelope, envelope_id
 from laneway.routing.errors import ConfigError, Draining, LanewayError, LocalProtocolError, PeerProtocolError
 from laneway.routing.lanes import Lane
 
@@ -95,6 +84,7 @@ class Dispatcher:
         self._started = False
         self._draining = False
         self._closed = False
+        self._over = asyncio.Event()
 
     # -- pools and life -------------------------------------------------------------------------
 
@@ -152,18 +142,22 @@ class Dispatcher:
         """
         self._draining = True
         if self._closed:
+            await self._over.wait()  # whoever drains already has a deadline
             return
         deadline = self._clock.now() + max(0.0, deadline_s)
         if self._started and deadline_s > 0 and not await self._books.quiet(deadline_s):
             self._count("dispatch.drain_overrun")
         self._closed = True
-        await asyncio.gather(*(pump.stop() for pump in self._pumps.values()))
-        async with asyncio.TaskGroup() as group:
-            for name, pump in self._pumps.items():
-                group.create_task(pump.pool.drain(deadline), name=f"drain {name}")
-        for env in self._books.open():
-            self._end(env, drained())
-        self._parked.cancel()
+        try:
+            await asyncio.gather(*(pump.stop() for pump in self._pumps.values()))
+            async with asyncio.TaskGroup() as group:
+                for name, pump in self._pumps.items():
+                    group.create_task(pump.pool.drain(deadline), name=f"drain {name}")
+            for env in self._books.open():
+                self._end(env, drained())
+            self._parked.cancel()
+        finally:
+            self._over.set()
 
     async def close(self) -> None:
         """End everything now; equals `drain(0)`. Idempotent."""

@@ -2,8 +2,9 @@
 
 Law of this file: nothing is sent that the front may not be able to hold. A handler waits here while
 more than `window_bytes` of what it said were not taken by the session; what is critical, the ends of
-runs above all, never waits. What is said within one turn of the loop travels as one message, and
-adjacent text deltas of it as one event: a token costs an append to a list.
+runs above all, does not wait, unless so much of it is on its way that the front would hold no more.
+What is said within one turn of the loop travels as one message, and adjacent text deltas of it as one
+event: a token costs an append to a list.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ _MESSAGE_BYTES: Final = 16_384
 """A message is sent at once when it holds so much."""
 _EVENT_BYTES: Final = 100
 """What a delta weighs beside its text until it is packed."""
+_CRITICAL_BYTES: Final = 131_072
+"""Beyond the window, on its way when something critical is said without waiting; with the largest event
+after it (1 MiB) that stays below what a front holds, see `Sayings`."""
 _STALL_S: Final = 300.0
 """A session's home gives an unread session up after 120 s and says so; this is for a front that says nothing."""
 
@@ -134,7 +138,11 @@ class Emissions:
 
         Raises what the session's home raised, or SlowConsumer if it takes nothing for `stall_s`.
         """
-        if env[LANE] != Lane.CRITICAL and (self._waiting or self._given - self._taken > self._window_bytes):
+        if env[LANE] != Lane.CRITICAL:
+            waits = self._waiting or self._given - self._taken > self._window_bytes
+        else:
+            waits = self._given - self._taken > self._window_bytes + _CRITICAL_BYTES
+        if waits:
             await self._room()
         self._take(env)
         if self._waiting:

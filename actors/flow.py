@@ -65,6 +65,8 @@ class Flow:
                 lane.sent -= size_bytes  # it will not be sent after all
             self._let_on(lane)
             raise
+        if self._lanes.get(peer) is not lane:  # lost since its turn came: whoever waits for an answer would miss it
+            raise _lost(peer)
 
     def taken(self, peer: Peer, size_bytes: int) -> None:
         """So much has arrived, in the sender's count."""

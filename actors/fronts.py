@@ -226,10 +226,14 @@ class Fronts:
                 every, self._search_all = self._search_all, False
                 try:
                     await self._directory.recover(left_by=None if every else left_by)
-                except LanewayError as error:
+                except Exception as error:  # whatever it is, nobody else takes it up
                     if self.homes.over or self._directory.draining:
                         return
-                    _log.warning("what lost fronts left could not be taken up yet: %s", error)
+                    foreseen = isinstance(error, LanewayError)
+                    _log.warning(
+                        *("what lost fronts left could not be taken up yet: %s", error),
+                        exc_info=None if foreseen else error,
+                    )
                     self._left_by |= left_by
                     self._search_all = self._search_all or every
                     await asyncio.sleep(_RETRY_S)

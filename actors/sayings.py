@@ -98,6 +98,7 @@ class Sayings:
 
     __slots__ = (
         "_heard",
+        "_moved",
         "_outlet",
         "_ready",
         "_spawn",
@@ -126,6 +127,7 @@ class Sayings:
         self._spawn = spawn
         self._waiting: deque[tuple[Sequence[Envelope], int]] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._moved: asyncio.Event | None = None
         self._heard = self._taken = self._told = 0
 
     @property
@@ -157,6 +159,14 @@ class Sayings:
         if self._task is None:
             self._task = self._spawn(self._take(self._waiting), f"sayings of {self._teller.name}")
 
+    async def caught_up(self) -> None:
+        """Wait until what was said so far was taken, or nothing more will be; the caller has the deadline."""
+        mark = self._heard
+        while self._task is not None and self.error is None and self._taken < mark:
+            if self._moved is None:
+                self._moved = asyncio.Event()
+            await self._moved.wait()
+
     def tell(self) -> None:
         """Tell what was taken, if that is news."""
         if self._told != self._taken and self.error is None:
@@ -169,6 +179,7 @@ class Sayings:
         if self._waiting:
             self._waiting.clear()
         task, self._task = self._task, None
+        self._move()
         if task is not None and task is not asyncio.current_task():
             task.cancel()
 
@@ -188,6 +199,7 @@ class Sayings:
 
     def _took(self, size: int) -> None:
         self._taken += size
+        self._move()
         if self._taken - self._told >= _TELL_BYTES:
             self.tell()
         else:
@@ -199,4 +211,11 @@ class Sayings:
         if not isinstance(error, LanewayError):
             error = HandlerFailed(f"what it said could not be taken: {type(error).__name__}: {error}")
         self.error = error
+        self._move()
         self._teller.tell_taken(self._taken, error)
+
+    def _move(self) -> None:
+        """Let everybody look who waits for what was said before."""
+        if self._moved is not None:
+            self._moved.set()
+            self._moved = None

@@ -42,15 +42,16 @@ class Stands:
         self._peers = peers
         self._stand = stand
         self._heard: dict[Life, bool] = {}
+        self._full: set[Life] = set()
         questions.serve(_SERVICE, self._answer)
 
     def takes(self, life: Life) -> bool:
         """Whether a front takes new homes, as far as is known: true until it said otherwise."""
-        return self._heard.get(life, True)
+        return life not in self._full and self._heard.get(life, True)
 
     def full(self, life: Life) -> None:
         """Remember that a front takes none any more: it is shutting down, and that has no way back."""
-        self._heard[life] = False
+        self._full.add(life)
 
     def knows(self, life: Life) -> bool:
         """Whether this front has said that it stands."""
@@ -59,6 +60,7 @@ class Stands:
     def keep(self, lives: Sequence[Life]) -> None:
         """Forget all others."""
         self._heard = {life: self._heard[life] for life in lives if life in self._heard}
+        self._full.intersection_update(lives)
 
     async def hear(self, lives: Sequence[Life], view: int, is_member: Callable[[Life], bool]) -> None:
         """Return once each of these has said that it stands, or is no member any more.
@@ -85,7 +87,7 @@ class Stands:
                 except LanewayError:
                     pass  # it was lost, or is late: is it still a member?
                 else:
-                    self._heard.setdefault(life, bool(takes))
+                    self._heard[life] = bool(takes)
                     return
             await asyncio.sleep(_PAUSE_S)
 

@@ -136,6 +136,11 @@ class Membership:
             self._changed()
         return dropped
 
+    def exceed(self, number: int) -> None:
+        """Somebody has seen a view of this number, made before this table began: later ones have higher numbers."""
+        if number > self._view.number:
+            self._view = self._view._replace(number=number + 1)
+
     def view(self) -> View:
         """Return the members as of the last call."""
         return self._view

@@ -138,6 +138,8 @@ class Engine:
         self.cluster: Cluster | None = None
         self._edges: list[Edge] = []
         self._begun = False
+        self._starting: asyncio.Task[Any] | None = None
+        self._started = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def _directory(self) -> SessionDirectory:
@@ -194,8 +196,7 @@ class Engine:
                 path of one (``module:function``); what it may return is told at `handlers.adapt`.
             options: see `PoolOptions`.
 
-        Raises:
-            ConfigError: a name is taken, an option is wrong, or the handler is not async or not there.
+        Raises ConfigError: a name is taken, an option is wrong, or the handler is not async or not there.
         """
         if handler is None:
             return lambda function: self.pools.add(name, kinds, function, **options)
@@ -219,7 +220,7 @@ class Engine:
         if self._begun:
             raise LocalProtocolError("an engine is started once; make a new one")
         self._begun = True
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._starting = asyncio.get_running_loop(), asyncio.current_task()
         try:
             await self.telemetry.start()
             await self._store.open()
@@ -229,10 +230,12 @@ class Engine:
 
                 self.cluster = Cluster(self, self.neighbours)
                 await self.cluster.start()
+            self._upkeep.start()
         except BaseException:
             await self.close(0.0)
             raise
-        self._upkeep.start()
+        finally:
+            self._started.set()
 
     async def recovered(self) -> int:
         """Wait until everything a former process left was taken up; returns how many sessions had work.
@@ -242,7 +245,7 @@ class Engine:
         return await self._upkeep.recovered()
 
     async def close(self, drain_s: float | None = None) -> None:
-        """Drain and stop; idempotent.
+        """Drain and stop; idempotent. A start that is under way is waited for, and what it opened is closed.
 
         Args:
             drain_s: how long runs may still take; then they end with RUN_ERROR DRAINED. Default:
@@ -251,6 +254,8 @@ class Engine:
         if not self._begun:  # tools and model may have been opened before the start
             self._begun = True
             await close_patiently({"the model": self.nlp, "the tools": self.tools})
+        if self._starting not in (None, asyncio.current_task()):
+            await self._started.wait()
         if self._loop is None:
             return
         if drain_s is None:
@@ -293,8 +298,7 @@ class Engine:
                 accepted and failed outside of a run. Default: a warning in the log.
         """
         principal = Principal(user, tenant, frozenset(scopes))
-        traffic = self.telemetry.traffic["embedded"]
-        who = (principal, topics, on_failure, traffic, self.telemetry.sender(name))
+        who = (principal, topics, on_failure, self.telemetry.traffic["embedded"], self.telemetry.sender(name))
         return EmbeddedSession(self.entry, self.kinds, self.clock, name, *who)
 
     def post(
@@ -322,8 +326,7 @@ class Engine:
         Args:
             options: fields of `GrpcPolicy` and `authenticate`; default: loopback, any free port.
 
-        Raises:
-            ConfigError: a public address without TLS and authentication, or the port is taken.
+        Raises ConfigError: a public address without TLS and authentication, or the port is taken.
         """
         from laneway.engine.app.serving import open_grpc
 

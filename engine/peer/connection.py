@@ -283,6 +283,9 @@ class Connection:
                 self._sent[1] += len(frame)
         except ConnectionError as error:
             self.broke(str(error))
+        except Exception as error:
+            _log.exception("a message for host %s could not be written", self.name)
+            self.broke(f"{type(error).__name__}: {str(error)[:_BYE_CHARS]}")
 
 
 def _text(message: Message) -> str:

@@ -26,7 +26,7 @@ from laneway.engine.peer.watchdog import Watchdog
 from laneway.engine.peer.wires import Wire
 from laneway.engine.tls import Tls
 from laneway.routing.backoff import Backoff
-from laneway.routing.errors import ConfigError, Drained, HostLost, LanewayError, LocalProtocolError
+from laneway.routing.errors import ConfigError, Drained, HostLost, LanewayError, LocalProtocolError, RuntimeUnavailable
 from laneway.routing.membership import FRONT, POOL, Member
 
 __all__ = ["Plane", "must_dial"]
@@ -191,6 +191,10 @@ class Plane:
                 await self._dial(followed, backoff)
             except LanewayError as error:
                 self._unreached(followed.member.name, error)
+            except Exception as error:  # whatever it is, the next attempt must come
+                _log.exception("dialling host %s failed", followed.member.name)
+                why = f"host {followed.member.name} cannot be dialled: {type(error).__name__}: {str(error)[:500]}"
+                self._unreached(followed.member.name, RuntimeUnavailable(why))
             finally:
                 followed.connection = None
             if self._wanted(followed):

@@ -25,6 +25,7 @@ ATTEMPTS: Final = 5
 """For what may be asked twice: a call that was under way when an actor crashed fails, the next one waits for it."""
 _AGAIN_S: Final = 0.2
 _POLL_S: Final = 0.02
+_FIND_S: Final = 5.0
 ABSENT: Final = "ABSENT"
 """Reason of an error: nobody has the name."""
 ENDED: Final = "ENDED"
@@ -103,31 +104,44 @@ class NamedActor:
     async def end(self, *, within_s: float) -> None:
         """Kill it for good, and wait until its name is free. Nothing happens if there is none.
 
-        Raises RuntimeUnavailable: the name is still taken.
+        Raises RuntimeUnavailable: the name is still taken after `within_s`, or Ray does not say.
         """
-        import ray
-
-        with contextlib.suppress(RuntimeUnavailable):
-            if self._handle is None:
-                self._handle = await asyncio.to_thread(self._find)
-            await asyncio.to_thread(ray.kill, self._handle, no_restart=True)
-        self._handle = None
-        for _ in range(max(1, int(within_s / _POLL_S))):
-            if not await self.exists():
-                return
-            await asyncio.sleep(_POLL_S)
-        raise RuntimeUnavailable(
-            f"{self.name} of {self.namespace} was killed, and after {within_s:g} s its name is still taken",
-            reason=TIMEOUT,
-        )
+        try:
+            async with asyncio.timeout(within_s):
+                with contextlib.suppress(RuntimeUnavailable):  # whether it is gone is looked at
+                    if self._handle is None:
+                        self._handle = await asyncio.to_thread(self._find)
+                    await asyncio.to_thread(self._kill, self._handle)
+                self._handle = None
+                while await self.exists():  # noqa: ASYNC110 - Ray tells nobody
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError as error:
+            self._handle = None
+            raise RuntimeUnavailable(
+                f"{self.name} of {self.namespace} was killed, and after {within_s:g} s its name is still taken",
+                reason=TIMEOUT,
+            ) from error
 
     async def exists(self) -> bool:
-        """Return whether the name is taken."""
+        """Return whether the name is taken. Raises RuntimeUnavailable if Ray does not say within 5 s."""
         try:
-            await asyncio.to_thread(self._find)
-        except RuntimeUnavailable:
+            async with asyncio.timeout(_FIND_S):
+                await asyncio.to_thread(self._find)
+        except TimeoutError as error:
+            raise RuntimeUnavailable(f"Ray did not look {self.name} up within {_FIND_S:g} s", reason=TIMEOUT) from error
+        except RuntimeUnavailable as error:
+            if error.reason != ABSENT:
+                raise
             return False
         return True
+
+    def _kill(self, handle: Any) -> None:
+        import ray
+
+        try:
+            ray.kill(handle, no_restart=True)
+        except Exception as error:  # as below
+            raise self._unavailable(error, "") from error
 
     def _find(self) -> Any:
         import ray

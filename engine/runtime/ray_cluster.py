@@ -152,7 +152,7 @@ class RayCluster:
         if hosts < len(running):
             alive = {member.name for member, _ in (await self.registry.roll()).heard}
             surplus = sorted(running, key=lambda name: (name in alive, -_number_of(name)))[: len(running) - hosts]
-            await asyncio.gather(*(self.drain(name, drain_s=drain_s) for name in surplus))
+            await self._drain_all(surplus, drain_s)
             return [name for name in running if name not in surplus]
         added = await self._add(pool, running, hosts - len(running), await self._call(running[0], "recipe"))
         await self.ready(added)
@@ -164,7 +164,7 @@ class RayCluster:
         Raises RuntimeUnavailable if there is no such host.
         """
         if not await self._actor(name).exists():
-            raise RuntimeUnavailable(f"there is no host {name} in cluster {self._config.cluster}", reason="ABSENT")
+            raise RuntimeUnavailable(f"there is no host {name} in cluster {self._config.cluster}", reason=ABSENT)
         ended = True
         try:
             await self._call(name, "drain", drain_s, timeout_s=drain_s + _CALL_S)
@@ -174,6 +174,13 @@ class RayCluster:
             _log.warning("%s is stopped without having drained: %s", name, error.message)
         await self._end(name)
         return ended
+
+    async def _drain_all(self, names: Sequence[str], drain_s: float) -> None:
+        """Drain them side by side, each to its end whatever the others come to. Raises the first failure then."""
+        told = await asyncio.gather(*(self.drain(name, drain_s=drain_s) for name in names), return_exceptions=True)
+        for error in told:
+            if isinstance(error, BaseException) and getattr(error, "reason", "") != ABSENT:  # that one has ended
+                raise error
 
     async def hosts(self, pool: str = "") -> list[str]:
         """Return the names of all hosts, or of one pool's, in the order of their numbers."""
@@ -190,7 +197,7 @@ class RayCluster:
         """End the cluster: every host, whoever made it, then the registry. Returns how many hosts ended."""
         await self.registry.stop(_STOPPED)
         names = await self.hosts()
-        await asyncio.gather(*(self.drain(name, drain_s=drain_s) for name in names))
+        await self._drain_all(names, drain_s)
         await self.registry.end()
         return len(names)
 
@@ -200,14 +207,17 @@ class RayCluster:
             if self._owned and self._made:
                 pools = {pool_of(name) for name in self._made}
                 mine = [name for name in await self.hosts() if pool_of(name) in pools]
-                await asyncio.gather(*(self.drain(name, drain_s=drain_s) for name in mine))
+                await self._drain_all(mine, drain_s)
                 self._made.clear()
                 if not (await self.registry.roll()).heard:
                     await self.registry.end()
         except LanewayError as error:
             _log.warning("the cluster could not be left in order: %s", error)
         finally:
-            await self._connection.close()
+            try:
+                await self._connection.close()
+            except TimeoutError:  # whoever closes has more to close
+                _log.error("Ray did not end in time and is left behind")
 
     async def _compare(self, name: str, own: tuple[str, bytes]) -> None:
         """Raise ConfigError if a host that was found was made otherwise."""
@@ -283,12 +293,16 @@ class RayCluster:
         return await self._actor(name).call(method, *arguments, timeout_s=timeout_s)
 
     async def _there(self, work: Callable[..., _T], *arguments: object) -> _T:
-        """Run something of Ray's that blocks."""
+        """Run something of Ray's that blocks. Raises RuntimeUnavailable, and errors of ours as they are."""
         try:
             async with asyncio.timeout(_CALL_S):
                 return await asyncio.to_thread(work, *arguments)
         except TimeoutError as error:
             raise RuntimeUnavailable(f"Ray did not answer within {_CALL_S:g} s") from error
+        except LanewayError:
+            raise
+        except Exception as error:  # Ray tells a lost cluster in many ways
+            raise RuntimeUnavailable(f"Ray does not answer: {type(error).__name__}: {str(error)[:500]}") from error
 
 
 def _named_actors(namespace: str) -> list[str]:

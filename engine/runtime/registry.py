@@ -61,6 +61,7 @@ class RegistryActor:
         """Return (number, members, settled, error fields or None) once `seen` is out of date, or after beat_s."""
         self._begin()
         host = _member(member)
+        self._table.exceed(seen)
         refused = self._refusal(host.version) or self._heard(host)
         if refused is None and self._table.view().number == seen:
             try:

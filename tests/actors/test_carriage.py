@@ -11,7 +11,7 @@ from laneway.actors.endings import drained, stopped_late
 from laneway.actors.peers import ANSWER, CANCEL, EMITTED
 from laneway.actors.ports import Outcome, Principal
 from laneway.engine.app.packing import HostPacking
-from laneway.routing.errors import PeerProtocolError
+from laneway.routing.errors import PeerProtocolError, SlowConsumer
 from laneway.routing.lanes import Lane
 from tests.actors.hosts import Taker, host_kinds
 
@@ -221,6 +221,36 @@ def test_questions_are_bounded_and_end_with_the_delivery(rig):
         await asyncio.sleep(2)
         bench.carriage.ask(65, data, 9.0)
         assert [row[:2] for row in bench.wire.of(ANSWER)[1:]] == [(65, "cancelled")]
+
+    rig.run(main())
+
+
+def test_a_question_waits_for_what_was_said_before_it(rig):
+    """The session hears of a tool call before the tool begins; if it takes no more, or too late, none begins."""
+
+    async def main():
+        bench = Bench(rig)
+        data = bench.packer.pack(rig.event(1, producer="engine/p"), 0.0)
+        bench.taker.shut()
+        bench.emit(rig, b"call")
+        bench.carriage.ask(1, data, 9.0)
+        bench.carriage.ask(2, data, 0.5)
+        await asyncio.sleep(1)
+        assert bench.asked == []
+        assert [(row[0], row[1]) for row in bench.wire.of(ANSWER)] == [(2, "expired")]
+        bench.taker.let_go()
+        await asyncio.sleep(0.1)
+        assert bench.taker.said() == [b"call"]
+        assert [round(timeout_s, 3) for _, timeout_s in bench.asked] == [8.0]
+        await asyncio.sleep(2)
+        bench.taker.shut()
+        bench.taker.error = SlowConsumer("nobody reads")
+        bench.emit(rig, b"again")
+        bench.carriage.ask(3, data, 9.0)
+        bench.taker.let_go()
+        await asyncio.sleep(0.1)
+        assert len(bench.asked) == 1
+        assert [row[3] for row in bench.wire.of(ANSWER) if row[0] == 3] == ["SLOW_CONSUMER"]
 
     rig.run(main())
 

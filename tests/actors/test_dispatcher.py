@@ -531,6 +531,30 @@ def test_drain_ends_at_its_deadline(rig):
     rig.run(main())
 
 
+def test_two_who_drain_both_return_with_everything_answered(rig):
+    """An operator's stop and a shutdown may meet: logs are closed after either."""
+
+    async def main():
+        async def stubborn(env, ctx):
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(1)  # its last words
+
+        engine = Engine(rig, _spec(stubborn, concurrency=1))
+        async with engine:
+            engine.offer(1)
+            await asyncio.sleep(0.5)
+            first = asyncio.create_task(engine.dispatcher.drain(0.1))
+            await asyncio.sleep(0.5)
+            assert engine.books().pending == 1
+            await engine.dispatcher.drain(0.1)
+            assert engine.books().pending == 0
+            await first
+
+    rig.run(main())
+
+
 def test_close_before_start_answers_what_waits(rig):
     """Also what no pump has ever seen, and what waits for an event that never comes."""
 

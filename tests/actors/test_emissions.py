@@ -88,6 +88,27 @@ def test_what_is_critical_leaves_at_once_and_never_waits(rig: SimpleNamespace) -
     rig.run(scenario())
 
 
+def test_what_is_critical_never_is_more_than_a_front_holds(rig: SimpleNamespace) -> None:
+    """A front breaks with a host that says more than a window and an event ahead: large ones wait for it after all."""
+
+    async def scenario() -> None:
+        way = _Way(rig)
+
+        async def speak() -> None:
+            for _ in range(4):
+                await way.say("RUN_ERROR", b"e" * 1_000_000, lane=Lane.CRITICAL)
+
+        speaker = asyncio.ensure_future(speak())
+        for count in (1, 2, 3, 4):
+            await asyncio.sleep(0.01)
+            assert len(way.heard) == count
+            assert way.emissions.waiting == (count < 4)
+            way.emissions.taken(way.bytes)
+        await speaker
+
+    rig.run(scenario())
+
+
 def test_nothing_runs_ahead_of_the_window(rig: SimpleNamespace) -> None:
     """Producers wait in order while too much is on its way, and go on as it is taken."""
 

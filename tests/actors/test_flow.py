@@ -124,3 +124,21 @@ def test_a_lost_host_takes_nothing() -> None:
         assert left.waiting() == 0
 
     run(main())
+
+
+def test_a_host_that_is_lost_after_the_turn_came_takes_nothing_either() -> None:
+    """Who asks it something waits for an answer that nobody would end any more."""
+
+    async def main() -> None:
+        left, right, mine, theirs = _two()
+        await left.room(mine, 1000)
+        waiting = asyncio.create_task(left.room(mine, 1))
+        await asyncio.sleep(0.1)
+        right.taken(theirs, 1000)
+        await asyncio.sleep(0)
+        assert (left.waiting(), waiting.done()) == (0, False)
+        left.lost(mine, HostLost("gone"))
+        with pytest.raises(HostLost):
+            await waiting
+
+    run(main())

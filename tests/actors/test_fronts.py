@@ -27,7 +27,7 @@ from laneway.actors.peers import (
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Context, Out
 from laneway.engine.app.embedded import EmbeddedSession
-from laneway.routing.envelope import BODY, KIND, RUN, SESSION, Envelope
+from laneway.routing.envelope import BODY, COUNTER, KIND, RUN, SESSION, Envelope
 from laneway.routing.errors import (
     DeadlineExceeded,
     Draining,
@@ -470,6 +470,34 @@ def test_what_a_lost_front_left_is_taken_up_once_the_store_is_back() -> None:
     run(main())
 
 
+def test_what_a_lost_front_left_is_taken_up_after_a_failure_nobody_foresaw(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody else would take it up before a client comes; why it failed is in the log."""
+
+    async def main() -> None:
+        town = await a_town(pools=[PoolSpec("work", ["WORK"], _for_ever)])
+        name, directory = a_name("b", "c"), town.members["c"].directory
+        await town.members["a"].fronts.ingest(name, Caller(), [an_event(1)])
+        recover, calls = directory.recover, 0
+
+        async def fails_once(*arguments: Any, **options: Any) -> int:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                raise ValueError("a mistake")
+            return await recover(*arguments, **options)
+
+        monkeypatch.setattr(directory, "recover", fails_once)
+        await town.kill("b")
+        await asyncio.sleep(3)
+        assert town.homes_of(name) == ["c"]
+        await town.close()
+
+    run(main())
+    assert "a mistake" in caplog.text
+
+
 def test_a_start_takes_up_only_what_is_this_front_s() -> None:
     """What others have live stays theirs; what nobody has goes to whom rendezvous says."""
 
@@ -567,6 +595,39 @@ def test_a_front_that_was_dropped_gives_everything_up_at_once() -> None:
         assert again.welcome["resume"] == "resumed"
         assert town.homes_of(name) == ["b"]
         await again.leave()
+        await town.close()
+
+    run(main())
+
+
+def test_what_was_not_done_is_done_in_the_next_life() -> None:
+    """Giving a home up stops its handlers; that is no cancel for whoever takes the same events up again."""
+
+    async def main() -> None:
+        begun: list[int] = []
+        done: list[int] = []
+
+        async def work(env: Envelope, context: Context) -> None:
+            begun.append(env[COUNTER])
+            if len(begun) == 1:
+                await asyncio.Event().wait()
+            done.append(env[COUNTER])
+
+        town = await a_town(pools=[PoolSpec("work", ["WORK"], work, concurrency=1)])
+        name, b, caller = a_name("b"), town.members["b"], Caller()
+        await b.fronts.ingest(name, caller, [an_event(1), an_event(2)])
+        await asyncio.sleep(1)
+        assert (caller.ok, begun) == ([(1, "durable"), (2, "durable")], [1])
+        town.lose("b", tell=False)
+        b.neighbours.drop()
+        await asyncio.sleep(1)
+        b.incarnation = "2"
+        b.neighbours.begin("2")
+        town.join(b)
+        link = await (await b.attach("l", name)).read()
+        await asyncio.sleep(1)
+        assert done == [1, 2]
+        await link.leave()
         await town.close()
 
     run(main())

@@ -70,6 +70,25 @@ def test_a_front_that_is_full_stays_so() -> None:
     run(main())
 
 
+def test_a_front_that_is_full_has_not_said_that_it_stands() -> None:
+    """It has sessions still, which may not be on record: it is asked like any other."""
+
+    async def main() -> None:
+        left, right = _Front(), _Front()
+        connect(left.board, right.board)
+        left.stands.full(RIGHT)
+        assert not left.stands.takes(RIGHT)
+        assert not left.stands.knows(RIGHT)
+        await left.stands.hear([RIGHT], 5, lambda life: True)
+        assert right.asked == [5]
+        assert left.stands.knows(RIGHT)
+        assert not left.stands.takes(RIGHT)
+        left.stands.keep([])
+        assert left.stands.takes(RIGHT)
+
+    run(main())
+
+
 def test_one_that_cannot_answer_is_waited_for_while_it_lives() -> None:
     """Not connected, or with a store that is away: asked again; once it is no member, it counts no more."""
 

@@ -190,3 +190,14 @@ class Table(RuleBasedStateMachine):
 
 Table.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestTable = Table.TestCase
+
+
+def test_a_table_that_begins_anew_goes_on_above_what_was_seen() -> None:
+    """Whoever keeps the newest of two views by their numbers believes the new table's."""
+    table = Membership(2.0, 0.0, number=7)
+    table.exceed(5)
+    assert table.view().number == 7
+    table.exceed(1_000)
+    assert table.view().number == 1_001
+    assert table.beat(Member("a", "1", POOL, ""), 0.0)
+    assert table.view().number == 1_002

@@ -19,7 +19,7 @@ from laneway.routing.lanes import Lane
 from tests.actors.conftest import Answers, RecordingContext, RecordingProbe, make_event
 from tests.actors.hosts import Front, Taker, host_kinds
 from tests.actors.pairs import End, connect
-from tests.simulation.cluster import cluster
+from tests.simulation.hosts import cluster
 from tests.simulation.loop import VirtualClock, run
 
 RIG = SimpleNamespace(

@@ -15,7 +15,7 @@ from laneway.actors.ports import Context, Out, ToolSpec
 from laneway.engine.app.embedded import EmbeddedSession
 from laneway.engine.delivery import Event
 from laneway.routing.envelope import ENTITY, LANE, SESSION, Envelope
-from tests.simulation.cluster import Cluster, SimFront, SimHost, cluster
+from tests.simulation.hosts import Cluster, SimFront, SimHost, cluster
 from tests.simulation.loop import run
 
 WINDOW_BYTES = 65_536

@@ -16,6 +16,7 @@ from laneway.engine.app.closing import close_patiently
 from laneway.engine.client import Client
 from laneway.engine.delivery import Event
 from laneway.engine.models.synthetic import SyntheticModel
+from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.errors import ConfigError, LocalProtocolError, PeerProtocolError, RuntimeUnavailable
 from tests.engine.app import shop
 
@@ -301,6 +302,39 @@ def test_a_model_that_hangs_on_closing_is_left_behind(
         assert "the model did not close" in caplog.text
         async with asyncio.timeout(WITHIN_S), Engine(store=tmp_path / "engine.db"):
             pass  # the file is free again
+
+    asyncio.run(main())
+
+
+def test_a_close_while_it_starts_leaves_nothing_open() -> None:
+    """It waits for the start, and then closes what that has opened; nothing goes on behind it."""
+
+    class SlowStore(MemoryStore):
+        calls: list[str] = []  # noqa: RUF012
+        go_on = asyncio.Event()
+
+        async def open(self) -> None:
+            self.calls.append("open")
+            await self.go_on.wait()
+            await super().open()
+            self.calls.append("opened")
+
+        async def close(self) -> None:
+            self.calls.append("close")
+            await super().close()
+
+    async def main() -> None:
+        store = SlowStore()
+        engine = Engine(store=store)
+        starting = asyncio.create_task(engine.start())
+        await until(lambda: store.calls == ["open"])
+        closing = asyncio.create_task(engine.close())
+        await asyncio.sleep(0.01)
+        store.go_on.set()
+        await asyncio.gather(starting, closing)
+        assert store.calls == ["open", "opened", "close"]
+        assert engine.state == "stopped"
+        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
 
     asyncio.run(main())
 

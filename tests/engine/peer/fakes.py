@@ -22,6 +22,7 @@ class FakeWire:
         self.written: list[Message] = []
         self.frames = 0
         self.ended = False
+        self.breaks: Exception | None = None
         self.open = asyncio.Event()
         self.open.set()
 
@@ -39,6 +40,8 @@ class FakeWire:
         await self.open.wait()
         if self.ended:
             raise ConnectionError("ended")
+        if self.breaks is not None:
+            raise self.breaks
         self.frames += 1
         self.written += decode_frame(frame, 10_000_000)
 

@@ -215,6 +215,22 @@ def test_a_break_is_told_with_its_cause() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("error", [ConnectionError("reset"), RuntimeError("a mistake")])
+def test_a_stream_that_cannot_be_written_ends_the_connection(error: Exception) -> None:
+    """Whatever it raises: what waits would otherwise wait for as long as the other stream lives."""
+
+    async def scenario() -> None:
+        async with Rig() as rig:
+            rig.data.breaks = error
+            rig.connection.send((DELIVER, 1))
+            await rig.settle()
+            ((_, lost),) = rig.recorder.losses
+            assert lost.reason == "BROKEN"
+            assert str(error) in lost.message
+
+    asyncio.run(scenario())
+
+
 def test_one_moment_is_one_frame() -> None:
     """What is sent before the loop turns goes out together, on each stream."""
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
 from laneway.actors.peers import DELIVER, EMIT
+from laneway.engine.peer.dialler import Dialler
 from laneway.engine.peer.handshake import Gate, Identity
 from laneway.engine.peer.plane import Plane, must_dial
 from laneway.engine.peer.policy import PeerPolicy
@@ -106,6 +108,30 @@ def test_a_connection_that_broke_is_opened_again() -> None:
             assert len(mine.losses) == 3
 
     asyncio.run(scenario())
+
+
+def test_a_dial_that_fails_in_a_way_nobody_foresaw_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The member would otherwise be out of reach for as long as it lives; why is in the log."""
+    dial, dials = Dialler.dial, []
+
+    def fails_once(self: Dialler, whom: Member) -> Any:
+        dials.append(whom)
+        if len(dials) == 1:
+            raise RuntimeError("a mistake")
+        return dial(self, whom)
+
+    monkeypatch.setattr(Dialler, "dial", fails_once)
+
+    async def scenario() -> None:
+        async with host("front", policy=QUICK) as (front, mine, _), host("pool", role=POOL) as (_, theirs, address):
+            front.follow([member("pool", address)])
+            await both_up(mine, theirs)
+            assert front.unreached == {}
+
+    asyncio.run(scenario())
+    assert "a mistake" in caplog.text
 
 
 def test_messages_of_the_first_moment_arrive() -> None:

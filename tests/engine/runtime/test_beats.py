@@ -9,7 +9,7 @@ import pytest
 
 from laneway.engine.runtime.beats import Beats
 from laneway.routing.errors import LanewayError
-from laneway.routing.membership import POOL, Member, View
+from laneway.routing.membership import POOL, Member, Membership, View
 from tests.engine.runtime.near import TERMS, NearRegistry
 from tests.simulation.loop import run
 
@@ -101,6 +101,29 @@ def test_a_registry_that_fails_takes_nobody_away(how: str) -> None:
         assert hosts[0].beats.view.settled
         assert hosts[0].beats.view.number > before.number
         for host in hosts:
+            await host.beats.close()
+
+    simulate(main)
+
+
+def test_a_registry_that_begins_anew_on_a_slow_clock_is_believed() -> None:
+    """Its views have higher numbers than any that a host has seen, whatever its clock says."""
+
+    async def main(near: NearRegistry) -> None:
+        hosts = [Host(near, name) for name in "abc"]
+        await asyncio.sleep(3.0)
+        before = hosts[0].beats.view.number
+        await near.close()
+        near.restart()
+        near.actor._table = Membership(TERMS.lost_s, asyncio.get_running_loop().time(), number=7)
+        await hosts[2].beats.close()
+        await asyncio.sleep(10.0)
+        for host in hosts[:2]:
+            assert host.sees == ["a", "b"]
+            assert host.beats.view.settled
+            numbers = [view.number for view in host.views]
+            assert numbers == sorted(numbers)
+            assert numbers[-1] > before
             await host.beats.close()
 
     simulate(main)

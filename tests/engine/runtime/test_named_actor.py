@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
+from collections.abc import Callable
 
 import pytest
 from ray.exceptions import ActorDiedError, RayError
 
-from laneway.engine.runtime.named_actor import ATTEMPTS, NamedActor, _answer
+from laneway.engine.runtime.named_actor import ABSENT, ATTEMPTS, NamedActor, _answer
 from laneway.routing.errors import RuntimeUnavailable
 
 
@@ -108,5 +110,42 @@ def test_an_actor_that_was_ended_is_not_asked_again() -> None:
             await ask(handle, ATTEMPTS)
         assert told.value.reason == "ENDED"
         assert handle.calls == 1
+
+    asyncio.run(main())
+
+
+class Held(NamedActor):
+    """One whose killing and finding fail, or hang until they are let go."""
+
+    def __init__(self, finding: Callable[[], object]) -> None:
+        super().__init__("held", "laneway/held")
+        self._finding = finding
+        self.adopt(object())
+
+    def _find(self) -> object:
+        return self._finding()
+
+    def _kill(self, handle: object) -> None:
+        raise RuntimeUnavailable("no connection")
+
+
+def test_ending_an_actor_takes_bounded_time_and_no_answer_is_not_taken_for_its_end() -> None:
+    """Ray may hang, or know nothing at the moment: neither means that the name is free."""
+    let_go = threading.Event()
+
+    def knows_nothing() -> object:
+        raise RuntimeUnavailable("the cluster is away")
+
+    def is_gone() -> object:
+        raise RuntimeUnavailable("nobody has the name", reason=ABSENT)
+
+    async def main() -> None:
+        with pytest.raises(RuntimeUnavailable) as late:
+            await Held(let_go.wait).end(within_s=0.05)
+        assert late.value.reason == "TIMEOUT"
+        let_go.set()
+        with pytest.raises(RuntimeUnavailable, match="is away"):
+            await Held(knows_nothing).end(within_s=5.0)
+        await Held(is_gone).end(within_s=5.0)
 
     asyncio.run(main())

@@ -300,6 +300,52 @@ def test_what_is_not_there_or_does_not_answer_in_time_is_a_typed_error() -> None
     run(main())
 
 
+def test_what_ray_raises_is_a_typed_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever keeps hosts goes on keeping them, and a close goes on closing."""
+
+    def away(namespace: str) -> list[str]:
+        raise OSError("the head of the cluster is away")
+
+    async def main() -> None:
+        cluster = RayCluster(RuntimeConfig(kind="ray", cluster="away"))
+        monkeypatch.setattr("laneway.engine.runtime.ray_cluster._named_actors", away)
+        with pytest.raises(RuntimeUnavailable, match="OSError: the head of the cluster is away"):
+            await cluster.hosts()
+        cluster._made.add("host/nlp/0")
+
+        async def hangs() -> None:
+            raise TimeoutError
+
+        monkeypatch.setattr(cluster._connection, "close", hangs)
+        await cluster.close()
+
+    run(main())
+
+
+def test_every_host_is_drained_whatever_the_others_come_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has gone meanwhile has ended; one that does not end is told when all others have."""
+    ended: list[str] = []
+
+    async def drain(self: RayCluster, name: str, *, drain_s: float) -> bool:
+        if name.endswith("/0"):
+            raise RuntimeUnavailable("it has gone", reason="ABSENT")
+        if name.endswith("/1"):
+            raise RuntimeUnavailable("its name is still taken", reason="TIMEOUT")
+        await asyncio.sleep(0)
+        ended.append(name)
+        return True
+
+    async def main() -> None:
+        cluster = RayCluster(RuntimeConfig(kind="ray", cluster="drained"))
+        monkeypatch.setattr(RayCluster, "drain", drain)
+        await cluster._drain_all(["host/nlp/0", "host/nlp/2"], 1.0)
+        with pytest.raises(RuntimeUnavailable, match="still taken"):
+            await cluster._drain_all([f"host/nlp/{number}" for number in range(4)], 1.0)
+        assert ended == ["host/nlp/2", "host/nlp/2", "host/nlp/3"]
+
+    run(main())
+
+
 @pytest.mark.usefixtures("ray_address")
 def test_control_calls_are_answered_while_the_program_keeps_its_loop_busy() -> None:
     """What needs the loop says that it does not turn."""

@@ -1,0 +1,187 @@
+"""Fronts and pool hosts in one process and in virtual time: everything but the wire and Ray is real.
+
+Law of this file: a front is a directory over its own store with a dispatcher whose pools are all on
+other hosts; a pool host runs models and tools for whoever is connected, with the ledger of the front
+that delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from laneway.actors.context import Surroundings
+from laneway.actors.directory import SessionDirectory
+from laneway.actors.dispatcher import Dispatcher
+from laneway.actors.guests import Guests, HostOptions
+from laneway.actors.nlp.runs import RunDriver
+from laneway.actors.pool import PoolSpec
+from laneway.actors.ports import Principal, ToolInvoker
+from laneway.actors.questions import Questions
+from laneway.actors.remote_cells import RemoteCells
+from laneway.actors.remote_store import STORE, RemoteStore, StoreService
+from laneway.actors.session import SessionPolicy
+from laneway.actors.switchboard import Switchboard
+from laneway.actors.tools.calls import ToolCalls
+from laneway.actors.tools.catalogue import Catalogue
+from laneway.actors.tools.ledger import Ledger
+from laneway.engine.app.embedded import EmbeddedSession
+from laneway.engine.app.outlet import CheckedOutlet
+from laneway.engine.app.packing import HostPacking, LogPacking
+from laneway.engine.stores.memory import MemoryStore
+from laneway.routing.classify import IN, Kind, KindTable
+from laneway.routing.dispatch import DispatchCore, DispatchPolicy
+from laneway.routing.lanes import Lane
+from tests.actors.pairs import End, connect
+from tests.simulation.loop import VirtualClock
+
+__all__ = ["Cluster", "SimFront", "SimHost", "cluster"]
+
+_KINDS = (Kind("WORK", Lane.NORMAL, direction=IN), Kind("URGE", Lane.CRITICAL, direction=IN))
+
+
+class _Silence:
+    """A probe that keeps nothing."""
+
+    def count(self, name: str, value: int = 1, **labels: str) -> None: ...
+
+    def observe(self, name: str, value: float, **labels: str) -> None: ...
+
+    def histogram(self, name: str, **labels: str) -> Callable[[float], None]:
+        return lambda value: None
+
+
+class SimHost:
+    """A pool host; give it pools with `add` before or after it is joined."""
+
+    def __init__(self, name: str, clock: VirtualClock) -> None:
+        self.name, self.clock = name, clock
+        kinds, numbers = KindTable(_KINDS), itertools.count(1)
+        self.catalogue = Catalogue()
+        self.guests = Guests(
+            HostOptions(
+                clock,
+                kinds,
+                HostPacking(kinds),
+                ids=lambda: f"call-{next(numbers)}",
+                number=lambda: next(numbers),
+                tools=self.catalogue.specs,
+                checked=CheckedOutlet,
+            )
+        )
+        self.questions, self.board = Questions(), Switchboard()
+        self.board.add(self.questions)
+        self.board.add(self.guests)
+        self.store = RemoteStore(self.questions, self.board.peers, self.guests.front)
+
+    def add(self, name: str, kind: str, handler: Any, **spec: Any) -> None:
+        """Carry a pool of a plain handler."""
+        self.guests.add_pool(PoolSpec(name, (kind,), handler, **spec))
+
+    def add_model(self, model: Any, **spec: Any) -> None:
+        """Carry the nlp pool."""
+        driver = RunDriver(model, clock=self.clock, history=self.guests.history)
+        self.add("nlp", "USER_MESSAGE", driver, run_starting=True, **spec)
+
+    def add_tools(self, *tools: ToolInvoker) -> None:
+        """Carry the tools pool."""
+        for tool in tools:
+            self.catalogue.add(tool)
+        calls = ToolCalls(self.catalogue, Ledger(self.store), clock=self.clock, probe=_Silence(), random=lambda: 0.5)
+        self.add("tools", "TOOL_CALL", calls)
+
+
+class SimFront:
+    """A front."""
+
+    def __init__(self, name: str, clock: VirtualClock, pools: Mapping[str, str]) -> None:
+        self.name, self.clock, self.kinds, self.store = name, clock, KindTable(_KINDS), MemoryStore()
+        ids = itertools.count(1)
+        self.directory = SessionDirectory(
+            self.store,
+            clock=clock,
+            kinds=self.kinds,
+            packer=LogPacking(self.kinds),
+            policy=SessionPolicy(),
+            link_ids=lambda: f"{name}-link{next(ids)}",
+            wall=clock.now,
+        )
+        outlet = CheckedOutlet(self.directory)
+        around = Surroundings(outlet, clock, self.kinds, lambda: "call", principal=self.directory.principal_of)
+        core = DispatchCore(self.kinds, DispatchPolicy())
+        self.dispatcher = Dispatcher(core, around, journal=self.directory.journal)
+        self.directory.bind(self.dispatcher)
+        self.cells = RemoteCells(
+            self.dispatcher,
+            outlet=outlet,
+            clock=clock,
+            packer=HostPacking(self.kinds),
+            principal=self.directory.principal_of,
+            history=self.directory.messages,
+        )
+        for pool, kinds in pools.items():
+            run_starting = kinds == "USER_MESSAGE"
+            self.dispatcher.add_pool(PoolSpec(pool, kinds.split(), _nowhere, remote=True, run_starting=run_starting))
+        questions = Questions()
+        questions.serve(STORE, StoreService(self.store))
+        self.questions, self.board = questions, Switchboard()
+        self.board.add(questions)
+        self.board.add(self.cells)
+
+    def session(self, name: str, user: str = "alice") -> EmbeddedSession:
+        """A session of this front, from inside."""
+        return EmbeddedSession(self.directory, self.kinds, self.clock, name, Principal(user, "t"))
+
+    async def close(self) -> None:
+        """As an engine closes."""
+        await self.dispatcher.drain(0.0)
+        await self.cells.close()
+        await self.questions.close()
+        await self.directory.close()
+
+
+async def _nowhere(env: Any, context: Any) -> None:
+    raise AssertionError("a remote pool's handler is never called here")
+
+
+class Cluster:
+    """Fronts and hosts by name, and the connections between them."""
+
+    def __init__(self, pools: Mapping[str, str]) -> None:
+        self.clock = VirtualClock(asyncio.get_running_loop())
+        self.fronts: dict[str, SimFront] = {}
+        self.hosts: dict[str, SimHost] = {}
+        self._pools = pools
+
+    def host(self, name: str = "host") -> SimHost:
+        """Start a pool host."""
+        made = self.hosts[name] = SimHost(name, self.clock)
+        return made
+
+    async def front(self, name: str = "front") -> SimFront:
+        """Start a front."""
+        made = self.fronts[name] = SimFront(name, self.clock, self._pools)
+        await made.dispatcher.start()
+        return made
+
+    def join(self, front: SimFront, host: SimHost) -> tuple[End, End]:
+        """Connect two; returns (the front's peer, the host's peer)."""
+        return connect(front.board, host.board, front.name, host.name)
+
+
+@asynccontextmanager
+async def cluster(**pools: str) -> AsyncIterator[Cluster]:
+    """A cluster whose remote pools are `pools` (name -> kinds); all of it is closed and left quiet."""
+    made = Cluster(pools)
+    try:
+        yield made
+    finally:
+        for front in made.fronts.values():
+            await front.close()
+        for host in made.hosts.values():
+            await host.guests.drain(made.clock.now())
+            await host.questions.close()
+            assert host.guests.statistics().deliveries == 0
