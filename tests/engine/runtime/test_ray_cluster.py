@@ -116,7 +116,7 @@ def test_hosts_are_placed_answer_and_are_gone_at_the_end() -> None:
             await gone(pid)
         connection = RayCluster(RuntimeConfig(kind="ray", cluster="placed"))
         assert await connection.hosts() == []
-        with pytest.raises(RuntimeUnavailable, match="was stopped, or was never started"):
+        with pytest.raises(RuntimeUnavailable, match="none was started there"):
             await connection.open(create=False)
 
     run(main())
@@ -387,7 +387,7 @@ def test_an_operator_looks_scales_drains_and_stops(ray_address: str, monkeypatch
 
         status = await asyncio.create_subprocess_exec(
             *COMMAND, "cluster", "status", "--cluster", "operated", "--address", ray_address, "--json",
-            stdout=subprocess.PIPE, env=clean_environment(),
+            stdout=subprocess.PIPE, env=clean_environment(RAY_AUTH_MODE="token"),
         )  # fmt: skip
         out, _ = await status.communicate()
         rows = {row["name"]: row for row in json.loads(out)}
@@ -411,7 +411,7 @@ def test_an_operator_looks_scales_drains_and_stops(ray_address: str, monkeypatch
         await front.until(lambda: front.errors)
         assert front.errors[0].code == "DRAINING"
         await gone(pid)
-        assert "was stopped, or was never started" in await asyncio.to_thread(ask, "status", code=1)
+        assert "none was started there" in await asyncio.to_thread(ask, "status", code=1)
         await front.beats.close()
         await again.close()
 
