@@ -105,7 +105,9 @@ async def _play(stage: Stage, callers: list[Caller], faults: tuple[Fault, ...], 
             await asyncio.sleep(pace.before_s)
             await until(lambda: all(any(caller.answers("JOB", 0)) for caller in callers), "a job was asked for")
             struck = time.monotonic()
-            strikes = [fault.strike(Strike(stage, callers[0].session, pace.scale)) for fault in faults]
+            strikes = [
+                fault.strike(Strike(stage, callers[0].session, pace.scale, len(faults) == 1)) for fault in faults
+            ]
             row.fired = sum(await asyncio.gather(*strikes))
             await stage.whole()
             for caller in callers:
