@@ -135,7 +135,7 @@ def test_what_cannot_be_made_on_a_host_is_said_at_the_start() -> None:
         with pytest.raises(ConfigError, match=r"handler of pool 'own'.*module level"):
             await engine.start()
         await engine.close()
-        hungry = Engine(on_ray("hungry", cpus=200.0, ready_s=1.0))
+        hungry = Engine(on_ray("hungry", cpus=200.0, ready_s=5.0))
         with pytest.raises(RuntimeUnavailable, match="200"):
             await hungry.start()
         await hungry.close()

@@ -89,7 +89,7 @@ def test_a_network_that_is_away_and_comes_back() -> None:
             await theirs.until(lambda: theirs.losses)
             before = proxy.connections
             await eventually(lambda: proxy.connections >= before + 3)
-            assert "host pool" in front.unreached["pool"].message
+            assert "pool at" in front.unreached["pool"].message
             proxy.refuse(False)
             await _works_again(mine, theirs)
             assert not front.unreached

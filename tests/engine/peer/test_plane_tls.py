@@ -62,7 +62,7 @@ def test_another_authority_or_name_is_refused(authority: Authority, strangers: A
         _play((*front, authority.root), (*authority.leaf("elsewhere", dns="elsewhere.example"), authority.root)),
     ):
         assert line.startswith("RUNTIME_UNAVAILABLE"), line
-        assert "host pool at 127.0.0.1:" in line
+        assert "pool at 127.0.0.1:" in line
 
 
 def test_a_process_that_accepts_tls12_does_not_start(authority: Authority) -> None:

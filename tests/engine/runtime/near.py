@@ -36,7 +36,8 @@ class NearRegistry:
         registry._actor = self  # type: ignore[assignment]
         return registry
 
-    async def call(self, method: str, *arguments: Any, timeout_s: float | None) -> Any:
+    async def call(self, method: str, *arguments: Any, timeout_s: float | None, attempts: int = 1) -> Any:
+        assert attempts > 0
         self.calls.append(method)
         if self.down:
             raise RuntimeUnavailable("the registry is down")
