@@ -198,8 +198,16 @@ class RayCluster:
         await self.registry.stop(_STOPPED)
         names = await self.hosts()
         await self._drain_all(names, drain_s)
+        await self._all_told()
         await self.registry.end()
         return len(names)
+
+    async def _all_told(self) -> None:
+        """Return when nobody beats any more: a front that had not been told would begin the cluster anew."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + 2 * self.terms.lost_s
+        while (await self.registry.roll()).heard and loop.time() < ends:  # noqa: ASYNC110 - it is in another process
+            await asyncio.sleep(self.terms.beat_s)
 
     async def close(self, *, drain_s: float = 0.0) -> None:
         """Let go: owned hosts are ended, and the registry with the last member. Idempotent."""
