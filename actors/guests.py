@@ -190,7 +190,7 @@ class Guests:
     # -- what handlers ask about the delivery in progress ---------------------------------------
 
     def front(self) -> str | None:
-        """Return the name of the front whose event is handled in this task, for `RemoteStore`; else None."""
+        """Return the name of the front whose event is handled in this task, for `RemoteRecords`; else None."""
         delivery = self._in_progress.get()
         return delivery.front.name if delivery is not None else None
 

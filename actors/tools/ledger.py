@@ -15,22 +15,36 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Coroutine
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import msgpack
 
-from laneway.actors.ports import Store
+from laneway.actors.ports import Record
 from laneway.actors.tools.lifecycle import State
 from laneway.routing.errors import IdempotencyMismatch, LanewayError, OutcomeUnknown, StoreError
 
-__all__ = ["CallKey", "Ledger", "Settled", "Ticket", "digest"]
+__all__ = ["PREFIX", "CallKey", "Ledger", "Records", "Settled", "Ticket", "digest"]
 
+PREFIX: Final = "tool/"
+"""What the store key of every record begins with."""
 _TTL_S: Final = 86_400.0
 """How long a duplicate still meets the first result: 24 h."""
 _MAX_CONTENT_BYTES: Final = 65_536
 """Largest result kept for replay; a larger one is answered once and only its success is kept."""
 _ATTEMPTS: Final = 3
 """Compare-and-set rounds before a write gives up; only a second host can cause even one."""
+
+
+class Records(Protocol):
+    """What a ledger needs of a `Store`: versioned values."""
+
+    async def get(self, key: str) -> Record:
+        """See `Store.get`."""
+        ...
+
+    async def put(self, key: str, value: bytes, *, version: int | None = None, ttl_s: float | None = None) -> int:
+        """See `Store.put`."""
+        ...
 
 
 class CallKey(NamedTuple):
@@ -54,7 +68,7 @@ class CallKey(NamedTuple):
         text = "/".join(parts)
         if "%" in text or text.count("/") > 3:  # else nothing is to be escaped: nearly always
             text = "/".join([part.replace("%", "%25").replace("/", "%2F") for part in parts])
-        return f"tool/{kind}/{text}"
+        return f"{PREFIX}{kind}/{text}"
 
 
 class Settled(NamedTuple):
@@ -139,10 +153,10 @@ class Ledger:
     """Who is running what here, and what every call of the last 24 h came to.
 
     Args:
-        store: versioned values; `durable` there decides whether this survives kill -9.
+        store: versioned values; whether this survives kill -9 is that store's to say.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Records) -> None:
         self.store = store
         self._running: dict[CallKey, tuple[bytes, _Waiting]] = {}
         self._writes: set[asyncio.Task[bool]] = set()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from laneway.actors.peers import Peer
 from laneway.actors.remote_cells import RemoteCells
-from laneway.actors.remote_store import STORE, StoreService
+from laneway.actors.remote_records import RECORDS, RecordService
 from laneway.engine.app.front import Front
 from laneway.engine.app.hosted import HostedPools
 from laneway.engine.app.loads import Loads
@@ -76,7 +76,7 @@ class Cluster:
         self._hosted = HostedPools(engine, self._ray, self._cells, self.questions)
         self.board.add(self._cells)
         self.board.add(self._hosted)
-        self.questions.serve(STORE, StoreService(engine.store))
+        self.questions.serve(RECORDS, RecordService(engine.store))
         self.questions.serve(_STORES, self._kind_of_store)
         self._loads = Loads(
             self.name,

@@ -23,7 +23,7 @@ from laneway.actors.peers import Peer
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Principal, ToolSpec
 from laneway.actors.questions import Questions
-from laneway.actors.remote_store import RemoteStore
+from laneway.actors.remote_records import RemoteRecords
 from laneway.actors.switchboard import Switchboard
 from laneway.actors.tools.calls import ToolCalls
 from laneway.actors.tools.ledger import Ledger
@@ -145,9 +145,9 @@ class PoolHost:
             return PoolSpec("nlp", NLP_KINDS, runs, concurrency=config.nlp.concurrency, run_starting=True)
         if self._pool == "tools":
             assert self._telemetry is not None
-            store = RemoteStore(self._questions, self._board.peers, guests.front)
+            records = RemoteRecords(self._questions, self._board.peers, guests.front)
             self._calls = ToolCalls(
-                tools.catalogue, Ledger(store), clock=self._clock, probe=self._telemetry.probe, random=random.random
+                tools.catalogue, Ledger(records), clock=self._clock, probe=self._telemetry.probe, random=random.random
             )
             return PoolSpec("tools", TOOL_KINDS, self._calls, concurrency=config.tools.concurrency)
         return order.told.pool(self._pool).spec()

@@ -17,14 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from laneway.actors.ports import Claim, DeadLetter, Entry, Store
-from laneway.actors.questions import Questions
-from laneway.actors.remote_store import STORE, RemoteStore, StoreService
-from laneway.actors.switchboard import Switchboard
 from laneway.engine.stores.memory import MemoryStore
 from laneway.engine.stores.redis import RedisStore
 from laneway.engine.stores.sqlite import SqliteStore
 from laneway.routing.errors import Fenced, LocalProtocolError, StoreError
-from tests.actors.pairs import connect
 from tests.redis_server import RedisServer, redis_server
 
 
@@ -107,22 +103,6 @@ def sqlite_medium(paths: Iterator[Path]) -> Medium:
     return Medium(make, fill, mend, clock.elapse, lambda: sqlite_medium(paths), survives=True)
 
 
-def remote_medium(paths: Iterator[Path]) -> Medium:
-    """The memory store, kept by another host."""
-    kept = memory_medium(paths)
-
-    def make() -> Store:
-        mine, theirs = Questions(), Questions()
-        theirs.serve(STORE, StoreService(kept.make()))
-        left, right = Switchboard(), Switchboard()
-        left.add(mine)
-        right.add(theirs)
-        connect(left, right, "pool-host", "front")
-        return RemoteStore(mine, left.peers, lambda: "front")
-
-    return Medium(make, kept.fill, kept.mend, kept.elapse, lambda: remote_medium(paths), survives=False)
-
-
 def redis_medium(server: RedisServer) -> Medium:
     prefix = secrets.token_hex(4)
 
@@ -151,7 +131,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
         yield running
 
 
-IN_FILES = {"memory": memory_medium, "sqlite": sqlite_medium, "remote": remote_medium}
+IN_FILES = {"memory": memory_medium, "sqlite": sqlite_medium}
 
 
 @pytest.fixture(params=[*IN_FILES, "redis"])

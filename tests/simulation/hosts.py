@@ -22,7 +22,7 @@ from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Principal, ToolInvoker
 from laneway.actors.questions import Questions
 from laneway.actors.remote_cells import RemoteCells
-from laneway.actors.remote_store import STORE, RemoteStore, StoreService
+from laneway.actors.remote_records import RECORDS, RecordService, RemoteRecords
 from laneway.actors.session import SessionPolicy
 from laneway.actors.switchboard import Switchboard
 from laneway.actors.tools.calls import ToolCalls
@@ -75,7 +75,7 @@ class SimHost:
         self.questions, self.board = Questions(), Switchboard()
         self.board.add(self.questions)
         self.board.add(self.guests)
-        self.store = RemoteStore(self.questions, self.board.peers, self.guests.front)
+        self.records = RemoteRecords(self.questions, self.board.peers, self.guests.front)
 
     def add(self, name: str, kind: str, handler: Any, **spec: Any) -> None:
         """Carry a pool of a plain handler."""
@@ -90,7 +90,7 @@ class SimHost:
         """Carry the tools pool."""
         for tool in tools:
             self.catalogue.add(tool)
-        calls = ToolCalls(self.catalogue, Ledger(self.store), clock=self.clock, probe=_Silence(), random=lambda: 0.5)
+        calls = ToolCalls(self.catalogue, Ledger(self.records), clock=self.clock, probe=_Silence(), random=lambda: 0.5)
         self.add("tools", "TOOL_CALL", calls)
 
 
@@ -126,7 +126,7 @@ class SimFront:
             run_starting = kinds == "USER_MESSAGE"
             self.dispatcher.add_pool(PoolSpec(pool, kinds.split(), _nowhere, remote=True, run_starting=run_starting))
         questions = Questions()
-        questions.serve(STORE, StoreService(self.store))
+        questions.serve(RECORDS, RecordService(self.store))
         self.questions, self.board = questions, Switchboard()
         self.board.add(questions)
         self.board.add(self.cells)

@@ -1,4 +1,4 @@
-"""A store on another host: one question per call, away and back; the port itself is tests/conformance."""
+"""A front's records from another host: one question per call, away and back, and nothing else of the store."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from laneway.actors.peers import REQUEST
-from laneway.actors.ports import DeadLetter, Record
+from laneway.actors.ports import Record
 from laneway.actors.questions import Questions
-from laneway.actors.remote_store import STORE, RemoteStore, StoreService
+from laneway.actors.remote_records import RECORDS, RecordService, RemoteRecords
 from laneway.actors.switchboard import Switchboard
 from laneway.actors.tools.ledger import CallKey, Ledger, Settled, Ticket, digest
 from laneway.actors.tools.lifecycle import State
 from laneway.engine.stores.memory import MemoryStore
-from laneway.routing.errors import OutcomeUnknown, StoreError
+from laneway.routing.errors import AccessError, OutcomeUnknown, PeerProtocolError, StoreError
 from tests.actors.pairs import End, connect
 
 
@@ -27,11 +27,11 @@ class _Host:
         self.questions, self.board = Questions(), Switchboard()
         self.board.add(self.questions)
         self.front: str | None = "front"
-        self.store = RemoteStore(self.questions, self.board.peers, lambda: self.front, timeout_s=2.0)
+        self.records = RemoteRecords(self.questions, self.board.peers, lambda: self.front, timeout_s=2.0)
 
     def join(self, name: str, store: Any) -> End:
         questions, board = Questions(), Switchboard()
-        questions.serve(STORE, StoreService(store))
+        questions.serve(RECORDS, RecordService(store))
         board.add(questions)
         return connect(self.board, board, "host", name)[0]
 
@@ -42,14 +42,14 @@ def test_get_and_put_are_one_question_each(rig: SimpleNamespace) -> None:
     async def scenario() -> None:
         host = _Host()
         peer = host.join("front", MemoryStore())
-        ledger, hashed = Ledger(host.store), digest("pay", {"sum": 1})
+        ledger, hashed = Ledger(host.records), digest("pay", {"sum": 1})
         ticket = await ledger.claim(CallKey("t", "s", "r", "c"), hashed, repeatable=False)
         assert isinstance(ticket, Ticket)
         await ticket.start()
         assert await ticket.settle(Settled(State.SUCCEEDED, "1"))
         assert [message[3] for message in peer.sent] == ["get", "put", "put"]
         assert {message[0] for message in peer.sent} == {REQUEST}
-        again = await Ledger(host.store).claim(CallKey("t", "s", "r", "c"), hashed, repeatable=False)
+        again = await Ledger(host.records).claim(CallKey("t", "s", "r", "c"), hashed, repeatable=False)
         assert again == Settled(State.SUCCEEDED, "1")
 
     rig.run(scenario())
@@ -62,12 +62,12 @@ def test_each_call_goes_to_the_front_of_that_moment(rig: SimpleNamespace) -> Non
         host = _Host()
         host.join("front", MemoryStore())
         host.join("other", MemoryStore())
-        assert await host.store.put("k", b"1") > 0
+        assert await host.records.put("tool/k", b"1") > 0
         host.front = "other"
-        assert await host.store.get("k") == Record(0, b"")
+        assert await host.records.get("tool/k") == Record(0, b"")
         host.front = None
         with pytest.raises(StoreError, match="is away"):
-            await host.store.get("k")
+            await host.records.get("tool/k")
 
     rig.run(scenario())
 
@@ -78,21 +78,20 @@ def test_a_front_that_is_away_is_a_store_error_until_it_is_back(rig: SimpleNames
     async def scenario() -> None:
         host, kept = _Host(), MemoryStore()
         with pytest.raises(StoreError, match="not connected") as away:
-            await host.store.open()
+            await host.records.get("tool/k")
         assert away.value.retryable
         peer = host.join("front", kept)
-        await host.store.open()
-        assert host.store.durable is False
+        assert await host.records.get("tool/k") == Record(0, b"")
         peer.hold()
         with pytest.raises(StoreError, match="did not answer"):
-            await host.store.get("k")
-        asked = asyncio.ensure_future(host.store.put("k", b"1"))
+            await host.records.get("tool/k")
+        asked = asyncio.ensure_future(host.records.put("tool/k", b"1"))
         await asyncio.sleep(0.1)
         peer.cut()
         with pytest.raises(StoreError, match="lost before it answered"):
             await asked
         host.join("front", kept)
-        assert await host.store.put("k", b"2") > 0
+        assert await host.records.put("tool/k", b"2") > 0
 
     rig.run(scenario())
 
@@ -103,7 +102,7 @@ def test_an_effect_whose_record_cannot_be_written_is_never_repeated(rig: SimpleN
     async def scenario() -> None:
         host, kept = _Host(), MemoryStore()
         peer = host.join("front", kept)
-        ledger, key, hashed = Ledger(host.store), CallKey("t", "s", "r", "c"), digest("pay", {})
+        ledger, key, hashed = Ledger(host.records), CallKey("t", "s", "r", "c"), digest("pay", {})
         ticket = await ledger.claim(key, hashed, repeatable=False)
         assert isinstance(ticket, Ticket)
         await ticket.start()
@@ -112,29 +111,31 @@ def test_an_effect_whose_record_cannot_be_written_is_never_repeated(rig: SimpleN
         assert not await ticket.settle(Settled(State.SUCCEEDED, "paid"))
         host.join("front", kept)
         with pytest.raises(OutcomeUnknown):
-            await Ledger(host.store).claim(key, hashed, repeatable=False)
+            await Ledger(host.records).claim(key, hashed, repeatable=False)
 
     rig.run(scenario())
 
 
-def test_long_lists_come_in_pages(rig: SimpleNamespace) -> None:
-    """No answer is much larger than a MiB, and together they are the whole list."""
+def test_nothing_else_of_a_store_can_be_reached(rig: SimpleNamespace) -> None:
+    """Not the logs, not other values, under whatever name: the host is refused, and nothing is read or written."""
 
     async def scenario() -> None:
-        host, kept = _Host(), MemoryStore(200_000_000, max_dead_bytes=100_000_000)
+        host, kept = _Host(), MemoryStore()
         peer = host.join("front", kept)
-        keys = [f"t/session/{number:04d}-{'x' * 200}" for number in range(6_000)]
-        for key in keys:
-            await kept.claim(key)
-        assert await host.store.keys("t/") == keys
-        assert len(peer.sent) == 3
-        for number in range(5):
-            await kept.bury(DeadLetter(0, "t", "s", "C", f"letter {number}", 3, b"p" * 600_000, 1.0))
-        letters = await host.store.dead()
-        assert [letter.message for letter in letters] == [f"letter {number}" for number in (4, 3, 2, 1, 0)]
-        assert [letter.id for letter in await host.store.dead(limit=2)] == [letters[0].id, letters[1].id]
-        assert len(await host.store.exhume([letter.id for letter in letters])) == 5
-        assert await host.store.dead() == []
+        await kept.put("home/t/session/s", b"front")
+        for method, arguments in (
+            ("get", ["home/t/session/s"]),
+            ("put", ["home/t/session/s", b"mine", None, None]),
+            ("get", [b"tool/k"]),
+            ("get", [["tool/k"]]),
+            ("claim", ["t/session/s"]),
+            ("keys", ["", ""]),
+            ("get", "tool/k"),
+        ):
+            with pytest.raises(AccessError, match="records of tool calls only"):
+                await host.questions.ask(peer, RECORDS, method, arguments, 1.0)
+        assert (await kept.get("home/t/session/s")).value == b"front"
+        assert await kept.keys("") == []
 
     rig.run(scenario())
 
@@ -145,9 +146,9 @@ def test_a_question_that_is_no_call_is_refused(rig: SimpleNamespace) -> None:
     async def scenario() -> None:
         host = _Host()
         peer = host.join("front", MemoryStore())
-        for method, arguments in (("open", []), ("get", []), ("put", ["k"])):
-            with pytest.raises(Exception, match=r"no method|argument"):
-                await host.questions.ask(peer, STORE, method, arguments, 1.0)
+        for method, arguments in (("open", ["tool/k"]), ("get", ["tool/k", 1]), ("put", ["tool/k"])):
+            with pytest.raises(PeerProtocolError, match=r"no call '\w+' with \d argument"):
+                await host.questions.ask(peer, RECORDS, method, arguments, 1.0)
         assert peer.alive
 
     rig.run(scenario())
