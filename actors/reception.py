@@ -21,7 +21,7 @@ from laneway.actors.peers import ATTACH, ATTACHED, ENDED, INGEST, LEAVE, LINK_IN
 from laneway.actors.ports import Principal
 from laneway.actors.spans import SpanValue
 from laneway.routing.envelope import Envelope
-from laneway.routing.errors import Draining, HandlerFailed, LanewayError, LinkClosed, PeerProtocolError
+from laneway.routing.errors import Draining, HandlerFailed, LanewayError, LinkClosed, Overloaded, PeerProtocolError
 from laneway.routing.failures import error_fields, error_of_fields
 from laneway.routing.link import LinkFrame
 
@@ -31,6 +31,11 @@ _T = TypeVar("_T")
 _log: Final = logging.getLogger(__name__)
 _LINGER_S: Final = 2.0
 """How long the last frames of a link may take to be asked for; an edge waits 1 s for them."""
+
+
+_OPENING_BYTES: Final = 1_048_576
+"""Of events that wait for one session to open: as much as one frame of a client holds."""
+_OPENING_RETRY_MS: Final = 500
 
 
 class _Guest:
@@ -71,6 +76,25 @@ class _Voice:
         self._peer.send((TOLD, self._number, fields))
 
 
+class _Opening:
+    """What has come for a session that is being opened."""
+
+    __slots__ = ("bytes", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[_Voice, list[Envelope]]] = []
+        self.bytes = 0
+
+    def add(self, voice: _Voice, envelopes: list[Envelope], size: int) -> None:
+        """Let events wait; what does not fit is refused, and none of it is taken."""
+        if self.waiting and self.bytes + size > _OPENING_BYTES:
+            refusal = Overloaded("too much waits for this session to open; try again", retry_after_ms=_OPENING_RETRY_MS)
+            voice.tell(error=error_fields(refusal))
+            return
+        self.bytes += size
+        self.waiting.append((voice, envelopes))
+
+
 class Reception:
     """A `switchboard.Part` for ATTACH, NEXT, LINK_IN, LEAVE and INGEST. Lives on one event loop."""
 
@@ -79,7 +103,7 @@ class Reception:
         self._flow = flow
         self._parcels = parcels
         self._guests: dict[Peer, dict[int, _Guest]] = {}
-        self._opening: dict[tuple[str, str], list[tuple[_Voice, list[Envelope]]]] = {}
+        self._opening: dict[tuple[str, str], _Opening] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._last: LanewayError = LinkClosed("the link was left")
 
@@ -202,17 +226,19 @@ class Reception:
 
     def _ingest(self, peer: Peer, message: Message) -> None:
         _, number, session, client, row, origin, items = message
-        self._flow.taken(peer, size_bytes(items))
+        size = size_bytes(items)
+        self._flow.taken(peer, size)
         voice = _Voice(peer, number, client, principal_of(row), origin)
         envelopes = self._parcels.unpack(items)
         key = (voice.principal.tenant, session)
         home = self._directory.find(*key)
         if key in self._opening:  # what came before goes first
-            self._opening[key].append((voice, envelopes))
+            self._opening[key].add(voice, envelopes, size)
         elif home is not None:
             home.ingest(voice, envelopes)
         else:
-            self._opening[key] = [(voice, envelopes)]
+            opening = self._opening[key] = _Opening()
+            opening.add(voice, envelopes, size)
             self._start(self._open(key), f"open {session} for {peer.name}")
 
     async def _open(self, key: tuple[str, str]) -> None:
@@ -226,7 +252,7 @@ class Reception:
             _log.exception("a session could not be opened for another front")
             refusal = HandlerFailed(f"opening raised {type(error).__name__}; see the log of the session's front")
         finally:
-            waiting = self._opening.pop(key)
+            waiting = self._opening.pop(key).waiting
         for voice, envelopes in waiting:
             if home is not None:
                 home.ingest(voice, envelopes)

@@ -66,21 +66,21 @@ class Scaler:
         self._tick_s = tick_s
         self.loads: Mapping[str, PoolLoad] = {}
         self._task: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     def start(self) -> None:
         """Begin to look; on the engine's own loop."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="laneway scaler")
 
     async def close(self) -> None:
-        """Look no more; a change under way is left to its own end. Idempotent."""
+        """Look no more. A change under way comes to its own end first: one that is broken off leaves a drained host."""
+        self._closing.set()
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await task
 
     async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._tick_s)
+        while not await self._told_to_close(self._tick_s):
             try:
                 async with asyncio.timeout(_READ_S):
                     self.loads = await self._read()
@@ -88,6 +88,13 @@ class Scaler:
                 self._failed("the load of pools could not be read: %s", error)
                 continue
             await self._look()
+
+    async def _told_to_close(self, within_s: float) -> bool:
+        try:
+            async with asyncio.timeout(within_s):
+                return await self._closing.wait()
+        except TimeoutError:
+            return False
 
     async def _look(self) -> None:
         for pool, scaling in self._scalings.items():

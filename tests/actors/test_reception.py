@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from laneway.actors.flow import Flow
-from laneway.actors.parcels import Parcels, hello_fields, principal_row
+from laneway.actors.parcels import Parcels, hello_fields, principal_row, size_bytes
 from laneway.actors.peers import ATTACH, ATTACHED, ENDED, INGEST, LEAVE, LINK_IN, LINK_OUT, NEXT, TOLD, Message, Peer
 from laneway.actors.reception import Reception
 from laneway.actors.switchboard import Switchboard
@@ -26,6 +26,7 @@ class _Front:
     def __init__(self) -> None:
         self.heard: list[Message] = []
         self.peer: Any = None
+        self.flow = Flow()
 
     def handlers(self) -> dict[int, Any]:
         return dict.fromkeys((ATTACHED, LINK_OUT, ENDED, TOLD), lambda peer, message: self.heard.append(message))
@@ -56,7 +57,7 @@ async def _a_home(**fields: Any) -> AsyncIterator[tuple[Any, _Front, Reception, 
         reception = Reception(directory, flow, parcels)
         for part in (flow, reception):
             left.add(part)
-        right.add(Flow())
+        right.add(front.flow)
         right.add(front)
         connect(left, right)
         try:
@@ -178,5 +179,27 @@ def test_frames_for_a_link_that_is_over_are_dropped() -> None:
             front.peer.send((INGEST, 5, "s", "d", principal_row(ALICE), {}, parcels.pack([an_event(1)])))
             await asyncio.sleep(0.1)
             assert (TOLD, 5, {"ok": [[1, "durable"]]}) in front.heard
+
+    run(main())
+
+
+def test_what_waits_for_a_session_to_open_is_bounded() -> None:
+    """A MiB; beyond it whole messages are refused, to be sent again, and what was taken is taken in order."""
+
+    async def main() -> None:
+        disk = Disk()
+        disk.claim_s = 1.0
+        async with _a_home(disk=disk) as (_, front, _, parcels):
+            for number in range(1, 81):
+                items = parcels.pack([an_event(number, body=b"x" * 15_000)])
+                await front.flow.room(front.peer, size_bytes(items))
+                front.peer.send((INGEST, number, "s", "c", principal_row(ALICE), {}, items))
+            await asyncio.sleep(5)
+            told = [(message[1], message[2]) for message in front.heard if message[0] == TOLD]
+            refused = {number: fields["error"][0] for number, fields in told if "error" in fields}
+            taken = [number for number, fields in told if "ok" in fields]
+            assert taken == list(range(1, len(taken) + 1))
+            assert 1_000_000 < len(taken) * 15_000 < 1_048_576
+            assert refused == dict.fromkeys(range(len(taken) + 1, 81), "OVERLOADED")
 
     run(main())

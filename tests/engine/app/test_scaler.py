@@ -44,6 +44,7 @@ class Cluster:
         self.start_s = start_s
         self.calls: list[tuple[str, int]] = []
         self.under_way = 0
+        self.asked = asyncio.Event()
         self.failing: Exception | None = None
 
     async def read(self) -> Mapping[str, PoolLoad]:
@@ -59,6 +60,7 @@ class Cluster:
         assert not self.under_way
         self.under_way += 1
         self.calls.append((pool, hosts))
+        self.asked.set()
         try:
             await asyncio.sleep(self.start_s)
             if self.failing is not None:
@@ -115,6 +117,23 @@ def test_one_change_at_a_time_over_all_pools() -> None:
         await asyncio.sleep(20)
         assert {pool for pool, _ in cluster.calls} == {"nlp", "tools"}
         await scaler.close()
+
+    run(main())
+
+
+def test_a_change_under_way_comes_to_its_end() -> None:
+    """Closing waits for it, so that no host is left drained; nothing new is begun."""
+
+    async def main() -> None:
+        cluster, counts = Cluster("nlp", start_s=5.0), Counts()
+        scaler = made(cluster, counts)
+        scaler.start()
+        cluster.work["nlp"] = BUSY
+        await cluster.asked.wait()
+        await scaler.close()
+        assert counts.names == [("pool.scaled", "nlp")]
+        await asyncio.sleep(30)
+        assert len(cluster.calls) == 1
 
     run(main())
 
