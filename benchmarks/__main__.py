@@ -57,6 +57,7 @@ _TITLES: Final = {
     "state": "State: one-character edits of a shared document; ms from the scheduled time",
     "start": "Start, in a fresh process",
     on_ray.W1: "Ray W1: events of 278 bytes, 3 handlers in other processes, 1,024 in flight; ms from scheduled time",
+    on_ray.W1_APART: "Ray W1 with the handlers on another node, of the same machine; ms from scheduled time",
     on_ray.W2: "Ray W2: tool calls of 5 ms in another process, 256 at once; ms",
     on_ray.BURST: "Ray W3 burst: streams of tokens without pause from another process; ms",
     on_ray.PACED: "Ray W3 paced: streams of a token every 20 ms from another process; ms",

@@ -139,6 +139,12 @@ GOALS: Final[Sequence[Goal]] = (
     ),
     Goal(
         "on Ray",
+        "W1, pools on another node, against Ray async actors there",
+        25.0,
+        _of(on_ray.W1_APART, on_ray.LANEWAY, ray_actors.NAME),
+    ),
+    Goal(
+        "on Ray",
         "W4 at 3x, two dispatchers: critical p99, of a bare PriorityQueue",
         1.0,
         _of(on_ray.W4, f"{on_ray.TWO_FRONTS} @3x", "asyncio.PriorityQueue @3x"),

@@ -26,19 +26,34 @@ from benchmarks.overload_rows import CONFIG, PRIORITY, SLOTS, offering
 from benchmarks.overload_rows import KINDS as WORK_KINDS
 from benchmarks.overload_rows import add_pool as add_work
 from benchmarks.paths import FRAME_EVENTS, add_pools, called, linked
-from benchmarks.ray_actors import cluster, processes, ray_actors
+from benchmarks.ray_actors import ELSEWHERE, cluster, processes, ray_actors, two_nodes
 from benchmarks.sweep import Offer, Subject, Tally, measure_here
 from benchmarks.token_streams import GAP_S, Ask, asking
 from benchmarks.tool import wait
 from benchmarks.tool_calls import Opened as OpenedCalls
 from benchmarks.tool_calls import calls_to
-from benchmarks.workload import KINDS, jobs, open_config
+from benchmarks.workload import KINDS, POOLS, jobs, open_config
 from laneway import Config, Engine
 from laneway.engine.sections import RuntimeConfig
 
-__all__ = ["BURST", "LANEWAY", "PACED", "TWO_FRONTS", "W1", "W2", "W4", "compare", "dispatching", "events_of", "run"]
+__all__ = [
+    "BURST",
+    "LANEWAY",
+    "PACED",
+    "TWO_FRONTS",
+    "W1",
+    "W1_APART",
+    "W2",
+    "W4",
+    "apart",
+    "compare",
+    "dispatching",
+    "events_of",
+    "run",
+]
 
 W1: Final = "Ray W1"
+W1_APART: Final = "Ray W1, two nodes"
 W2: Final = "Ray W2"
 BURST: Final = "Ray W3 burst"
 PACED: Final = "Ray W3 paced"
@@ -57,9 +72,13 @@ _MOST_OVERLOAD_S: Final = 2.0
 
 def run(options: Options, status: Callable[[str], None]) -> list[Row]:
     """Start a local Ray and measure every row on it. Raises Lost, or RuntimeError, if an event is missing."""
+    options = _smaller(options)
     status("Ray starts")
     with cluster():
-        return asyncio.run(compare(_smaller(options), status))
+        rows = asyncio.run(compare(options, status))
+    status("Ray of two nodes starts")
+    with two_nodes():
+        return rows + asyncio.run(apart(options, status))
 
 
 def _smaller(options: Options) -> Options:
@@ -92,18 +111,29 @@ async def compare(options: Options, status: Callable[[str], None]) -> list[Row]:
     return sorted(bench.rows, key=lambda row: (W1, W2, BURST, PACED, W4).index(row.workload))
 
 
+async def apart(options: Options, status: Callable[[str], None]) -> list[Row]:
+    """Measure W1 with handlers on the other node of the two-node Ray that this process is connected to."""
+    bench = _Bench(options, status, W1_APART)
+    async with ray_actors({ELSEWHERE: 0.1}) as actors:
+        await bench.events(actors.events)
+    async with dispatching("bench-apart", {ELSEWHERE: 0.1}) as engine:
+        await bench.events(events_of(engine, LANEWAY, linked, FRAME_EVENTS))
+    return bench.rows
+
+
 class _Bench:
     """Measures rows, and keeps them."""
 
-    def __init__(self, options: Options, status: Callable[[str], None]) -> None:
+    def __init__(self, options: Options, status: Callable[[str], None], events: str = W1) -> None:
         self.rows: list[Row] = []
+        self._events = events
         self._options = options
         self._status = status
 
     async def events(self, way: Way) -> None:
-        self._status(f"{W1} {way.row}")
+        self._status(f"{self._events} {way.row}")
         work = jobs(self._options.events)
-        row = await repeated_here(W1, way.row, dispatch.through(way, work), len(work), self._options.repeats)
+        row = await repeated_here(self._events, way.row, dispatch.through(way, work), len(work), self._options.repeats)
         self.rows.append(await dispatch.late(way, row, self._options, self._status))
 
     async def calls(self, name: str, opener: tool_calls.Opener) -> None:
@@ -129,16 +159,21 @@ class _Bench:
 _Sessions = Callable[[Engine, str], AbstractAsyncContextManager[Sequence[Channel]]]
 
 
-def _on_ray(config: Config, name: str, **placement: Any) -> Config:
-    return config.model_copy(
-        update={"runtime": RuntimeConfig(kind="ray", cluster=name, durability="volatile", placement=placement)}
+def _on_ray(config: Config, name: str, resources: Mapping[str, Any] | None = None, **placement: Any) -> Config:
+    runtime = RuntimeConfig(
+        kind="ray", cluster=name, durability="volatile", placement=placement, resources=dict(resources or {})
     )
+    return config.model_copy(update={"runtime": runtime})
 
 
 @asynccontextmanager
-async def dispatching() -> AsyncIterator[Engine]:
-    """An engine with W1's three pools, a host each."""
-    engine = Engine(_on_ray(open_config(), "bench-dispatch", nlp="driver", tools="driver"), kinds=KINDS)
+async def dispatching(
+    name: str = "bench-dispatch", resources: Mapping[str, float] | None = None
+) -> AsyncIterator[Engine]:
+    """An engine with W1's three pools, a host each that asks Ray for `resources`."""
+    asked = {pool: dict(resources) for pool in POOLS} if resources else {}
+    config = _on_ray(open_config(), name, asked, nlp="driver", tools="driver")
+    engine = Engine(config, kinds=KINDS)
     add_pools(engine)
     async with engine:
         yield engine

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +29,14 @@ from benchmarks.tool_calls import Opened as OpenedCalls
 from benchmarks.tool_calls import Opener as OpenCalls
 from benchmarks.workload import IN_FLIGHT, POOLS, Job
 
-__all__ = ["NAME", "RayActors", "cluster", "processes", "ray_actors"]
+__all__ = ["ELSEWHERE", "NAME", "RayActors", "cluster", "processes", "ray_actors", "two_nodes"]
 
 NAME: Final = "Ray async actors"
 _STORE_BYTES: Final = 80 * 1024 * 1024
 _CPUS: Final = 8
 """As many as Ray shall believe in, so that fractional hosts and actors fit on a small machine."""
+ELSEWHERE: Final = "elsewhere"
+"""What only the second of `two_nodes` has: whoever asks for it is not at the driver's node."""
 
 
 class Handler:
@@ -63,17 +65,37 @@ class Handler:
 @contextmanager
 def cluster() -> Iterator[None]:
     """A local Ray for the time of the block; its workers run at normal priority, as everything else here."""
+    with _connected(num_cpus=_CPUS, include_dashboard=False, object_store_memory=_STORE_BYTES):
+        yield
+
+
+@contextmanager
+def two_nodes() -> Iterator[None]:
+    """A Ray of two nodes on this machine, with this process at the first; the second one has `ELSEWHERE`."""
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's spelling
+    from ray.cluster_utils import Cluster
+
+    node: dict[str, Any] = {"num_cpus": _CPUS, "object_store_memory": _STORE_BYTES}
+    nodes: Any = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    try:
+        nodes.add_node(**node, resources={ELSEWHERE: _CPUS})
+        with _connected(address=nodes.address):
+            yield
+    finally:
+        nodes.shutdown()
+
+
+@contextmanager
+def _connected(**arguments: Any) -> Iterator[None]:
     import ray
 
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's spelling
     paths = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
     ray.init(
-        num_cpus=_CPUS,
-        include_dashboard=False,
-        object_store_memory=_STORE_BYTES,
         log_to_driver=False,
         logging_level=logging.ERROR,
         runtime_env={"env_vars": {"PYTHONPATH": paths}},
+        **arguments,
     )
     try:
         yield
@@ -111,13 +133,16 @@ class RayActors:
 
 
 @asynccontextmanager
-async def ray_actors() -> AsyncIterator[RayActors]:
-    """Actors for all workloads: one for each handler of W1, and one that works on eight calls at once for W4."""
+async def ray_actors(resources: Mapping[str, float] | None = None) -> AsyncIterator[RayActors]:
+    """Actors for all workloads: one for each handler of W1, and one that works on eight calls at once for W4.
+
+    `resources`: what each asks Ray for, besides a tenth of a CPU.
+    """
     import ray
 
     make: Any = ray.remote(Handler)
     actors: list[Any] = [
-        make.options(num_cpus=0.1, max_concurrency=at_once).remote()
+        make.options(num_cpus=0.1, resources=resources, max_concurrency=at_once).remote()
         for at_once in (*(IN_FLIGHT,) * len(POOLS), WORKERS)
     ]
     for actor in actors:

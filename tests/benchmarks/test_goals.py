@@ -59,7 +59,7 @@ def test_every_goal_names_rows_that_there_are() -> None:
     names += [("start", "import laneway"), ("start", "first event, embedded")]
     names += [("state", row) for row in (documents.BARE, documents.CELL, documents.SPREAD)]
     names += [("edge", row) for row in (catalogue.LANEWAY, edge.USERS, edge.SESSIONS)]
-    names += [(on_ray.W1, row) for row in (on_ray.LANEWAY, ray_actors.NAME)]
+    names += [(each, row) for each in (on_ray.W1, on_ray.W1_APART) for row in (on_ray.LANEWAY, ray_actors.NAME)]
     names += [
         (on_ray.W4, f"{row} @{load}") for row in (on_ray.TWO_FRONTS, "asyncio.PriorityQueue") for load in sweep.LOADS
     ]

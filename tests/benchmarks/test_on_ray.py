@@ -38,6 +38,7 @@ def test_both_contenders_account_for_everything() -> None:
     assert names == {on_ray.W1: {*both, on_ray.CALLS}, on_ray.W2: both}
     assert {row.row for row in rows if row.workload == on_ray.BURST} == both
     assert {row.row for row in rows if row.workload == on_ray.PACED} == both
+    assert {row.row for row in rows if row.workload == on_ray.W1_APART} == both
     overloaded = [row for row in rows if row.workload == on_ray.W4]
     assert {row.row.partition(" @")[0] for row in overloaded} == {*both, on_ray.TWO_FRONTS, "asyncio.PriorityQueue"}
     for row in overloaded:
