@@ -21,6 +21,7 @@ from laneway.engine.app.hosted import HostedPools
 from laneway.engine.app.loads import Loads
 from laneway.engine.app.neighbours import Neighbours
 from laneway.engine.app.packing import HostPacking
+from laneway.engine.app.placements import strangers
 from laneway.engine.app.registrations import Registrations
 from laneway.engine.app.scaler import Scaler
 from laneway.engine.runtime.lives import Lives
@@ -102,6 +103,7 @@ class Cluster:
                 come; the message lists what they asked for and what Ray has.
         """
         told = self._engine.registrations()
+        self._warn_of_strangers()
         await self._ray.open()
         where = (self._ray.node, self._ray.ip, os.getpid())
         facts = HostFacts(self._config.cluster, self.name, "", "", *where, "", laneway_version(), b"")
@@ -117,6 +119,12 @@ class Cluster:
             raise RuntimeUnavailable(self._alone()) from error
         await self._hosted.start(told)
         self._scale(told)
+
+    def _warn_of_strangers(self) -> None:
+        """A pool may be added later, so a name that nobody has yet is no error."""
+        pools = [pool.name for pool in self._engine.dispatcher.statistics().pools]
+        if named := strangers(self._config, pools):
+            _log.warning("%s: there is no such pool now; there are %s", ", ".join(named), ", ".join(sorted(pools)))
 
     def _scale(self, told: Registrations) -> None:
         """Keep pools that may grow at the number of hosts they need."""

@@ -20,7 +20,7 @@ from laneway.routing.errors import ConfigError
 __all__ = ["HostOrder", "needed"]
 
 _SETTINGS: Final[Any] = {
-    "telemetry": True,
+    "telemetry": {"otlp", "sample_ratio", "follow_clients", "traces_per_s", "export_s", "service"},
     "tools": True,
     "nlp": {"concurrency"},
     "runtime": {"beat_s", "lost_s", "tls_cert", "tls_key", "tls_ca", "tls_name"},
@@ -42,7 +42,8 @@ class HostOrder:
 
     def to_bytes(self) -> bytes:
         """Return it as plain data."""
-        settings = self.config.model_dump_json(include=_SETTINGS, exclude_defaults=True)
+        said = self.config.model_dump(mode="json", include=_SETTINGS, exclude_defaults=True)
+        settings = json.dumps({section: fields for section, fields in said.items() if fields}, sort_keys=True)
         packed: bytes = msgpack.packb([self.pool, settings, needed(self.told, self.pool).to_bytes()])
         return packed
 

@@ -7,6 +7,7 @@ was said; documents and publications always run on fronts, where the sessions ar
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from laneway.routing.errors import ConfigError
@@ -14,7 +15,7 @@ from laneway.routing.errors import ConfigError
 if TYPE_CHECKING:
     from laneway.engine.config import RuntimeConfig
 
-__all__ = ["DRIVER", "FRONT_POOLS", "HOSTS", "Placement", "host_bounds", "placement_of"]
+__all__ = ["DRIVER", "FRONT_POOLS", "HOSTS", "Placement", "host_bounds", "placement_of", "strangers"]
 
 Placement: TypeAlias = Literal["hosts", "driver"]
 HOSTS: Final = "hosts"
@@ -60,3 +61,18 @@ def host_bounds(runtime: RuntimeConfig, pool: str, hosts: int = 1, max_hosts: in
             f"pool {pool!r} begins with {begin} hosts and has {most} at most; give 1 <= hosts <= max_hosts"
         )
     return begin, most
+
+
+def strangers(runtime: RuntimeConfig, pools: Collection[str]) -> list[str]:
+    """Return the settings that name a pool there is not: a misspelt one, or one that is yet to be added.
+
+    Args:
+        pools: the names of those there are.
+    """
+    named: dict[str, Collection[str]] = {
+        "hosts": runtime.hosts,
+        "max_hosts": runtime.max_hosts,
+        "placement": runtime.placement,
+        "resources": runtime.resources,
+    }
+    return [f"runtime.{field}.{pool}" for field, said in named.items() for pool in sorted(set(said) - set(pools))]

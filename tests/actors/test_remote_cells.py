@@ -24,6 +24,16 @@ def _spec(name="p", kinds=("WORK", "URGENT", "IDLE"), **fields):
     return PoolSpec(name, list(kinds), _here, **{"remote": True, **fields})
 
 
+async def _busy(front):
+    """A host that has one event, and no room for another."""
+    host = ScriptedHost()
+    front.connect(host)
+    host.room(1)
+    front.offer(1)
+    await asyncio.sleep(0.1)
+    return host
+
+
 def test_an_event_is_handled_where_a_host_has_room(rig):
     """It takes who asks, how long it may take and its number with it; its outcome and value come back."""
 
@@ -88,11 +98,7 @@ def test_runs_travel_with_what_was_said_before(rig):
 
     async def main():
         async with Front(rig, _spec(run_starting=True)) as front:
-            host = ScriptedHost()
-            front.connect(host)
-            host.room(1)
-            front.offer(1)
-            await asyncio.sleep(0.1)
+            host = await _busy(front)
             assert msgpack.unpackb(host.of(DELIVER)[0][4]) == [{"id": "m1", "role": "user", "content": "s"}]
 
     rig.run(main())
@@ -103,11 +109,7 @@ def test_what_a_handler_says_reaches_the_session_before_its_end(rig):
 
     async def main():
         async with Front(rig, _spec()) as front:
-            host = ScriptedHost()
-            front.connect(host)
-            host.room(1)
-            front.offer(1)
-            await asyncio.sleep(0.1)
+            host = await _busy(front)
             first = host.emit(1, b"a", b"b")
             await asyncio.sleep(0.1)
             assert host.of(EMITTED) == [(1, first, "", "", False)]
@@ -156,11 +158,7 @@ def test_a_session_that_takes_no_more_stops_the_handler(rig):
 
     async def main():
         async with Front(rig, _spec()) as front:
-            host = ScriptedHost()
-            front.connect(host)
-            host.room(1)
-            front.offer(1)
-            await asyncio.sleep(0.1)
+            host = await _busy(front)
             front.taker.error = Fenced("another home has it")
             host.emit(1, b"a")
             host.emit(1, b"b")
@@ -312,11 +310,7 @@ def test_a_handler_may_ask(rig):
 
     async def main():
         async with Front(rig, _spec(kinds=["WORK"]), _spec("q", ["URGENT"], remote=False)) as front:
-            host = ScriptedHost()
-            front.connect(host)
-            host.room(1)
-            front.offer(1)
-            await asyncio.sleep(0.1)
+            host = await _busy(front)
             question = envelope("URGENT", producer="engine/p", counter=1, tenant="t", session="s", lane=Lane.CRITICAL)
             host.ask(5, 1, question)
             host.ask(6, 1, question)

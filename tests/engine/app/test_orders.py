@@ -33,7 +33,8 @@ def test_an_order_travels_as_bytes_and_is_the_same_from_every_front() -> None:
     """Hosts that run already are recognised by these bytes."""
     order = HostOrder("here", CONFIG, told())
     packed = order.to_bytes()
-    other = Config.model_validate({**CONFIG.model_dump(), "store": {"url": "redis://h"}, "runtime": {"lost_s": 4.0}})
+    own = {"store": {"url": "redis://h"}, "runtime": {"lost_s": 4.0}, "telemetry": {"log_level": "debug"}}
+    other = Config.model_validate({**CONFIG.model_dump(), **own})
     assert packed == HostOrder("here", other, told()).to_bytes()
     assert packed == HostOrder("here", CONFIG, told()).to_bytes()
     read = HostOrder.from_bytes(packed)

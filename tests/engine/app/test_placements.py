@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from laneway.engine.app.placements import host_bounds, placement_of
+from laneway.engine.app.placements import host_bounds, placement_of, strangers
 from laneway.engine.sections import RuntimeConfig
 from laneway.routing.errors import ConfigError
 
@@ -47,3 +47,10 @@ def test_numbers_of_hosts() -> None:
     for hosts, most in ((0, None), (3, 2)):
         with pytest.raises(ConfigError, match="1 <= hosts <= max_hosts"):
             host_bounds(ray(), "own", hosts, most)
+
+
+def test_settings_that_name_no_pool_are_found() -> None:
+    """Whichever of them; one that names a pool there is, is not among them."""
+    said = ray(hosts={"npl": 2, "nlp": 2}, placement={"own": "driver"}, resources={"gpu": {"GPU": 1}})
+    assert strangers(said, ["nlp", "own", "tools"]) == ["runtime.hosts.npl", "runtime.resources.gpu"]
+    assert strangers(ray(), []) == []
