@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.serving import clean_environment
 from tests.engine.conftest import ray_address as ray_address
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -34,10 +35,7 @@ def scratch() -> Iterator[Path]:
 
 def environment(scratch: Path, **more: str) -> dict[str, str]:
     """What a demo of its own begins with, marked so that all its processes can be found."""
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith("LANEWAY_") and name != "RAY_ADDRESS"
-    }
-    return {**kept, "TMPDIR": str(scratch), _MARK: uuid.uuid4().hex, **more}
+    return {**clean_environment(), "TMPDIR": str(scratch), _MARK: uuid.uuid4().hex, **more}
 
 
 def alive(environ: dict[str, str]) -> list[str]:
