@@ -10,9 +10,8 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,6 +23,7 @@ from laneway.engine.stores.redis import RedisStore
 from laneway.engine.stores.redis_standing import fresh_name
 from laneway.engine.testing.proxy import Proxy
 from laneway.routing.errors import ConfigError, Fenced, OutcomeUnknown, StoreError
+from tests.engine.stores.filling import entries, using
 from tests.redis_server import RedisServer, redis_server
 
 PROCESS = [sys.executable, "-m", "tests.engine.stores.writer_process"]
@@ -33,21 +33,6 @@ OPERATIONS = ROOT / "docs" / "operations.md"
 
 def spawn(mode: str, server: RedisServer) -> subprocess.Popen[str]:
     return subprocess.Popen([*PROCESS, mode, server.url], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-
-def entries(first: int, last: int, size_bytes: int = 10) -> list[Entry]:
-    return [Entry(1, seq, seq * 10, b"x" * size_bytes) for seq in range(first, last + 1)]
-
-
-def using(store: RedisStore, body: Callable[[RedisStore], Coroutine[Any, Any, None]]) -> None:
-    async def main() -> None:
-        await store.open()
-        try:
-            await body(store)
-        finally:
-            await store.close()
-
-    asyncio.run(main())
 
 
 def test_two_stores_fence_each_other(server: RedisServer) -> None:

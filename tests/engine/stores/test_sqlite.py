@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +18,11 @@ import pytest
 from laneway.actors.ports import Entry
 from laneway.engine.stores.sqlite import SqliteStore
 from laneway.routing.errors import ConfigError, Fenced, StoreError
+from tests.engine.stores.filling import entries, using
 from tests.engine.stores.writer_process import entry
 
 PROCESS = [sys.executable, "-m", "tests.engine.stores.writer_process"]
 ROOT = Path(__file__).parents[3]
-
-
-def entries(first: int, last: int, size_bytes: int = 10) -> list[Entry]:
-    return [Entry(1, seq, seq * 10, b"x" * size_bytes) for seq in range(first, last + 1)]
-
-
-def using(store: SqliteStore, body: Callable[[SqliteStore], Coroutine[Any, Any, None]]) -> None:
-    async def main() -> None:
-        await store.open()
-        try:
-            await body(store)
-        finally:
-            await store.close()
-
-    asyncio.run(main())
 
 
 def spawn(mode: str, path: Path) -> subprocess.Popen[str]:
