@@ -48,10 +48,10 @@ from laneway.engine.sections import (
     TelemetryConfig,
     ToolsConfig,
 )
-from laneway.routing.admission import AdmissionPolicy
 from laneway.routing.dispatch import DispatchPolicy
 from laneway.routing.errors import ConfigError
 from laneway.routing.handshake import LinkPolicy
+from laneway.routing.limits import AdmissionPolicy
 
 if TYPE_CHECKING:
     from laneway.actors.session import SessionPolicy

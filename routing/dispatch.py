@@ -19,12 +19,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from laneway.routing.admission import Admission, AdmissionPolicy
+from laneway.routing.admission import Admission
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import AFTER, COUNTER, ENTITY, KIND, LANE, PRODUCER, RUN, SESSION, TENANT, Envelope
 from laneway.routing.envelope import envelope_id as id_of
 from laneway.routing.errors import LanewayError, PeerProtocolError
 from laneway.routing.lanes import LANE_WEIGHTS, Lane
+from laneway.routing.limits import AdmissionPolicy
 from laneway.routing.parking import Chain, Parking, blocker_of
 from laneway.routing.parts import PART_BYTES, part_of
 from laneway.routing.routes import PoolQueues, PoolRoute, RouteTable

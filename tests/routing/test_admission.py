@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from math import inf
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from laneway.routing.admission import Admission, AdmissionPolicy
+from laneway.routing.admission import Admission
 from laneway.routing.envelope import COUNTER, LANE, PRODUCER, SESSION, TENANT, Envelope, cost_bytes, envelope
 from laneway.routing.errors import (
     AdmissionError,
@@ -24,6 +26,7 @@ from laneway.routing.errors import (
     RateLimited,
 )
 from laneway.routing.lanes import Lane
+from laneway.routing.limits import AdmissionPolicy
 
 CRITICAL, HIGH, NORMAL, LOW = Lane
 _FREE = AdmissionPolicy(rate_per_s=inf)
@@ -171,13 +174,43 @@ def test_bytes_are_capped_too_but_a_lone_large_event_passes() -> None:
     _refusal(admission.admit(_event(2, session="big"), 0.0), LaneFull, "SESSION")
 
 
-def test_bulk_leaves_room_for_the_calls_of_running_runs() -> None:
-    """Runs and low events fill three quarters of the cap; a tool call still finds room."""
+@pytest.mark.parametrize("load", [2, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_session_beyond_its_cap_is_refused_from_the_bottom(load: int, seed: int) -> None:
+    """At 2x and 3x of one session's cap, in any order of arrival: low is refused first, then normal, then
+    new runs, then high; and critical never. A more urgent event never pays for a less urgent one."""
     admission = Admission(_FREE)
-    runs = [admission.admit(_event(number), 0.0, starts_run=True) for number in range(1, 300)]
-    assert sum(isinstance(answer, tuple) for answer in runs) == 192
-    assert _fill(admission, 10, first=500, lane=LOW) == 0
-    assert _fill(admission, 100, first=600) == 64
+    offered = [LOW] * 128 * load + [NORMAL] * 64 * load + [HIGH] * 60 * load + [CRITICAL] * 20
+    Random(seed).shuffle(offered)
+    refused: Counter[Lane] = Counter()
+    for number, lane in enumerate(offered, 1):
+        answer = admission.admit(_event(number, lane=lane), 0.0)
+        refused[lane] += not isinstance(answer, tuple)
+    share = {lane: refused[lane] / offered.count(lane) for lane in Lane}
+    assert share[LOW] > share[NORMAL] > share[HIGH]
+    assert refused[CRITICAL] == 0
+    assert load > 2 or share[HIGH] < 0.2
+
+
+def test_each_lane_leaves_room_for_the_lanes_above_it() -> None:
+    """Low fills half of the cap, normal three quarters, runs seven eighths, and high all of it."""
+    admission = Admission(_FREE)
+    assert _fill(admission, 300, lane=LOW) == 128
+    assert _fill(admission, 300, first=1_000, lane=NORMAL) == 64
+    runs = [admission.admit(_event(number), 0.0, starts_run=True) for number in range(2_000, 2_300)]
+    assert sum(isinstance(answer, tuple) for answer in runs) == 32
+    assert _fill(admission, 300, first=3_000) == 32
+    assert _fill(admission, 40, first=4_000, lane=CRITICAL) == 40
+
+
+def test_a_flood_of_low_events_leaves_half_of_the_burst() -> None:
+    """The rate is shared likewise: what low may not use of the burst is there for high."""
+    admission = Admission(AdmissionPolicy(rate_per_s=100, burst=100))
+    assert _fill(admission, 200, lane=LOW) == 50
+    assert _fill(admission, 200, first=1_000) == 50
+    error = _refusal(admission.admit(_event(5_000, lane=LOW), 0.0), RateLimited, "SESSION")
+    assert error.retry_after_ms in (510, 511)  # rounded up
+    assert isinstance(admission.admit(_event(5_001), 0.01), tuple)
 
 
 def test_a_full_tenant_is_refused_and_others_are_not() -> None:
@@ -287,6 +320,13 @@ def test_memory_of_producers_is_bounded() -> None:
 
 def test_limits_under_which_nothing_passes_are_refused() -> None:
     """A cap of 0 or a share outside (0, 1] is a mistake in the set-up."""
-    for field, value in (("session_events", 0), ("process_bytes", 0), ("bulk_share", 0.0), ("spill_ratio", 0.95)):
+    for field, value in (
+        ("session_events", 0),
+        ("process_bytes", 0),
+        ("low_share", 0.0),
+        ("low_share", 0.9),
+        ("run_share", 1.1),
+        ("spill_ratio", 0.95),
+    ):
         with pytest.raises(ConfigError):
             AdmissionPolicy(**{field: value})

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from laneway.routing.admission import AdmissionPolicy
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.dispatch import Admitted, DispatchCore, DispatchPolicy, PoolRoute, Refused
 from laneway.routing.envelope import (
@@ -33,6 +32,7 @@ from laneway.routing.envelope import (
 )
 from laneway.routing.errors import LocalProtocolError, PeerProtocolError
 from laneway.routing.lanes import Lane
+from laneway.routing.limits import AdmissionPolicy
 from laneway.routing.parts import part_of
 
 _KINDS = (
