@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,11 @@ async def here(event: EnvelopeView, context: Context) -> Out:
     return Out("CUSTOM", str(os.getpid()).encode(), event.entity)
 
 
+async def who(event: EnvelopeView, context: Context) -> Out:
+    """Say whose event it is."""
+    return Out("CUSTOM", context.principal.tenant.encode(), event.entity)
+
+
 async def hold(event: EnvelopeView, context: Context) -> Out:
     """Take until the file named by the body is there."""
     path = Path(event.body.decode())
@@ -29,6 +35,14 @@ async def hold(event: EnvelopeView, context: Context) -> Out:
 async def where() -> int:
     """Say which process runs this tool."""
     return os.getpid()
+
+
+async def strike(path: str) -> str:
+    """Leave a mark in a file, and lose the process before anybody hears of it."""
+    with open(path, "a") as marks:  # noqa: ASYNC230 - a line
+        marks.write("struck\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never said"
 
 
 class Talker(SyntheticModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Coroutine
@@ -13,6 +14,7 @@ import pytest
 
 from laneway import Config, Engine
 from laneway.engine.app.embedded import EmbeddedSession
+from laneway.engine.config import LimitsConfig
 from laneway.engine.runtime.lives import new_incarnation
 from laneway.engine.runtime.ray_cluster import RayCluster
 from laneway.engine.runtime.ray_host import laneway_version
@@ -106,6 +108,67 @@ def test_a_killed_host_costs_a_run_and_no_event(tmp_path: Path) -> None:
             assert int(await said(talk, "TEXT_MESSAGE_CONTENT")) != first
             await talk.interrupt()
             await said(talk, "RUN_FINISHED")
+
+    run(main())
+
+
+def test_an_effect_whose_host_was_lost_is_not_repeated(tmp_path: Path) -> None:
+    """The call is carried to the host's next life, which finds that it began and says that nobody knows its outcome."""
+
+    async def main() -> None:
+        marks = tmp_path / "marks"
+        engine = Engine(on_ray("struck"))
+        engine.tools.add(hands.strike, effects=True)
+        async with engine, engine.session("s") as session:
+            asked = f"call strike {json.dumps({'path': str(marks)})}"
+            results = [event.data async for event in session.ask(asked) if event.kind == "TOOL_CALL_RESULT"]
+            assert "OUTCOME_UNKNOWN" in str(results)
+            assert marks.read_text() == "struck\n"
+
+    run(main())
+
+
+def test_a_front_that_closes_ends_its_run_at_a_host() -> None:
+    """The run is told DRAINED, to be retried, and every event is in the books."""
+
+    async def main() -> None:
+        config = on_ray("closing").model_copy(update={"limits": LimitsConfig(drain_s=0.5)})
+        engine = Engine(config)
+        async with engine, engine.session("s") as session:
+            await session.send("go on")
+            assert int(await said(session, "TEXT_MESSAGE_CONTENT")) == pid_of(engine, "host/nlp/0")
+            closing = asyncio.create_task(engine.close())
+            ended = await anext(event async for event in session if event.ends_run)
+            assert (ended.kind, ended.data["code"], ended.data["metadata"]["retryable"]) == (
+                "RUN_ERROR",
+                "DRAINED",
+                True,
+            )
+            await closing
+            books = engine.statistics()[0]
+            assert (books.pending, books.accepted) == (0, books.handled + books.failed + books.cancelled)
+
+    run(main())
+
+
+def test_tenants_on_the_same_hosts_do_not_meet() -> None:
+    """Sessions of one name, at one host: each hears its own results only, and an interrupt ends its own run only."""
+
+    async def main() -> None:
+        engine = Engine(on_ray("tenants"))
+        engine.pool("who", ["WHO"], hands.who)
+        async with engine, engine.session("s", tenant="a") as one, engine.session("s", tenant="b") as other:
+            for session in (one, other):
+                await session.send_event("WHO", entity="e")
+            assert (await said(one, "CUSTOM", "e"), await said(other, "CUSTOM", "e")) == (b"a", b"b")
+            for session in (one, other):
+                await session.send("go on")
+                await said(session, "TEXT_MESSAGE_CONTENT")
+            await one.interrupt()
+            await said(one, "RUN_FINISHED")
+            assert engine.statistics()[0].pending == 1
+            await other.interrupt()
+            await said(other, "RUN_FINISHED")
 
     run(main())
 
