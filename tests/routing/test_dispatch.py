@@ -334,7 +334,7 @@ def test_a_batch_decides_as_one_by_one(rows: list[tuple[str, int, str, int, str]
 
 def test_a_full_session_frees_with_done() -> None:
     """Caps count what is in flight: queued and handed out alike, until done."""
-    core = _core(policy=replace(_POLICY, admission=AdmissionPolicy(rate_per_s=inf, session_events=4)))
+    core = _core(policy=replace(_POLICY, admission=AdmissionPolicy(rate_per_s=inf, session_events=5)))
     assert len(core.offer_batch([_event(n) for n in range(1, 7)], 0.0)) == 2
     taken = core.take("p", 10, 0.0)
     answer = core.offer(_event(9), 0.0)
@@ -418,7 +418,7 @@ def _admitted(core: DispatchCore, env: Envelope) -> Envelope:
 
 def test_after_waits_for_what_is_yet_to_come_but_not_forever() -> None:
     """A refused or missing event is waited for until it came and ended, or until after_wait_s."""
-    core = _core(policy=replace(_POLICY, admission=AdmissionPolicy(rate_per_s=1.0, burst=2.0)))
+    core = _core(policy=replace(_POLICY, admission=AdmissionPolicy(rate_per_s=1.0, burst=2.7)))
     core.offer(_event(1), 0.0)
     core.offer(_event(8, session="z"), 0.0)
     assert core.offer_batch([_event(2), _event(3)], 0.0)[0][0][COUNTER] == 3
