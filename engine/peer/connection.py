@@ -2,7 +2,8 @@
 
 Law of this file: the first thing that goes wrong with either stream ends the whole connection, and is
 told once. What waited is dropped, nothing that comes later is believed; the last words (BYE) tell the
-other side why. Reading never waits for whoever receives, so a slow part cannot stop heartbeats.
+other side why. Only who parts in order has what it said before read to its end. Reading never waits for
+whoever receives, so a slow part cannot stop heartbeats.
 
 Heartbeats: each stream is pinged, the urgent one at every beat (its round trip is the figure shown), the
 data stream when nothing else was written. Silence counts by the urgent stream, whose messages are small;
@@ -12,6 +13,7 @@ a data stream may be busy with one large message for longer, but not for ever.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Final
 
@@ -83,6 +85,7 @@ class Connection:
         self._error: LanewayError | None = None
         self._told = False
         self._parting = False
+        self._farewell: LanewayError | None = None
         self._round_trip_s: float | None = None
         self._sent = [0, 0]
         self._received = [0, 0]
@@ -152,9 +155,23 @@ class Connection:
             self._end(error)
             self._urgent.out.put(self._pack((BYE, 0, error.message[:_BYE_CHARS])))
 
+    async def part(self, error: LanewayError) -> None:
+        """End the connection behind what was queued: the last words go after it on the data stream.
+
+        Returns when the other side has read them and ended it, at the latest after `linger_s`; what was
+        not written by then is dropped, as by `close`. What is sent meanwhile is not heard any more.
+        """
+        if self._error is None:
+            self._farewell = error
+            self._data.out.put(self._pack((BYE, 0, error.message[:_BYE_CHARS])))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._policy.linger_s):
+                    await self._over.wait()
+        self.close(error)
+
     def broke(self, why: str) -> None:
         """End the connection because a stream of it is gone. Idempotent."""
-        self._end(HostLost(f"the connection to host {self.name} broke ({why})", reason="BROKEN"))
+        self._end(self._farewell or HostLost(f"the connection to host {self.name} broke ({why})", reason="BROKEN"))
 
     def beat(self, now: float, *, forgiving: bool) -> None:
         """Send the heartbeats that are due; end the connection if it was silent for too long.

@@ -8,7 +8,7 @@ Verbs below zero are the connection's own (see docs/hosts.md)::
 
     PING  [-1, n]         answered by PONG with the same n on the same stream; n is the sender's clock in us
     PONG  [-2, n]
-    BYE   [-3, 0, text]   the last message on the urgent stream: why the connection ends
+    BYE   [-3, 0, text]   the last message, why the connection ends: on the urgent stream, or behind all data
 """
 
 from __future__ import annotations

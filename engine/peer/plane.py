@@ -138,7 +138,7 @@ class Plane:
             self._keep(member)
 
     async def close(self) -> None:
-        """Close every connection and stop listening; idempotent."""
+        """Close every connection, behind what was queued for it, and stop listening; idempotent."""
         self._closed = True
         self._acceptor.refusing = True
         if self._watching is None:
@@ -146,8 +146,7 @@ class Plane:
         for followed in list(self._followed.values()):
             if followed.connection is None:
                 followed.task.cancel()
-        for connection in self._live():
-            connection.close(self._goodbye())
+        await asyncio.gather(*(connection.part(self._goodbye()) for connection in self._live()))
         while self._tasks:  # one that was about to come up adds another
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._watching.cancel()

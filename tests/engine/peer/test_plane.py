@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from laneway.actors.peers import DELIVER, EMIT
+from laneway.actors.peers import DELIVER, DONE, EMIT
 from laneway.engine.peer.dialler import Dialler
 from laneway.engine.peer.handshake import Gate, Identity
 from laneway.engine.peer.plane import Plane, must_dial
@@ -192,6 +192,24 @@ def test_closing_tells_the_others_why() -> None:
             assert "host pool shuts down" in mine.losses[0][1].message
             assert theirs.losses[0][1].code == "DRAINED"
             assert not pool.statistics
+
+    asyncio.run(scenario())
+
+
+def test_what_was_said_before_closing_is_heard() -> None:
+    """A host that shuts down in order answers what it has done; megabytes of it, and before the last words."""
+
+    async def scenario() -> None:
+        async with host("front") as (front, mine, _), host("pool", role=POOL) as (pool, theirs, address):
+            front.follow([member("pool", address)])
+            _, side = await both_up(mine, theirs)
+            said = [(DONE, number, b"x" * 100_000) for number in range(50)]
+            for message in said:
+                side.peer.send(message)
+            await pool.close()
+            await mine.until(lambda: mine.losses)
+            assert mine.messages == said
+            assert "host pool shuts down" in mine.losses[0][1].message
 
     asyncio.run(scenario())
 
