@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from benchmarks import appends, nats_bus, paths, pykka_actors, queues, raw_grpc, remote_engine, traced
+from benchmarks import appends, forced, nats_bus, paths, pykka_actors, queues, raw_grpc, remote_engine, traced
 from benchmarks.channels import Way, closed_loop, open_loop
 from benchmarks.counts import require
 from benchmarks.measure import Options, Row, Stage, Stopwatch, percentile, repeated
@@ -34,6 +34,7 @@ WAYS: Final[Sequence[Way]] = (
     paths.CORE,
     paths.DISPATCHER,
     paths.FRAMES,
+    forced.FORCED,
     paths.CALLS,
     appends.APPENDS,
     paths.SQLITE,

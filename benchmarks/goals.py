@@ -15,6 +15,7 @@ from benchmarks import (
     catalogue,
     documents,
     edge,
+    forced,
     nats_bus,
     on_ray,
     paths,
@@ -109,7 +110,12 @@ GOALS: Final[Sequence[Goal]] = (
     Goal(_W1, "engine, frames of 64, against a bare asyncio.PriorityQueue", 1.0, _of("W1", _ENGINE, _PRIORITY)),
     Goal(_W1, "engine, frames of 64, against pykka", 2.5, _of("W1", _ENGINE, pykka_actors.EVENTS.row)),
     Goal(_W1, "engine, frames of 64, CPU per event", 0.9, _at("W1", _ENGINE, "cpu_us"), at_most=True, unit="us"),
-    Goal(_W1, "fair queueing forced on every event, against a bare asyncio.Queue", 0.5, _none),
+    Goal(
+        _W1,
+        "fair queueing forced on every event, against a bare asyncio.Queue",
+        0.5,
+        _of("W1", forced.FORCED.row, _QUEUE),
+    ),
     Goal(
         _W1_LOG,
         "sqlite store, against bare batched sqlite appends",

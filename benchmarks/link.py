@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.workload import Job
 from laneway import Engine, Principal
 from laneway.actors.attachment import Attachment
-from laneway.routing.envelope import envelope
+from laneway.routing.envelope import NO_DEADLINE, envelope
 from laneway.routing.handshake import Hello
 from laneway.routing.inbox import Inbox, Received
 
@@ -21,26 +21,29 @@ class SessionLink:
 
     Attributes:
         refused: rows of events that were not taken: [counter, code, ...].
+        failures: notices of events that were taken and came to nothing: counter, code, ...
         accepted: events that were answered OK.
     """
 
-    def __init__(self, attachment: Attachment, session: str, client: str) -> None:
+    def __init__(self, attachment: Attachment, tenant: str, session: str, client: str) -> None:
         self.refused: list[Any] = []
+        self.failures: list[Any] = []
         self.accepted = 0
         self._attachment = attachment
+        self._tenant = tenant
         self._session = session
         self._client = client
         self._inbox = Inbox()
         self._counter = 0
 
     @classmethod
-    async def open(cls, engine: Engine, session: str, client: str = "bench") -> SessionLink:
-        """Attach to a session."""
+    async def open(cls, engine: Engine, session: str, client: str = "bench", tenant: str = "t") -> SessionLink:
+        """Attach to a session of a tenant."""
         hello = Hello(versions=(1,), client=client, session=session, heartbeat_s=300.0)
-        return cls(await engine.directory.attach(hello, Principal("bench", "t")), session, client)
+        return cls(await engine.directory.attach(hello, Principal("bench", tenant)), tenant, session, client)
 
-    async def send(self, batch: Sequence[Job], entity: str = "") -> None:
-        """Send a frame of events, all of one entity."""
+    async def send(self, batch: Sequence[Job], entity: str = "", deadline: float = NO_DEADLINE) -> None:
+        """Send a frame of events, all of one entity and with one monotonic deadline."""
         events = []
         for job in batch:
             self._counter += 1
@@ -49,9 +52,10 @@ class SessionLink:
                     job.kind,
                     producer=self._client,
                     counter=self._counter,
-                    tenant="t",
+                    tenant=self._tenant,
                     session=self._session,
                     lane=job.lane,
+                    deadline=deadline,
                     entity=entity,
                     body=job.body,
                 )
@@ -66,6 +70,8 @@ class SessionLink:
         for frame in await self._attachment.frames():
             self.accepted += len(frame.header.get("ok", ()))
             self.refused += frame.header.get("refused", ())
+            if "counter" in (notice := frame.header.get("notice") or {}):
+                self.failures.append(notice)
             given += self._inbox.receive(frame.header, frame.envelopes, time.monotonic())
         return given
 

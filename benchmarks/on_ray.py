@@ -22,12 +22,13 @@ from benchmarks import dispatch, token_streams, tool_calls
 from benchmarks.channels import Channel, Opened, Way
 from benchmarks.counts import Counts, engine_counts
 from benchmarks.measure import Options, Row, Stopwatch, repeated_here
+from benchmarks.overload import measure_here
 from benchmarks.overload_rows import CONFIG, PRIORITY, SLOTS, offering
 from benchmarks.overload_rows import KINDS as WORK_KINDS
 from benchmarks.overload_rows import add_pool as add_work
 from benchmarks.paths import FRAME_EVENTS, add_pools, called, linked
 from benchmarks.ray_actors import ELSEWHERE, cluster, processes, ray_actors, two_nodes
-from benchmarks.sweep import Offer, Subject, Tally, measure_here
+from benchmarks.sweep import Offer, Subject, Tally
 from benchmarks.token_streams import GAP_S, Ask, asking
 from benchmarks.tool import wait
 from benchmarks.tool_calls import Opened as OpenedCalls
@@ -250,7 +251,7 @@ def _overloaded(row: str, *engines: Engine) -> Subject:
     @asynccontextmanager
     async def open_(tally: Tally, watch: Stopwatch) -> AsyncIterator[Offer]:
         _watch(watch, *engines)
-        async with offering(engines, f"work{_fresh()}-", tally) as offer:
+        async with offering(engines, tally, f"work{_fresh()}-") as offer:
             yield offer
 
     return Subject(row, open_, SLOTS)

@@ -1,8 +1,8 @@
-"""W4: from nothing to four times what the handlers can do; what does each lane wait?
+"""W4: from nothing to ten times what the handlers can do; what does each lane wait?
 
 A handler takes 4 ms and eight run at once: 2,000 a second nominally, about 1,900 in practice. Offered
-are critical events alone (60 a second), then 1, 2, 3 and 4 times 2,000 a second for 3 s each: 1 %
-critical, 29 % high, 50 % normal, 20 % low.
+are critical events alone (60 a second), then 1, 2, 3, 4 and 10 times 2,000 a second: 1 % critical, 29 %
+high, 50 % normal, 20 % low; for 3 s each, 10x so long that it is as many events as 4x.
 
 What differs by design: a queue takes everything, and what is not urgent waits for seconds; laneway
 runs with its default limits per session and refuses at the door, with a time to retry after. A cell
@@ -13,7 +13,8 @@ Law of this file: who is overloaded, and how it is told; how, is in `sweep`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from rich.table import Table
@@ -21,17 +22,81 @@ from rich.table import Table
 from benchmarks.measure import Options, Row, ratio
 from benchmarks.overload_rows import EMBEDDED, PRIORITY
 from benchmarks.overload_served import SERVED
-from benchmarks.sweep import measure
-from laneway.routing.lanes import LANE_NAMES
+from benchmarks.repetitions import Figures, Runs, engine_cpu_us, lane_figures, planned
+from benchmarks.sweep import CROWD, NOMINAL_PER_S, Load, Subject, Tally, offered
+from laneway.routing.lanes import LANE_NAMES, Lane
 
-__all__ = ["SUBJECTS", "ratios", "run", "table"]
+__all__ = ["LOADS", "SUBJECTS", "measure", "measure_here", "mixed", "ratios", "run", "run_once", "table"]
 
 SUBJECTS: Final = (*EMBEDDED, *SERVED)
+LOADS: Final[Mapping[str, float]] = {"alone": 0.03, "1x": 1.0, "2x": 2.0, "3x": 3.0, "4x": 4.0, "10x": 10.0}
+"""Name -> share of the nominal rate; alone = 60 critical events a second and nothing else."""
+
+_LONGEST: Final = 4.0
+"""From this load on the schedule is shorter, so that the events are no more: a queue takes 11 s to hand them out."""
+_CRITICAL_EVERY: Final = 100
+_TENTHS: Final = (Lane.HIGH,) * 3 + (Lane.NORMAL,) * 5 + (Lane.LOW,) * 2
 
 
 def run(options: Options, status: Callable[[str], None]) -> list[Row]:
     """Sweep every row. Raises RuntimeError if an event was lost."""
     return measure(SUBJECTS, options, status)
+
+
+def measure(subjects: Iterable[Subject], options: Options, status: Callable[[str], None]) -> list[Row]:
+    """Run every row at every load, `overload_repeats` times; one row of figures each.
+
+    Raises RuntimeError if an event was lost.
+    """
+    runs = _runs("W4")
+    for subject, load in planned("W4", list(subjects), tuple(LOADS), options, status):
+        runs.add(subject, load, asyncio.run(run_once(subject, load, options.seconds)))
+    return runs.rows()
+
+
+async def measure_here(
+    workload: str,
+    subjects: Iterable[Subject],
+    loads: Sequence[str],
+    options: Options,
+    status: Callable[[str], None],
+) -> list[Row]:
+    """As `measure`, on the running loop and at some of the loads: for subjects that stay up between runs."""
+    runs = _runs(workload)
+    for subject, load in planned(workload, list(subjects), loads, options, status):
+        runs.add(subject, load, await run_once(subject, load, options.seconds))
+    return runs.rows()
+
+
+def _runs(workload: str) -> Runs:
+    return Runs(workload, "critical_p99_ms", "critical p99 ms")
+
+
+async def run_once(subject: Subject, load: str, seconds: float) -> Figures:
+    """One run of one row at one load; its figures. Raises RuntimeError if an event was lost."""
+    offer, tally = _load(load, seconds), Tally()
+    watch = await offered(subject, offer, tally)
+    return {**lane_figures(tally, offer), "engine_cpu_us": engine_cpu_us(watch, len(offer.events()))}
+
+
+def _load(name: str, seconds: float) -> Load:
+    times = LOADS[name]
+    lane = mixed if name != "alone" else _critical
+    return Load(name, times * NOMINAL_PER_S, seconds * min(1.0, _LONGEST / times), lane, _session)
+
+
+def mixed(number: int) -> int:
+    """Return the lane of an event of the mix."""
+    return Lane.CRITICAL if number % _CRITICAL_EVERY == 0 else _TENTHS[number % len(_TENTHS)]
+
+
+def _critical(number: int) -> int:
+    return Lane.CRITICAL
+
+
+def _session(number: int) -> int:
+    """Return which of the sessions an event is of; critical ones are spread over all of them too."""
+    return number // 7 % len(CROWD)
 
 
 def table(rows: Sequence[Row]) -> Table:

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from benchmarks.link import SessionLink
 from benchmarks.measure import Stopwatch
-from benchmarks.sweep import HANDLE_S, WORKERS, Due, Offer, Subject, Tally, seen
-from benchmarks.workload import SESSIONS, Job
+from benchmarks.sweep import HANDLE_S, WORKERS, Due, Offer, Speaker, Subject, Tally, seen
+from benchmarks.workload import Job
 from laneway import Config, Context, Engine, EnvelopeView, Kind, Lane, Out
 from laneway.actors.homes import is_elsewhere
 from laneway.actors.pool import PoolSpec
@@ -23,9 +23,9 @@ from laneway.actors.ports import Outcome
 from laneway.engine.sections import DispatchConfig
 from laneway.routing.classify import IN, OUT
 from laneway.routing.envelope import BODY, Envelope, envelope
-from laneway.routing.errors import Fenced
+from laneway.routing.errors import DeadlineExceeded, Fenced
 
-__all__ = ["CONFIG", "EMBEDDED", "KINDS", "KIND_OF", "PRIORITY", "SLOTS", "add_pool", "offering", "session_of"]
+__all__ = ["CONFIG", "EMBEDDED", "KINDS", "KIND_OF", "PRIORITY", "SLOTS", "add_pool", "offering"]
 
 SLOTS: Final = f"{WORKERS} + 1 for critical"
 KIND_OF: Final = tuple(f"O_{lane.name}" for lane in Lane)
@@ -36,11 +36,6 @@ KINDS: Final = (
 """One kind per lane, and its result: what was urgent to ask is urgent to tell."""
 CONFIG: Final = Config(dispatch=DispatchConfig(rate_per_s=1e6, burst=1e6))
 """Default caps; no rate limit, so that what is refused is refused for want of room."""
-
-
-def session_of(number: int) -> int:
-    """Return which of the sessions an event is of; critical ones are spread over all of them too."""
-    return number // 7 % SESSIONS
 
 
 async def _handle(event: EnvelopeView, context: Context) -> Out:
@@ -67,7 +62,7 @@ def _queue(make: Any, *, prioritised: bool) -> Any:
             while True:
                 _, _, due = await queue.get()
                 await asyncio.sleep(HANDLE_S)
-                tally.done(due.lane, due.due)
+                tally.finish(due)
 
         async def offer(events: Sequence[Due]) -> None:
             for due in events:
@@ -94,24 +89,25 @@ async def _dispatcher(tally: Tally, watch: Stopwatch) -> AsyncIterator[Offer]:
 
     def over(env: Envelope, outcome: Outcome) -> None:
         assert outcome.status == "handled", outcome
-        tally.done(*seen(env[BODY]))
+        tally.finish(seen(env[BODY]))
 
     async with Engine(CONFIG, kinds=KINDS) as engine:
         engine.dispatcher.add_pool(PoolSpec("work", KIND_OF, handle, concurrency=WORKERS))
 
         async def offer(events: Sequence[Due]) -> None:
             for due in events:
+                whose = tally.crowd[due.who]
                 env = envelope(
                     KIND_OF[due.lane],
                     producer="bench",
                     counter=due.number + 1,
-                    tenant="t",
-                    session=f"s{session_of(due.number)}",
+                    tenant=whose.tenant,
+                    session=whose.session,
                     lane=due.lane,
                     body=due.body(),
                 )
-                if engine.dispatcher.offer(env, over) is not None:
-                    tally.refuse(due.lane)
+                if (refusal := engine.dispatcher.offer(env, over)) is not None:
+                    tally.refuse(due, refusal.retry_after_ms)
 
         yield offer
 
@@ -121,19 +117,25 @@ async def _engine(tally: Tally, watch: Stopwatch) -> AsyncIterator[Offer]:
     """Sessions and all; latency until the session's client has the result."""
     async with Engine(CONFIG, kinds=KINDS) as engine:
         add_pool(engine)
-        async with offering([engine], "s", tally) as offer:
+        async with offering([engine], tally) as offer:
             yield offer
 
 
 @asynccontextmanager
-async def offering(engines: Sequence[Engine], names: str, tally: Tally) -> AsyncIterator[Offer]:
-    """Open sessions, `names` and a number each, by turns at these engines; yields what puts events into them."""
-    opened = [await _at_home(engines[n % len(engines)], f"{names}{n}") for n in range(SESSIONS)]
+async def offering(engines: Sequence[Engine], tally: Tally, prefix: str = "") -> AsyncIterator[Offer]:
+    """Open the crowd's sessions, by turns at these engines; yields what puts events into them.
+
+    `prefix`: before the sessions' names, where an engine has had others of the same.
+    """
+    opened = [
+        await _at_home(engines[number % len(engines)], whose._replace(session=f"{prefix}{whose.session}"))
+        for number, whose in enumerate(tally.crowd)
+    ]
     links = [_Link(link, tally) for link in opened]
 
     async def offer(events: Sequence[Due]) -> None:
         for due in events:
-            await links[session_of(due.number)].send(due)
+            await links[due.who].send(due)
 
     readers = [asyncio.create_task(link.read()) for link in links]
     yield offer
@@ -144,11 +146,11 @@ async def offering(engines: Sequence[Engine], names: str, tally: Tally) -> Async
         await link.close()
 
 
-async def _at_home(engine: Engine, name: str) -> SessionLink:
+async def _at_home(engine: Engine, whose: Speaker) -> SessionLink:
     """Open a session of about this name that is at home with this engine, and with no other front."""
     for again in itertools.count():
         try:
-            return await SessionLink.open(engine, f"{name}-{again}")
+            return await SessionLink.open(engine, f"{whose.session}-{again}", tenant=whose.tenant)
         except Fenced as error:
             if not is_elsewhere(error):
                 raise
@@ -156,24 +158,30 @@ async def _at_home(engine: Engine, name: str) -> SessionLink:
 
 
 class _Link:
-    """A session's link that knows the lane of what it sent, for what is refused."""
+    """A session's link that knows what it sent, for what is refused or given up."""
 
     def __init__(self, link: SessionLink, tally: Tally) -> None:
         self._link = link
         self._tally = tally
-        self._lanes: list[int] = []
+        self._sent: list[Due] = []
 
     async def send(self, due: Due) -> None:
-        self._lanes.append(due.lane)
-        await self._link.send([Job(KIND_OF[due.lane], due.lane, due.body())])
+        self._sent.append(due)
+        await self._link.send([Job(KIND_OF[due.lane], due.lane, due.body())], deadline=due.until)
 
     async def read(self) -> None:
+        """Take frames until it is cancelled; what failed in another way than by its deadline counts as lost."""
+        link, tally = self._link, self._tally
         while True:
-            for received in await self._link.receive():
-                self._tally.done(*seen(received.envelope[BODY]))
-            for counter, *_ in self._link.refused:
-                self._tally.refuse(self._lanes[counter - 1])
-            self._link.refused.clear()
+            for received in await link.receive():
+                tally.finish(seen(received.envelope[BODY]))
+            for counter, _, _, _, retry_after_ms in link.refused:
+                tally.refuse(self._sent[counter - 1], retry_after_ms)
+            link.refused.clear()
+            for notice in link.failures:
+                if notice["code"] == DeadlineExceeded.code:
+                    tally.expire(self._sent[notice["counter"] - 1])
+            link.failures.clear()
 
     async def close(self) -> None:
         await self._link.close()

@@ -15,21 +15,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from benchmarks.measure import Stopwatch
-from benchmarks.overload_rows import CONFIG, KIND_OF, KINDS, SLOTS, add_pool, session_of
+from benchmarks.overload_rows import CONFIG, KIND_OF, KINDS, SLOTS, add_pool
 from benchmarks.process import server
 from benchmarks.sweep import Due, Offer, Subject, Tally, seen
 from benchmarks.wire import Item, Wire
-from benchmarks.workload import SESSIONS
-from laneway import Context, Engine, EnvelopeView, Kind, Lane, Out
+from laneway import Context, Engine, EnvelopeView, Kind, Lane, Out, Principal
 from laneway.engine.client_dial import Dial
 from laneway.routing.classify import IN, OUT, KindTable
 from laneway.routing.envelope import BODY, KIND, Envelope
+from laneway.routing.errors import DeadlineExceeded
 
 __all__ = ["SERVED", "serving"]
 
@@ -49,6 +49,11 @@ _ALL_KINDS: Final = (*KINDS, _FILL, _FILLER)
 # ---- the engine's process -----------------------------------------------------------------------
 
 
+def _principal(metadata: Mapping[str, str]) -> Principal:
+    """Whoever says so is of that tenant: the load has no secrets."""
+    return Principal("bench", metadata["authorization"].removeprefix("Bearer "))
+
+
 async def _fill(event: EnvelopeView, context: Context) -> AsyncIterator[Out]:
     body = b"f" * _FILLER_BYTES
     while not context.cancelled:
@@ -56,12 +61,12 @@ async def _fill(event: EnvelopeView, context: Context) -> AsyncIterator[Out]:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[str]:
-    """The engine's process: W4's handler, and the one that fills windows."""
+async def serving(sessions: str) -> AsyncIterator[str]:
+    """The engine's process: W4's handler, and the one that fills the windows of so many sessions."""
     async with Engine(CONFIG, kinds=_ALL_KINDS) as engine:
         add_pool(engine)
-        engine.pool("fill", [_FILL.name], _fill, concurrency=SESSIONS)
-        edge = await engine.serve_grpc(port=0)
+        engine.pool("fill", [_FILL.name], _fill, concurrency=int(sessions))
+        edge = await engine.serve_grpc(port=0, authenticate=_principal)
         yield f"127.0.0.1:{edge.port}"
 
 
@@ -83,35 +88,38 @@ class _Client:
         self._wire = wire
         self._tally = tally
         self._read_bytes_per_s = read_bytes_per_s
-        self._lanes: list[int] = []
-        self._waiting: list[Item] = []
+        self._sent: list[Due | None] = []
+        self._waiting: list[Due] = []
         self._stopping = False
         self._unread_bytes = 0.0
         self._read_at = time.monotonic()
 
     async def fill(self) -> None:
         """Ask for the handler that fills the window; it is the first event of this producer."""
-        await self._send([Item(_FILL.name, Lane.HIGH)])
+        await self._control(Item(_FILL.name, Lane.HIGH))
 
     async def drain(self) -> None:
         """Stop what fills the window, and read on without pause."""
         self._read_bytes_per_s = _AT_ONCE
-        await self._send([Item("CANCEL", Lane.CRITICAL, entity=f"{self._wire.producer}:1")])
+        await self._control(Item("CANCEL", Lane.CRITICAL, entity=f"{self._wire.producer}:1"))
+
+    async def _control(self, item: Item) -> None:
+        self._sent.append(None)
+        await self._wire.send([item])
 
     async def offer(self, events: Sequence[Due]) -> None:
         """Take what is due; it goes out at once if a critical event is in it, or with 64 of them."""
-        self._waiting += [Item(KIND_OF[due.lane], due.lane, due.body()) for due in events]
+        self._waiting += events
         if len(self._waiting) >= _FRAME_EVENTS or any(due.lane == Lane.CRITICAL for due in events):
             await self._flush()
 
     async def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         if waiting:
-            await self._send(waiting)
-
-    async def _send(self, events: Sequence[Item]) -> None:
-        self._lanes += [event.lane for event in events]
-        await self._wire.send(events)
+            self._sent += waiting
+            await self._wire.send(
+                [Item(KIND_OF[due.lane], due.lane, due.body(), deadline=due.until) for due in waiting]
+            )
 
     async def pace(self) -> None:
         """Send what waits, and grant as the application reads, until `stop`: a cancelled write ends the call."""
@@ -127,18 +135,26 @@ class _Client:
             header, received = frame
             for each in received:
                 self._take(each.envelope, full=full)
-            for counter, *_ in header.get("refused", ()):
-                self._tally.refuse(self._lanes[counter - 1])
+            for counter, _, _, _, retry_after_ms in header.get("refused", ()):
+                if (due := self._sent[counter - 1]) is not None:
+                    self._tally.refuse(due, retry_after_ms)
+            self._failed(header.get("notice") or {})
             await self._answer()
             full = self._full()
+
+    def _failed(self, notice: Mapping[str, Any]) -> None:
+        """An event was given up; one that failed in another way than by its deadline counts as lost."""
+        due = self._sent[notice["counter"] - 1] if "counter" in notice else None
+        if due is not None and notice["code"] == DeadlineExceeded.code:
+            self._tally.expire(due)
 
     def _take(self, env: Envelope, *, full: bool) -> None:
         if env[KIND] == _FILLER.name:
             self._unread_bytes += _FILLER_BYTES
             return
-        lane, due = seen(env[BODY])
-        self._tally.done(lane, due)
-        self.critical_full += full and lane == Lane.CRITICAL
+        due = seen(env[BODY])
+        self._tally.finish(due)
+        self.critical_full += full and due.lane == Lane.CRITICAL
 
     def _full(self) -> bool:
         """True while less credit is left than one filler takes: what fills it waits for more."""
@@ -159,10 +175,10 @@ class _Client:
 @asynccontextmanager
 async def _open(tally: Tally, watch: Stopwatch, *, full: bool) -> AsyncIterator[Offer]:
     rate = _READ_BYTES_PER_S if full else _AT_ONCE
-    async with server("overload") as program, Dial(program.address).channel() as channel:
+    async with server("overload", str(len(tally.crowd))) as program, Dial(program.address).channel() as channel:
         watch.watch("engine", program.pid)
         kinds = KindTable(_ALL_KINDS)
-        wires = [Wire(channel, f"s{number}", kinds) for number in range(SESSIONS)]
+        wires = [Wire(channel, whose.session, kinds, token=whose.tenant) for whose in tally.crowd]
         for wire in wires:
             await wire.hello()
         clients = [_Client(wire, tally, rate) for wire in wires]
@@ -180,16 +196,18 @@ async def _open(tally: Tally, watch: Stopwatch, *, full: bool) -> AsyncIterator[
             await asyncio.gather(*(wire.close() for wire in wires))
             await asyncio.gather(*readers)
         if full:
-            critical = len(tally.late_s[Lane.CRITICAL])
+            critical = sum(due.lane == Lane.CRITICAL for due, _ in tally.done)
             tally.notes["window_full"] = sum(client.critical_full for client in clients) / critical if critical else 0.0
 
 
 async def _offer(clients: Sequence[_Client], full: bool, events: Sequence[Due]) -> None:
     if full and not events:
         await asyncio.gather(*(client.drain() for client in clients))
-    for number, client in enumerate(clients):
-        if own := [due for due in events if session_of(due.number) == number]:
-            await client.offer(own)
+    own: dict[int, list[Due]] = {}
+    for due in events:
+        own.setdefault(due.who, []).append(due)
+    for who, theirs in own.items():
+        await clients[who].offer(theirs)
 
 
 SERVED: Final = (

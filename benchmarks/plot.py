@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.sweep import LOADS
+from benchmarks.overload import LOADS
 from laneway.routing.lanes import LANE_NAMES
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ _BENCHMARKS: Final = Path(__file__).parent
 BASELINE: Final = _BENCHMARKS / "results" / "baseline.jsonl"
 PICTURE: Final = _BENCHMARKS.parent / "docs" / "images" / "latency-by-lane.svg"
 """The committed one; it shows `results/baseline.jsonl`."""
-_LOADS: Final = tuple(load for load in LOADS if load != "alone")
 _INK: Final = "#222222"
 _FAINT: Final = "#d8d8d8"
 
@@ -99,8 +98,9 @@ def draw(source: Path, path: Path) -> None:
 
         figure, panels = pyplot.subplots(1, len(LANE_NAMES), figsize=(11.5, 5.4), sharey=True, dpi=110)
         found = {(record["row"].rpartition(" @")[0], record["extra"]["load"]): record["extra"] for record in records}
+        loads = [load for load in LOADS if load != "alone" and any(load == each for _, each in found)]
         for lane, axes in zip(LANE_NAMES, panels, strict=True):
-            _panel(axes, lane, found)
+            _panel(axes, lane, loads, found)
         panels[0].set_ylabel("ms from scheduled time to result")
         _legend(figure, panels[0])
         figure.text(0.012, 0.955, "What each lane waits while the load grows", fontsize=13, weight="bold")
@@ -113,23 +113,23 @@ def draw(source: Path, path: Path) -> None:
         pyplot.close(figure)
 
 
-def _panel(axes: Axes, lane: str, found: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
+def _panel(axes: Axes, lane: str, loads: Sequence[str], found: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
     axes.set_yscale("log")
     axes.set_title(lane, loc="left", fontsize=11, weight="bold", pad=6)
-    axes.set_xlim(-0.5, len(_LOADS) - 0.5)
-    axes.set_xticks(range(len(_LOADS)), _LOADS)
+    axes.set_xlim(-0.5, len(loads) - 0.5)
+    axes.set_xticks(range(len(loads)), loads)
     axes.grid(axis="y", which="major", color=_FAINT, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(axis="x", length=0)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    for place in range(len(_LOADS) - 1):
+    for place in range(len(loads) - 1):
         axes.axvline(place + 0.5, color=_FAINT, linewidth=0.7)
     for index, look in enumerate(_LOOKS):
-        for place, load in enumerate(_LOADS):
+        for place, load in enumerate(loads):
             extra = found.get((look.row, load))
             if extra is not None:
                 _range(axes, place + (index - (len(_LOOKS) - 1) / 2) * _STEP, look, extra, lane)
-    axes.set_xlabel(_refusals(lane, found), fontsize=7.5, labelpad=5)
+    axes.set_xlabel(_refusals(lane, loads, found), fontsize=7.5, labelpad=5)
 
 
 def _range(axes: Axes, x: float, look: _Look, extra: Mapping[str, Any], lane: str) -> None:
@@ -148,19 +148,19 @@ def _range(axes: Axes, x: float, look: _Look, extra: Mapping[str, Any], lane: st
     axes.plot([x], [p99], markerfacecolor="white", markersize=5, zorder=3, **drawn)
 
 
-def _refusals(lane: str, found: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
+def _refusals(lane: str, loads: Sequence[str], found: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
     """Say what share of a lane laneway refused at each load: who is turned away does not wait."""
     lines = []
     for look in _LOOKS[2:]:
         shares = []
-        for load in _LOADS:
+        for load in loads:
             extra = found.get((look.row, load))
             if extra is not None:
                 done, refused = extra[f"{lane}_done"], extra[f"{lane}_refused"]
                 shares.append(f"{100 * refused / (done + refused):.0f} %")
         if shares:
             lines.append(f"{look.label.partition(', ')[2]}: {'  '.join(shares)}")
-    return "refused at 1x to 4x\n" + "\n".join(lines)
+    return f"refused at {loads[0]} to {loads[-1]}\n" + "\n".join(lines)
 
 
 def _legend(figure: Any, axes: Axes) -> None:

@@ -56,10 +56,10 @@ class Handler:
         async for token in tokens(asked["count"], asked["gap_s"]):
             yield token
 
-    async def work(self, lane: int, due: float) -> tuple[int, float]:
+    async def work(self, body: bytes) -> bytes:
         """W4: 4 ms of work."""
         await asyncio.sleep(HANDLE_S)
-        return lane, due
+        return body
 
 
 @contextmanager
@@ -236,7 +236,8 @@ def _overloaded(actor: Any) -> Any:
         tasks: set[asyncio.Task[None]] = set()
 
         async def one(due: Due) -> None:
-            tally.done(*await _answer(actor.work.remote(int(due.lane), due.due)))
+            await _answer(actor.work.remote(due.body()))
+            tally.finish(due)
 
         async def offer(events: Sequence[Due]) -> None:
             for due in events:

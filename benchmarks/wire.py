@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
 from laneway.engine.proto.message import SESSION_METHOD, unwrap, wrap
 from laneway.routing.classify import KindTable
-from laneway.routing.envelope import envelope
+from laneway.routing.envelope import NO_DEADLINE, envelope
 from laneway.routing.inbox import Inbox, Received
 
 __all__ = ["Item", "Wire"]
@@ -27,10 +27,14 @@ class Item(NamedTuple):
     lane: int
     body: bytes = b""
     entity: str = ""
+    deadline: float = NO_DEADLINE
 
 
 class Wire:
     """One stream of one session; one reader, any number of writers.
+
+    Args:
+        token: who opens it, as the server's `authenticate` hook reads it; empty = nobody is asked.
 
     Attributes:
         inbox: its place in the session's streams.
@@ -38,11 +42,12 @@ class Wire:
         session: its name.
     """
 
-    def __init__(self, channel: Any, session: str, kinds: KindTable, producer: str = "bench") -> None:
+    def __init__(self, channel: Any, session: str, kinds: KindTable, producer: str = "bench", token: str = "") -> None:
         self.inbox = Inbox()
         self.sent = 0
         self.producer = producer
-        self._call = channel.stream_stream(SESSION_METHOD)()
+        metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._call = channel.stream_stream(SESSION_METHOD)(metadata=metadata)
         self.session = session
         self._kinds = kinds
         self._pong: int | None = None
@@ -66,6 +71,7 @@ class Wire:
                 tenant="",
                 session="",
                 lane=event.lane,
+                deadline=event.deadline,
                 entity=event.entity,
                 body=event.body,
             )

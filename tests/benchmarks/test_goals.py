@@ -46,7 +46,6 @@ def test_every_goal_names_rows_that_there_are() -> None:
         on_ray,
         overload,
         ray_actors,
-        sweep,
         token_streams,
         tool_calls,
     )
@@ -55,13 +54,13 @@ def test_every_goal_names_rows_that_there_are() -> None:
     figures |= dict.fromkeys(("mean_ms", "success", "each_kb"), 1.0)
     names = [("W1", way.row) for way in dispatch.WAYS] + [("W2", row) for row in tool_calls.ROWS]
     names += [(part, row) for part in (token_streams.BURST, token_streams.PACED) for row in token_streams.ROWS]
-    names += [("W4", f"{subject.row} @{load}") for subject in overload.SUBJECTS for load in sweep.LOADS]
+    names += [("W4", f"{subject.row} @{load}") for subject in overload.SUBJECTS for load in overload.LOADS]
     names += [("start", "import laneway"), ("start", "first event, embedded")]
     names += [("state", row) for row in (documents.BARE, documents.CELL, documents.SPREAD)]
     names += [("edge", row) for row in (catalogue.LANEWAY, edge.USERS, edge.SESSIONS)]
     names += [(each, row) for each in (on_ray.W1, on_ray.W1_APART) for row in (on_ray.LANEWAY, ray_actors.NAME)]
     names += [
-        (on_ray.W4, f"{row} @{load}") for row in (on_ray.TWO_FRONTS, "asyncio.PriorityQueue") for load in sweep.LOADS
+        (on_ray.W4, f"{row} @{load}") for row in (on_ray.TWO_FRONTS, "asyncio.PriorityQueue") for load in overload.LOADS
     ]
     rows = [Row(workload, row, "x", (1.0,), 1.0, 1.0, figures) for workload, row in names]
     missing = [verdict.goal.what for verdict in goals.verdicts(rows) if verdict.word == "not in this run"]

@@ -12,22 +12,22 @@ import pytest
 from benchmarks import overload, sweep
 from benchmarks.measure import Options, Row, Stopwatch
 from benchmarks.sweep import Due, Offer, Subject, Tally
-from laneway.routing.lanes import LANE_NAMES, Lane
+from laneway.routing.lanes import LANE_NAMES
 
 SMALL = Options(seconds=0.1, overload_repeats=2)
 
 
 @pytest.mark.parametrize("subject", overload.SUBJECTS, ids=lambda subject: subject.row)
 def test_every_event_is_done_or_refused_at_every_load(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Alone and from 1x to 4x; critical ones are done, the queues refuse nothing, nothing is lost.
+    """Alone and from 1x to 10x; critical ones are done, the queues refuse nothing, nothing is lost.
 
     Where each run has a server of its own and a window to fill, the least and the greatest will do.
     """
     if "window" in subject.row:
-        monkeypatch.setattr(sweep, "LOADS", {load: sweep.LOADS[load] for load in ("alone", "4x")})
+        monkeypatch.setattr(overload, "LOADS", {load: overload.LOADS[load] for load in ("alone", "10x")})
     repeats = 2 if subject.row == "asyncio.Queue" else 1
-    rows = sweep.measure([subject], replace(SMALL, overload_repeats=repeats), lambda text: None)
-    assert [row.row for row in rows] == [f"{subject.row} @{load}" for load in sweep.LOADS]
+    rows = overload.measure([subject], replace(SMALL, overload_repeats=repeats), lambda text: None)
+    assert [row.row for row in rows] == [f"{subject.row} @{load}" for load in overload.LOADS]
     for row in rows:
         extra = row.extra
         settled = sum(extra[f"{lane}_done"] + extra[f"{lane}_refused"] for lane in LANE_NAMES)
@@ -40,17 +40,19 @@ def test_every_event_is_done_or_refused_at_every_load(subject: Subject, monkeypa
     assert rows[-1].extra["critical_done"] == 8
 
 
-def _instant(losing: int = -1, refusing: int = -1) -> Subject:
-    """Answers at once, but loses or refuses one event of its choice."""
+def _instant(losing: int = -1, refusing: int = -1, twice: int = -1) -> Subject:
+    """Answers at once, but loses, refuses or repeats one event of its choice."""
 
     @asynccontextmanager
     async def open_(tally: Tally, watch: Stopwatch) -> AsyncIterator[Offer]:
         async def offer(events: Sequence[Due]) -> None:
             for due in events:
                 if due.number == refusing:
-                    tally.refuse(due.lane)
+                    tally.refuse(due)
                 elif due.number != losing:
-                    tally.done(due.lane, due.due)
+                    tally.finish(due)
+                if due.number == twice:
+                    tally.finish(due)
 
         yield offer
 
@@ -60,40 +62,47 @@ def _instant(losing: int = -1, refusing: int = -1) -> Subject:
 def test_a_lost_event_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """One critical event that is never answered: no figure, and the message says which lane."""
     monkeypatch.setattr(sweep, "_SETTLE_S", 0.05)
-    with pytest.raises(RuntimeError, match="critical: of 2 events 1 were done, 0 refused"):
-        asyncio.run(sweep.run_once(_instant(losing=100), "1x", 0.1))
+    with pytest.raises(RuntimeError, match=r"1 events lost.*critical: of 2 events 1 were done, 0 refused"):
+        asyncio.run(overload.run_once(_instant(losing=100), "1x", 0.1))
 
 
 def test_a_refused_critical_event_stops_the_run() -> None:
     """Critical events may not be turned away, whatever the load."""
     with pytest.raises(RuntimeError, match="critical: of 2 events 1 were done, 1 refused"):
-        asyncio.run(sweep.run_once(_instant(refusing=0), "1x", 0.1))
+        asyncio.run(overload.run_once(_instant(refusing=0), "1x", 0.1))
+
+
+def test_an_event_that_is_answered_twice_stops_the_run() -> None:
+    """One result too many is as bad as one too few, even beside a lost one."""
+    with pytest.raises(RuntimeError, match="1 events lost, 1 answered twice"):
+        asyncio.run(overload.run_once(_instant(losing=5, twice=7), "1x", 0.1))
+
+
+def test_low_is_told_to_starve() -> None:
+    """How many results a second low has while the load lasts, and the longest time without one."""
+    figures = asyncio.run(overload.run_once(_instant(), "1x", 0.1))
+    assert figures["low_per_s"] > 0
+    assert 0 < figures["low_pause_ms"] <= 100
+    assert figures["low_longest_ms"] >= figures["low_p99_ms"]
 
 
 def test_refused_events_of_other_lanes_are_counted() -> None:
     """A refusal is an answer."""
-    figures = asyncio.run(sweep.run_once(_instant(refusing=1), "1x", 0.1))
+    figures = asyncio.run(overload.run_once(_instant(refusing=1), "1x", 0.1))
     assert (figures["high_refused"], figures["high_done"]) == (1, 57)
 
 
 def test_the_mix_is_the_described_one() -> None:
     """1 % critical, 29 % high, 50 % normal, 20 % low; alone there are critical events only."""
-    figures = asyncio.run(sweep.run_once(_instant(), "1x", 0.1))
+    figures = asyncio.run(overload.run_once(_instant(), "1x", 0.1))
     assert [figures[f"{lane}_done"] for lane in LANE_NAMES] == [2, 58, 100, 40]
-    alone = asyncio.run(sweep.run_once(_instant(), "alone", 0.1))
+    alone = asyncio.run(overload.run_once(_instant(), "alone", 0.1))
     assert [alone[f"{lane}_done"] for lane in LANE_NAMES] == [6, 0, 0, 0]
-
-
-def test_a_body_carries_lane_and_time_there_and_back() -> None:
-    """What a client needs to know of a result is in it."""
-    due = Due(7, Lane.NORMAL, 12.5)
-    assert len(due.body()) == sweep.BODY_BYTES
-    assert sweep.seen(due.body()) == (Lane.NORMAL, 12.5)
 
 
 def test_the_table_names_every_row_and_the_ratios_their_bases() -> None:
     """Critical p99 over the PriorityQueue's at the same load, and over the row's own unloaded one."""
-    base = sweep.measure([_instant()], replace(SMALL, overload_repeats=1), lambda text: None)
+    base = overload.measure([_instant()], replace(SMALL, overload_repeats=1), lambda text: None)
     rows = [_as(row, name, factor) for name, factor in (("asyncio.PriorityQueue", 2.0), ("x", 3.0)) for row in base]
     assert overload.ratios(rows)["x"][0] == 1.5
     assert overload.ratios(rows)["asyncio.PriorityQueue"][0] == 1.0

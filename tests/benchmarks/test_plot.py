@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import plot
-from benchmarks.sweep import LOADS
+from benchmarks.overload import LOADS
 from laneway.routing.lanes import LANE_NAMES
 
 ROWS = ("asyncio.Queue", "asyncio.PriorityQueue", "laneway engine", "laneway over gRPC")
@@ -50,7 +50,7 @@ def test_the_same_run_gives_the_same_bytes(drawn: bytes, tmp_path: Path) -> None
 def test_the_picture_says_what_it_shows_and_where_it_is_from(drawn: bytes) -> None:
     """Lanes, loads, rows, refusals, machine, commit, date and the file are in it as text."""
     text = drawn.decode()
-    for said in (*LANE_NAMES, "1x", "4x", "asyncio.PriorityQueue", "laneway, over gRPC", "p50", "p99", "25 %",
+    for said in (*LANE_NAMES, "1x", "4x", "10x", "asyncio.PriorityQueue", "laneway, over gRPC", "p50", "p99", "25 %",
                  "2026-01-02", "abc123def456", "2 cores", "run.jsonl"):  # fmt: skip
         assert said in text, said
 
