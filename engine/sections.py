@@ -203,9 +203,9 @@ class DispatchConfig(Section):
     """
 
     rate_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1_000.0
-    burst: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2_000.0
-    session_events: _Positive = 256
-    session_bytes: _Bytes = 262_144
+    burst: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3_000.0
+    session_events: _Positive = 384
+    session_bytes: _Bytes = 393_216
     tenant_events: _Positive = 65_536
     tenant_bytes: _Bytes = 67_108_864
     process_bytes: _Bytes = 1_073_741_824

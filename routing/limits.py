@@ -44,11 +44,11 @@ class AdmissionPolicy:
     """
 
     rate_per_s: float = 1_000.0
-    burst: float = 2_000.0
+    burst: float = 3_000.0
     critical_per_s: float = 20.0
     critical_burst: int = 50
-    session_events: int = 256
-    session_bytes: int = 262_144
+    session_events: int = 384
+    session_bytes: int = 393_216
     low_share: float = 0.5
     normal_share: float = 0.75
     run_share: float = 0.875

@@ -29,7 +29,7 @@ from laneway.routing.lanes import Lane
 from laneway.routing.limits import AdmissionPolicy
 
 CRITICAL, HIGH, NORMAL, LOW = Lane
-_FREE = AdmissionPolicy(rate_per_s=inf)
+_FREE = AdmissionPolicy(rate_per_s=inf, session_events=256, session_bytes=262_144)
 
 
 def _event(number: int, *, lane: int = HIGH, session: str = "s", tenant: str = "t", size: int = 0) -> Envelope:
