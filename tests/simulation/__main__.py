@@ -75,7 +75,7 @@ def main() -> int:
     total = _run(seeds, arguments.jobs, console)
     console.print(_table(total, time.monotonic() - began))
     for report in total.failures:
-        console.print(f"[red]seed {report.seed} ({setting(report.seed)[0]}) failed[/red]; replay it with")
+        console.print(f"[red]seed {report.seed} ({setting(report.seed).name}) failed[/red]; replay it with")
         console.print(f"  python -m tests.simulation --seed {report.seed}")
         for violation in report.violations[:10]:
             console.print(f"  - {violation}", markup=False, soft_wrap=True)

@@ -4,30 +4,56 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from tests.simulation.cluster import simulate_cluster
 from tests.simulation.faults import CALM, Weather
-from tests.simulation.world import Report, Shape, simulate
+from tests.simulation.shape import Shape
+from tests.simulation.swarm import swarm
+from tests.simulation.world import Report, simulate
 
 __all__ = ["Total", "missing", "run_seed", "run_seeds", "setting"]
 
-_SETTINGS: Final[tuple[tuple[str, Weather, Shape], ...]] = (
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A kind of world; `fronts` > 1 is a cluster over one store."""
+
+    name: str
+    weather: Weather
+    shape: Shape
+    fronts: int = 1
+
+
+_FIXED: Final[tuple[tuple[str, Weather, Shape], ...]] = (
     ("calm", CALM, Shape()),
     ("rough", Weather(), Shape()),
     ("crashes", Weather(crash_every_s=1.0), Shape()),
-    ("bad network", Weather(cut=0.08, stall=0.03, blackhole=0.02, lost_commit=0, torn_commit=0), Shape(events=12)),
-    ("bad disk", Weather(slow_commit=0.05, lost_commit=0.04, torn_commit=0.04, failed_read=0.02), Shape()),
-    ("crowd", Weather(crash_every_s=3.0), Shape(tenants=3, sessions=3, clients=1, events=12)),
-    ("small logs", Weather(cut=0.05), Shape(ring_events=24, ring_bytes=2048, retention_bytes=12_288, events=20)),
-    ("takeovers", Weather(zombie_every_s=1.5), Shape()),
+    ("bad network", Weather(cut=0.08, stall=0.03, blackhole=0.02, lost_commit=0, torn_commit=0), Shape(events=24)),
+    (
+        "bad disk",
+        Weather(slow_commit=0.05, lost_commit=0.04, torn_commit=0.04, failed_read=0.02, full_every_s=2, slow_every_s=3),
+        Shape(),
+    ),
+    ("crowd", Weather(crash_every_s=3.0), Shape(tenants=3, sessions=3, clients=1)),
+    ("small logs", Weather(cut=0.05), Shape(ring_events=24, ring_bytes=2048, retention_bytes=12_288)),
+    ("takeovers", Weather(zombie_every_s=1.5, freeze_every_s=4), Shape()),
+    ("overload", Weather(rush_every_s=1.0), Shape(events=64, pace_s=0.02, echo_s=0.3)),
+    ("clocks", Weather(pause_every_s=2.0, suspend_every_s=2.0), Shape()),
 )
+_SWARMS: Final = 5
+SETTINGS: Final = len(_FIXED) + _SWARMS + 1
+"""So many seeds in a row see every kind of world: the fixed ones, random mixes, and one of several fronts."""
 
 EXPECTED: Final = (
     "kill -9", "takeover", "handler killed the process", "commit survived the crash", "dead letter", "slow commit",
     "lost commit", "torn commit", "failed read", "cut", "frames lost under way", "stall", "blackhole",
     "reader stopped", "client forgot everything", "client of another epoch", "handler failed", "handler slow",
-    "handler stubborn", "cancel ignored", "tool ok", "tool HANDLER_FAILED",
+    "handler stubborn", "cancel ignored", "tool ok", "tool TOOL_FAILED", "zombie woke",
+    "process stopped for a while", "machine suspended", "wall clock jumped", "all reconnected at once", "disk full",
+    "slow disk", "client posts", "frame doubled", "frame reordered", "client never acks", "wrong ack",
+    "wrong ack refused", "wire cut",
 )  # fmt: skip
 """Faults that a batch must have seen to prove anything."""
 
@@ -64,16 +90,22 @@ class Total:
             self.failures.append(report)
 
 
-def setting(seed: int) -> tuple[str, Weather, Shape]:
-    """Return the name, weather and shape of a seed's world."""
-    return _SETTINGS[seed % len(_SETTINGS)]
+def setting(seed: int) -> Setting:
+    """Return a seed's world: everything follows from its number."""
+    place = seed % SETTINGS
+    if place < len(_FIXED):
+        return Setting(*_FIXED[place])
+    weather, shape = swarm(seed)
+    if place < len(_FIXED) + _SWARMS:
+        return Setting("swarm", weather, shape)
+    return Setting("swarm over fronts", weather, replace(shape, events=shape.events // 2), fronts=3)
 
 
 def run_seed(seed: int) -> Report:
     """Run one seed in its setting; an exception in the world is a violation too."""
-    _, weather, shape = setting(seed)
+    world = setting(seed)
     try:
-        return simulate(seed, weather, shape)
+        return (simulate if world.fronts == 1 else simulate_cluster)(seed, world.weather, world.shape)
     except Exception as error:
         return Report(seed, [f"the world ended with {type(error).__name__}: {error}"], Counter())
 

@@ -28,6 +28,8 @@ __all__ = ["Identity", "SimClient"]
 
 _HEARTBEAT_S: Final = 1.0
 _DEAD_S: Final = 2.5
+_LOOSE: Final = frozenset({"ack", "grant", "ping", "pong"})
+"""What may come twice and late: each says where its side stands, and never takes anything back."""
 _PLANS: Final = (
     ("USER_MESSAGE", 30), ("ECHO", 26), ("FLAKY", 16), ("BLIP", 8), ("URGE", 5), ("INTERRUPT", 6), ("CANCEL", 5),
     ("POISON", 1),
@@ -47,6 +49,7 @@ class SimClient:
     Args:
         connect: opens a connection, or raises Broken while no engine answers.
         plan: how many events it sends.
+        pace_s: the longest it waits before it sends the next.
         grants: False plays a stock client that neither acks nor grants.
         poison: whether it sends events that kill the engine.
     """
@@ -60,6 +63,7 @@ class SimClient:
         history: History,
         kinds: KindTable,
         plan: int,
+        pace_s: float,
         grants: bool,
         poison: bool,
     ) -> None:
@@ -75,6 +79,7 @@ class SimClient:
         self._history = history
         self._kinds = kinds
         self._plan = plan
+        self._pace_s = pace_s
         self._poison = poison
         self._leaving = False
         self._connected = False
@@ -85,6 +90,9 @@ class SimClient:
         self._unread_bytes = 0
         self._read_something = asyncio.Event()
         self._speed = self._rng.choice((1e9, 1e9, 60_000.0, 8_000.0))
+        self._chunk_chars = self._rng.choice((40, 100, 200))
+        self._mute = grants and faults.happens("client never acks", faults.weather.mute)
+        self._erred = self._fed_up = self.rushes = False
         self._heard_at = 0.0
         self._attempt = 0
         self._pending: set[asyncio.Task[None]] = set()
@@ -95,8 +103,9 @@ class SimClient:
         return not self.sending and not len(self.outbox) and not self._unread
 
     def hurry(self) -> None:
-        """Read at full speed from now on."""
+        """Read at full speed from now on, and behave: who was mute comes back as one that acks."""
         self._speed = 1e9
+        self._fed_up, self._mute = self._mute, False
 
     def leave(self) -> None:
         """Say goodbye at the next chance."""
@@ -117,7 +126,7 @@ class SimClient:
     async def _act(self) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(self._plan):
-                await self._faults.pause(0.0, 0.3)
+                await self._faults.pause(0.0, self._pace_s)
                 kind = self._choose()
                 if kind is not None:
                     sent = self._make(kind)
@@ -193,7 +202,8 @@ class SimClient:
             self.outbox.resend()
             pause_s = full_jitter(min(self._attempt, 5), 0.05, 1.0, self._rng.random)
             self._attempt += 1
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(0.0 if self.rushes else pause_s)
+            self.rushes = False
 
     def _hello(self) -> dict[str, Any]:
         cursor: list[Any] | None = None
@@ -209,12 +219,13 @@ class SimClient:
             "session": self.who.session,
             "cursor": cursor,
             "skip": self.inbox.skip if cursor and self._rng.random() < 0.7 else 0,
-            "caps": {"grants": self.grants, "heartbeat_ms": int(_HEARTBEAT_S * 1000), "chunk_chars": 40},
+            "caps": {"grants": self.grants, "heartbeat_ms": int(_HEARTBEAT_S * 1000), "chunk_chars": self._chunk_chars},
             "topics": ["topic:news"],
         }
 
     async def _talk(self, end: End) -> None:
         self._heard_at = asyncio.get_running_loop().time()
+        self._erred = self._fed_up = False
         self._header = {"hello": self._hello()}
         self.outbox.wake.set()
         parts = (self._read(end), self._write(end), self._watch())
@@ -286,6 +297,9 @@ class SimClient:
             self._history.notices[notice["code"]] += 1
             if notice.get("fatal"):
                 if notice["code"] == "MALFORMED":
+                    if self._erred:
+                        self._faults.fired["wrong ack refused"] += 1
+                        raise Broken(True)
                     raise PeerProtocolError(f"the engine says: {notice['message']}", reason=notice["reason"])
                 raise Broken(True)
 
@@ -302,26 +316,38 @@ class SimClient:
             if now - pinged_at >= _HEARTBEAT_S:
                 self._header["ping"], pinged_at = int(now * 1000), now
             if self.grants:
-                self._header.update(self.inbox.ack_due(now, self._unread_bytes) or {})
+                self._acknowledge(self.inbox.ack_due(now, self._unread_bytes) or {})
             items = self.outbox.take(now)
             if items or self._header:
                 await self._send_frame(end, items)
                 continue
-            times = [t for t in (self.outbox.deadline(), self.inbox.deadline(), pinged_at + _HEARTBEAT_S) if t]
+            times = [self.outbox.deadline(), pinged_at + _HEARTBEAT_S, self.inbox.deadline() if self.grants else None]
+            timer = loop.call_at(max(now + 0.001, min(t for t in times if t)), self.outbox.wake.set)
             try:
-                async with asyncio.timeout_at(max(now + 0.001, min(times))):
-                    await self.outbox.wake.wait()
-            except TimeoutError:
-                continue
+                await self.outbox.wake.wait()
+            finally:
+                timer.cancel()
+
+    def _acknowledge(self, owed: dict[str, Any]) -> None:
+        """Put an ack and a grant into the next frame, if this client is one that does, and does it right."""
+        if self._mute:
+            return
+        if "ack" in owed and self._faults.happens("wrong ack", self._faults.weather.wrong_ack):
+            epoch, urgent, data = owed["ack"]
+            wrong = self._rng.choice(((epoch, urgent, data + 10_000), ("another", urgent, data), (epoch, 0, 0)))
+            owed["ack"] = list(wrong)
+            self._erred = self._erred or wrong[1:] != (0, 0)
+        self._header.update(owed)
 
     async def _send_frame(self, end: End, envs: list[Envelope]) -> None:
         header, self._header = self._header, {}
         now = asyncio.get_running_loop().time()
-        await end.send(encode_frame(header, [pack_envelope(env, now, self._kinds) for env in envs]))
+        frame = encode_frame(header, [pack_envelope(env, now, self._kinds) for env in envs])
+        await end.send(frame, loose=not envs and header.keys() <= _LOOSE)
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
-        while (left_s := self._heard_at + _DEAD_S - loop.time()) > 0:  # noqa: ASYNC110 - a watchdog
+        while not self._fed_up and (left_s := self._heard_at + _DEAD_S - loop.time()) > 0:  # noqa: ASYNC110 - a watchdog
             await asyncio.sleep(left_s)
         raise Broken(False)
 

@@ -28,7 +28,8 @@ from tests.simulation.loop import _CURRENT, run
 from tests.simulation.network import Broken
 from tests.simulation.network import End as ClientEnd
 from tests.simulation.process import Process
-from tests.simulation.world import Report, Shape, World
+from tests.simulation.shape import Shape
+from tests.simulation.world import Report, World
 
 __all__ = ["ClusterWorld", "simulate_cluster"]
 
@@ -193,7 +194,7 @@ class ClusterWorld(World):
                 checkpoint_records=self.shape.checkpoint_records, link=LinkPolicy(heartbeat_s=1.0),
             )  # fmt: skip
             front = FrontProcess(
-                name, str(self.lives), self.lives, self.disk, self.faults, self.history, self.kinds, policy,
+                name, str(self.lives), self.lives, self.disk, self.wall, self.faults, self.history, self.kinds, policy,
                 lambda life=self.lives: self._poison(life),
             )  # fmt: skip
             self._enter(front)
@@ -260,7 +261,11 @@ class ClusterWorld(World):
         await self._start_front(name)
         self._healing -= 1
 
-    async def take_over(self) -> None:
+    def processes(self) -> list[Process]:
+        """Fronts that serve now."""
+        return [self.fronts[name] for name in sorted(self.fronts)]
+
+    async def take_over(self, *, frozen_s: float = 0.0) -> None:
         """A front is taken for dead and goes on: first without knowing, then knowing; then it is a new life."""
         if not self.fronts:
             return
@@ -274,6 +279,11 @@ class ClusterWorld(World):
         if self.faults.happens("zombie cut off", 0.5):
             for end in list(zombie.ends):
                 end.cut()
+        if frozen_s:
+            zombie.lifetime.freeze()
+            await asyncio.sleep(frozen_s)
+            self.faults.fired["zombie woke"] += 1
+            zombie.lifetime.thaw()
         await self.faults.pause(0.2, 1.5)
         zombie.drop()
         await self.faults.pause(0.1, 0.5)
@@ -336,7 +346,7 @@ class ClusterWorld(World):
     # -- the end ----------------------------------------------------------------------------------
 
     def _restless(self) -> list[str]:
-        if self._healing or len(self.fronts) < len(_NAMES):
+        if self._healing or self._disasters or len(self.fronts) < len(_NAMES):
             return [f"{len(self.fronts)} fronts, {self._healing} healing"]
         found = []
         for front in self.fronts.values():

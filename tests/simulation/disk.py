@@ -23,15 +23,20 @@ class Archive(MemoryStore):
 
     Attributes:
         kept: log key -> stream -> every entry ever appended.
+        writers: log key -> the generations that wrote it, in the order of their first writes.
     """
 
     def __init__(self, epoch: str, now: Callable[[], float]) -> None:
         super().__init__(epoch=epoch, now=now)
         self.kept: dict[str, dict[int, list[Entry]]] = {}
+        self.writers: dict[str, list[int]] = {}
 
     async def append(self, claim: Claim, entries: Sequence[Entry]) -> None:
         """Append and archive."""
         await super().append(claim, entries)
+        writers = self.writers.setdefault(claim.key, [])
+        if entries and claim.generation not in writers[-1:]:
+            writers.append(claim.generation)
         streams = self.kept.setdefault(claim.key, {})
         for entry in entries:
             streams.setdefault(entry.stream, []).append(entry)
@@ -73,15 +78,18 @@ class SimStore:
         async with self._head:
             self._check_alive()
             weather = self._faults.weather
-            slow = self._faults.happens("slow commit", weather.slow_commit)
+            slow = self._faults.happens("slow commit", 1.0 if self._faults.disk_slow else weather.slow_commit)
             try:
                 await asyncio.sleep(0.5 if slow else self._faults.between(weather.commit_s))
             except asyncio.CancelledError:
                 if self.dead_process and self._faults.happens("commit survived the crash", 0.5):
                     await self._disk.append(claim, entries)
                 raise
+            if self._faults.disk_full:
+                self._faults.fired["disk full"] += 1
+                raise StoreError("append failed before it wrote (simulated disk without room)")
             if self._faults.happens("lost commit", weather.lost_commit):
-                raise StoreError("append failed before it wrote (simulated disk full)")
+                raise StoreError("append failed before it wrote (simulated write error)")
             await self._disk.append(claim, entries)
             if self._faults.happens("torn commit", weather.torn_commit):
                 raise StoreError("append wrote and failed (simulated fsync error)")

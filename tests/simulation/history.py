@@ -18,6 +18,7 @@ from laneway.actors.ports import Outcome
 from laneway.routing.classify import BUILTIN_KINDS, KindTable
 from laneway.routing.envelope import BODY, COUNTER, ENTITY, KIND, LANE, PRODUCER, RUN, SESSION, TENANT, Envelope
 from laneway.routing.inbox import SNAPSHOT, Received
+from laneway.routing.lanes import Lane
 from laneway.routing.replay import SEQ_COST_BYTES, Numbered
 from tests.simulation.script import Step, script
 
@@ -112,6 +113,10 @@ class History:
     refusals: Counter[str] = field(default_factory=Counter)
     notices: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
+    effects: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """(tenant, session, call) -> how often the tool began to do it."""
+    writers: dict[str, list[int]] = field(default_factory=dict)
+    """log key -> generations that wrote it, in the order of their first writes."""
     store_failed: bool = False
     """The engine may have refused events, and the refusals may have been lost on the way."""
 
@@ -128,6 +133,8 @@ def check(history: History, kinds: KindTable) -> list[str]:
     found += _check_fates(history, kinds)
     found += _check_order(history)
     found += _check_repeats(history, kinds)
+    found += _check_effects(history)
+    found += _check_writers(history)
     return found
 
 
@@ -363,7 +370,10 @@ def _check_fates(history: History, kinds: KindTable) -> Iterator[str]:
 
 
 def _check_repeats(history: History, kinds: KindTable) -> Iterator[str]:
-    """Nothing starts twice in one life; what starts a run starts once ever, what is durable three times at most."""
+    """Nothing starts twice in one life; what starts a run starts once ever, what is durable three times at most.
+
+    A critical event is acted on before it is in the journal: each life that dies in between may have begun it.
+    """
     starts: Counter[tuple[object, ...]] = Counter()
     per_life: Counter[tuple[object, ...]] = Counter(_of_life(each) for each in history.enqueued)
     left = Counter(per_life)
@@ -375,7 +385,8 @@ def _check_repeats(history: History, kinds: KindTable) -> Iterator[str]:
     for key, count in starts.items():
         if key[-1] == "USER_MESSAGE" and count > 1:
             yield f"{key} starts a run and was started {count} times"
-        if count > 3 and kinds.require(str(key[-1])).durable:
+        row = kinds.require(str(key[-1]))
+        if count > 3 and row.durable and row.lane != Lane.CRITICAL:
             yield f"{key} was started {count} times, 3 is the most"
     for end in history.ended:
         per_life[_of_life(end)] -= 1
@@ -423,6 +434,18 @@ def _check_producers(history: History) -> Iterator[str]:
         if env[COUNTER] < high.get(key, 0):
             yield f"{env[PRODUCER]}:{env[COUNTER]} was accepted after {high[key]} of the same lane"
         high[key] = max(high.get(key, 0), env[COUNTER])
+
+
+def _check_effects(history: History) -> Iterator[str]:
+    """A tool with effects does what one call asks for once at most, whatever died in between."""
+    yield from (f"the effect of call {key} began {count} times" for key, count in history.effects.items() if count > 1)
+
+
+def _check_writers(history: History) -> Iterator[str]:
+    """Nobody writes to a log after somebody else took it over."""
+    for key, generations in history.writers.items():
+        if generations != sorted(generations):
+            yield f"log {key} was written by generations {generations}, in this order: a zombie wrote"
 
 
 def _of_life(each: Started | Ended) -> tuple[object, ...]:

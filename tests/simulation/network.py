@@ -1,14 +1,15 @@
 """A simulated connection: ordered bytes both ways that take time, stand still, go silent and break.
 
 Law of this file: a frame either arrives whole and in order or the connection is over; what is under
-way when it breaks is lost. Each direction holds `_WINDOW_BYTES` at most, as a transport window does,
+way when it breaks is lost. Only what a client POSTs beside an event stream may also come twice, and
+what carries no events in another order. Each direction holds `_WINDOW_BYTES` at most, as a transport window does,
 so a reader that stops also stops the writer.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import heapq
 from typing import Final
 
 from tests.simulation.faults import Faults
@@ -17,6 +18,7 @@ __all__ = ["Broken", "Connection", "End"]
 
 _WINDOW_BYTES: Final = 32_768
 _STALL_S: Final = 1.0
+_STRAY_S: Final = (0.01, 0.4)
 
 
 class Broken(ConnectionError):
@@ -30,52 +32,70 @@ class Broken(ConnectionError):
 class _Pipe:
     """One direction."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: Faults, *, posts: bool) -> None:
         self._faults = faults
-        self._frames: deque[tuple[float, bytes]] = deque()
+        self._posts = posts
+        self._loop = asyncio.get_running_loop()
+        self._frames: list[tuple[float, int, bytes]] = []  # a heap by arrival
+        self._count = 0
         self._bytes = 0
         self._last_arrival = 0.0
-        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._reader: asyncio.Future[None] | None = None
         self.closed = False
 
-    async def put(self, frame: bytes, silent: bool) -> None:
+    async def put(self, frame: bytes, *, silent: bool, loose: bool) -> None:
         while self._bytes and self._bytes + len(frame) > _WINDOW_BYTES and not self.closed:
-            self._changed.clear()
-            await self._changed.wait()
+            self._room.clear()
+            await self._room.wait()
         if self.closed:
             raise Broken(False)
         if silent:
             return
         weather = self._faults.weather
-        arrival = asyncio.get_running_loop().time() + self._faults.between(weather.latency_s)
+        arrival = self._loop.time() + self._faults.between(weather.latency_s)
         if self._faults.happens("stall", weather.stall):
             arrival += _STALL_S
+        if self._posts and loose and self._faults.happens("frame reordered", weather.reorder):
+            self._push(arrival + self._faults.between(_STRAY_S), frame)
+            return
         self._last_arrival = max(self._last_arrival, arrival)
-        self._frames.append((self._last_arrival, frame))
+        self._push(self._last_arrival, frame)
+        if self._posts and self._count > 1 and self._faults.happens("frame doubled", weather.double):
+            self._push(self._last_arrival + self._faults.between(_STRAY_S), frame)
+
+    def _push(self, arrival: float, frame: bytes) -> None:
+        self._count += 1
+        heapq.heappush(self._frames, (arrival, self._count, frame))
         self._bytes += len(frame)
-        self._changed.set()
+        if self._frames[0][1] == self._count:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
     async def get(self) -> bytes:
-        loop = asyncio.get_running_loop()
         while True:
-            if self._frames and self._frames[0][0] <= loop.time():
-                frame = self._frames.popleft()[1]
+            if self._frames and self._frames[0][0] <= self._loop.time():
+                frame = heapq.heappop(self._frames)[2]
                 self._bytes -= len(frame)
-                self._changed.set()
+                self._room.set()
                 return frame
             if self.closed and not self._frames:
                 raise Broken(True)
-            self._changed.clear()
-            pause_s = self._frames[0][0] - loop.time() if self._frames else None
+            self._reader = self._loop.create_future()
+            timer = self._loop.call_at(self._frames[0][0], self._wake) if self._frames else None
             try:
-                async with asyncio.timeout(pause_s):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+                await self._reader
+            finally:
+                if timer is not None:
+                    timer.cancel()
 
     def close(self) -> None:
         self.closed = True
-        self._changed.set()
+        self._room.set()
+        self._wake()
 
     def lose(self) -> bool:
         lost = bool(self._frames)
@@ -93,12 +113,16 @@ class End:
         self._in = inbound
         self._out = outbound
 
-    async def send(self, frame: bytes) -> None:
-        """Write one frame; waits while the window is full. Raises Broken."""
+    async def send(self, frame: bytes, *, loose: bool = False) -> None:
+        """Write one frame; waits while the window is full. Raises Broken.
+
+        Args:
+            loose: over POSTs it may overtake others and be overtaken.
+        """
         self._connection.maybe_break()
         if self._connection.cut_off:
             raise Broken(False)
-        await self._out.put(frame, self._connection.silent)
+        await self._out.put(frame, silent=self._connection.silent, loose=loose)
 
     async def receive(self) -> bytes:
         """Read one frame. Raises Broken."""
@@ -120,11 +144,15 @@ class End:
 
 
 class Connection:
-    """Two ends and what happens between them."""
+    """Two ends and what happens between them.
 
-    def __init__(self, faults: Faults) -> None:
+    Args:
+        posts: the client's frames are requests of their own, which may come twice and in another order.
+    """
+
+    def __init__(self, faults: Faults, *, posts: bool = False) -> None:
         self._faults = faults
-        self._pipes = (_Pipe(faults), _Pipe(faults))
+        self._pipes = (_Pipe(faults, posts=False), _Pipe(faults, posts=posts))
         self.client = End(self, self._pipes[0], self._pipes[1])
         self.server = End(self, self._pipes[1], self._pipes[0])
         self.cut_off = False

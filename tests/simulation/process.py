@@ -21,6 +21,9 @@ from laneway.actors.nlp.runs import RunDriver
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Context, Out, Outcome, Principal, Store
 from laneway.actors.session import SessionPolicy
+from laneway.actors.tools.calls import ToolCalls
+from laneway.actors.tools.catalogue import Catalogue
+from laneway.actors.tools.ledger import Ledger
 from laneway.engine.app.neighbours import Neighbours
 from laneway.engine.codec import decode_frame, encode_frame, pack_body, pack_envelope, unpack_envelope
 from laneway.routing.classify import IN, Kind, KindTable
@@ -29,12 +32,14 @@ from laneway.routing.envelope import COUNTER, KIND, PRODUCER, Envelope, envelope
 from laneway.routing.errors import LanewayError
 from laneway.routing.handshake import parse_hello
 from laneway.routing.lanes import Lane
+from tests.simulation.clocks import WallClock
 from tests.simulation.disk import SimStore
 from tests.simulation.faults import Faults
 from tests.simulation.history import Ended, History, Started
 from tests.simulation.loop import Lifetime, VirtualClock
 from tests.simulation.network import Broken, Connection, End
 from tests.simulation.script import ScriptedModel
+from tests.simulation.tool import Weatherman
 
 __all__ = ["Packing", "Process", "kind_table"]
 
@@ -113,7 +118,7 @@ class Process:
     """One life of the engine.
 
     Args:
-        life: its number.
+        life: its number. wall: UNIX seconds.
         on_poison: called when a handler brings the process down.
         neighbours: makes what it shares with other fronts, over its store; without it there are none.
     """
@@ -122,6 +127,7 @@ class Process:
         self,
         life: int,
         disk: Store,
+        wall: WallClock,
         faults: Faults,
         history: History,
         kinds: KindTable,
@@ -142,10 +148,11 @@ class Process:
         self._clock = VirtualClock(asyncio.get_running_loop())
         self._on_poison = on_poison
         self._links = 0
+        self.echo_s = 0.02
         self.neighbours = neighbours(self.store) if neighbours is not None else None
         self.directory = SessionDirectory(
             self.store, clock=self._clock, kinds=kinds, packer=Packing(kinds), policy=policy,
-            link_ids=self._link_id, wall=self._clock.now,
+            link_ids=self._link_id, wall=wall.now,
             homes=None if self.neighbours is None else self.neighbours.homes,
         )  # fmt: skip
         self.entry: Entry = self.directory
@@ -156,6 +163,9 @@ class Process:
             principal=self.directory.principal_of, tool_timeout_s=4.0,
         )  # fmt: skip
         self.dispatcher = Dispatcher(DispatchCore(kinds, DispatchPolicy()), around, journal=self.directory, probe=self)
+        tools = Catalogue()
+        tools.add(Weatherman(faults, history, self.lifetime))
+        self.calls = ToolCalls(tools, Ledger(self.store), clock=self._clock, probe=self, random=faults.rng.random)
         self.directory.bind(Books(self.dispatcher, history, life, self.lifetime))
         for spec in self._pools():
             self.dispatcher.add_pool(spec)
@@ -165,17 +175,22 @@ class Process:
         await self.dispatcher.start()
         await self.directory.recover()
 
+    def hang_up(self) -> None:
+        """Break every connection."""
+        for connection in self._connections:
+            connection.cut()
+
     async def kill(self) -> None:
         """kill -9."""
         self.store.kill()
-        for connection in self._connections:
-            connection.cut()
+        self.hang_up()
         await self.lifetime.kill()
 
     async def shut_down(self) -> None:
         """An orderly end."""
         self.directory.drain(1000)
         await self.dispatcher.drain(_DRAIN_S)
+        await self.calls.close()
         await self.directory.flush()
         await self.directory.close()
         if self.neighbours is not None:
@@ -204,7 +219,7 @@ class Process:
 
     def accept(self, tenant: str, subject: str) -> End:
         """Take a connection; returns the client's end."""
-        connection = Connection(self._faults)
+        connection = Connection(self._faults, posts=self._faults.happens("client posts", self._faults.weather.posts))
         self._connections.append(connection)
         self.lifetime.start(self._serve(connection, Principal(subject, tenant)), f"serve {subject}")
         return connection.client
@@ -271,7 +286,7 @@ class Process:
             PoolSpec("echo", ["ECHO", "BLIP"], self._noted("echo", self._echo), cells=2, keyed="session"),
             PoolSpec("flaky", ["FLAKY"], self._noted("flaky", self._flaky), concurrency=3, grace_s=0.5),
             PoolSpec("urge", ["URGE"], self._noted("urge", self._echo), concurrency=1),
-            PoolSpec("tools", ["TOOL_CALL"], self._noted("tools", self._tool), concurrency=4),
+            PoolSpec("tools", ["TOOL_CALL"], self._noted("tools", self.calls), concurrency=4),
             PoolSpec("poison", ["POISON"], self._noted("poison", self._poison), concurrency=1),
         ]
 
@@ -284,7 +299,7 @@ class Process:
         return handle
 
     async def _echo(self, env: Envelope, context: Context) -> Out:
-        await self._faults.pause(0.0, 0.02)
+        await self._faults.pause(0.0, self.echo_s)
         return Out("CUSTOM", pack_body({"name": "echo", "value": envelope_id(env)}))
 
     async def _flaky(self, env: Envelope, context: Context) -> Out | None:
@@ -310,15 +325,6 @@ class Process:
                 await asyncio.sleep(ends - loop.time())
             except asyncio.CancelledError:
                 self._faults.fired["cancel ignored"] += 1
-
-    async def _tool(self, env: Envelope, context: Context) -> bytes:
-        mood = random.Random(f"{env[6]}").random()
-        await self._faults.pause(0.0, 0.1)
-        if mood < 0.2:
-            raise RuntimeError("this tool fails sometimes")
-        if mood < 0.25:
-            await asyncio.sleep(30.0)
-        return b'"sunny"'
 
     async def _poison(self, env: Envelope, context: Context) -> None:
         self._faults.fired["handler killed the process"] += 1

@@ -34,7 +34,7 @@ def script(run: str) -> tuple[Step, ...]:
 
 
 def _steps(run: str, dice: random.Random) -> Iterator[Step]:
-    big = dice.random() < 0.06
+    big = dice.random() < 0.03
     for number in range(dice.randint(1, 2)):
         entity = f"{run}-m{number}"
         yield Step(text_start(entity))

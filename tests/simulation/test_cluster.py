@@ -12,7 +12,8 @@ import pytest
 
 from tests.simulation.cluster import simulate_cluster
 from tests.simulation.faults import CALM, Weather
-from tests.simulation.world import Report, Shape
+from tests.simulation.shape import Shape
+from tests.simulation.world import Report
 
 _BATCHES: Final = 3
 _SEEDS: Final = 8

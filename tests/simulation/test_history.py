@@ -17,7 +17,8 @@ from tests.simulation.faults import CALM
 from tests.simulation.history import DATA, Ended, History, Segment, check
 from tests.simulation.loop import run
 from tests.simulation.process import kind_table
-from tests.simulation.world import Shape, World
+from tests.simulation.shape import Shape
+from tests.simulation.world import World
 
 KINDS = kind_table()
 

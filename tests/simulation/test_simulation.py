@@ -8,10 +8,10 @@ from typing import Final
 
 import pytest
 
-from tests.simulation.batch import Total, missing, run_seed, run_seeds
+from tests.simulation.batch import SETTINGS, Total, missing, run_seed, run_seeds
 
-_BATCHES: Final = 10
-_SEEDS: Final = 8
+_BATCHES: Final = 5
+_SEEDS: Final = SETTINGS
 """Of a batch: as many as there are settings, so that each is in each batch. `make simulate` has more of both."""
 
 
@@ -45,7 +45,7 @@ def test_the_faults_really_happened(batch: Callable[[int], Total]) -> None:
     assert missing(whole) == []
 
 
-@pytest.mark.parametrize("seed", [2, 5, 7])
+@pytest.mark.parametrize("seed", [2, 7, 11, 15])
 def test_a_seed_gives_the_same_run_again(seed: int) -> None:
     """What failed can be replayed: crashes, disk errors and takeovers included."""
     once, again = run_seed(seed), run_seed(seed)

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from laneway.actors.attachment import Attachment
@@ -18,38 +19,21 @@ from laneway.actors.session import SessionPolicy, session_key
 from laneway.routing.errors import LanewayError
 from laneway.routing.handshake import LinkPolicy
 from tests.simulation.client import Identity, SimClient
+from tests.simulation.clocks import WallClock
+from tests.simulation.disasters import DISASTERS
 from tests.simulation.disk import Archive
 from tests.simulation.faults import CALM, Faults, Weather
 from tests.simulation.history import DATA, URGENT, History, Log, check
 from tests.simulation.loop import VirtualClock, run
 from tests.simulation.network import Broken, End
 from tests.simulation.process import Packing, Process, kind_table
+from tests.simulation.shape import Shape
 
-__all__ = ["Report", "Shape", "simulate"]
+__all__ = ["Report", "World", "simulate"]
 
 _STORM_S: Final = 30.0
 _REST_S: Final = 120.0
 _BACKLOG_BYTES: Final = 2_097_152
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """How big a world is.
-
-    Attributes:
-        events: how many events each client sends.
-        ring_bytes, ring_events, retention_bytes: of each session, small, so that bounds are met.
-    """
-
-    tenants: int = 2
-    sessions: int = 2
-    clients: int = 2
-    events: int = 16
-    ring_events: int = 200
-    ring_bytes: int = 16_384
-    budget_bytes: int = 32_768
-    retention_bytes: int = 16_777_216
-    checkpoint_records: int = 40
 
 
 @dataclass(slots=True)
@@ -78,12 +62,14 @@ class World:
         self.history = History()
         self.shape = shape
         self.kinds = kind_table()
-        self.disk = Archive(f"epoch-{seed}", asyncio.get_running_loop().time)
+        self.wall = WallClock(asyncio.get_running_loop(), self.faults)
+        self.disk = Archive(f"epoch-{seed}", self.wall.now)
         self.engine: Process | None = None
         self.lives = 0
         self.clients: list[SimClient] = []
         self._poisoned = asyncio.Event()
         self._calm = self._at_rest = False
+        self._disasters = 0
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -94,10 +80,9 @@ class World:
         self._make_clients()
         await self._start_engine()
         helpers = [self._watch(), self._crash_when_poisoned(), self._sweep()]
-        if self.faults.weather.crash_every_s:
-            helpers.append(self._now_and_then(self.faults.weather.crash_every_s, self.crash))
-        if self.faults.weather.zombie_every_s:
-            helpers.append(self._now_and_then(self.faults.weather.zombie_every_s, self.take_over))
+        for rate, disaster in DISASTERS:
+            if mean_s := getattr(self.faults.weather, rate):
+                helpers.append(self._now_and_then(mean_s, partial(disaster, self)))
         tasks = [asyncio.create_task(helper) for helper in helpers]
         people = [asyncio.create_task(client.run(), name=client.who.client) for client in self.clients]
         try:
@@ -129,6 +114,7 @@ class World:
                             history=self.history,
                             kinds=self.kinds,
                             plan=rng.randint(self.shape.events // 2, self.shape.events),
+                            pace_s=self.shape.pace_s,
                             grants=rng.random() < 0.85,
                             poison=self.faults.weather.crash_every_s > 0,
                         )
@@ -152,7 +138,10 @@ class World:
                 checkpoint_records=self.shape.checkpoint_records,
                 link=LinkPolicy(heartbeat_s=1.0),
             )
-            engine = Process(self.lives, self.disk, self.faults, self.history, self.kinds, policy, self._poisoned.set)
+            engine = Process(
+                self.lives, self.disk, self.wall, self.faults, self.history, self.kinds, policy, self._poisoned.set
+            )
+            engine.echo_s = self.shape.echo_s
             try:
                 await engine.lifetime.start(engine.start(), f"start engine {self.lives}")
             except LanewayError:
@@ -171,23 +160,39 @@ class World:
         await self.faults.pause(0.05, 0.5)
         await self._start_engine()
 
-    async def take_over(self) -> None:
-        """A new process starts although the old one still runs, and goes on for a while."""
+    async def take_over(self, *, frozen_s: float = 0.0) -> None:
+        """A new process starts although the old one is there: it goes on for a while, or stood still first."""
         zombie, self.engine = self.engine, None
         if zombie is None:
             return
         self.faults.fired["takeover"] += 1
         try:
+            if frozen_s:
+                zombie.lifetime.freeze()
             await self._start_engine()
+            if frozen_s:
+                await asyncio.sleep(frozen_s)
+                self.faults.fired["zombie woke"] += 1
+                zombie.lifetime.thaw()
             await self.faults.pause(0.2, 1.5)
         finally:
             await zombie.kill()
+
+    def processes(self) -> list[Process]:
+        """Engine processes that serve now."""
+        return [] if self.engine is None else [self.engine]
+
+    def people(self) -> list[SimClient]:
+        """All clients."""
+        return self.clients
 
     async def _now_and_then(self, mean_s: float, disaster: Callable[[], Awaitable[None]]) -> None:
         while not self._calm:
             await asyncio.sleep(self.faults.rng.expovariate(1 / mean_s))
             if not self._calm:
+                self._disasters += 1
                 await disaster()
+                self._disasters -= 1
 
     async def _crash_when_poisoned(self) -> None:
         while True:
@@ -268,8 +273,8 @@ class World:
 
     def _restless(self) -> list[str]:
         engine = self.engine
-        if engine is None:
-            return ["no engine"]
+        if engine is None or self._disasters:
+            return ["no engine" if engine is None else "a disaster is under way"]
         found = []
         books, gauges = engine.dispatcher.statistics(), engine.directory.statistics()
         if books.pending or gauges.pending or gauges.paused or gauges.commit_backlog_bytes:
@@ -329,7 +334,8 @@ class World:
             intake = Intake(home[0], lambda env: packing.pack(env, now), lambda blob: packing.unpack(blob, now))
             intake.restore(kept.get(INBOUND, ()))
             self.history.logs[home] = Log(claim.epoch, (urgent, data), list(intake.pending))
-        self.history.store_failed = any(self.faults.fired[name] for name in ("lost commit", "torn commit"))
+        self.history.store_failed = any(self.faults.fired[name] for name in ("lost commit", "torn commit", "disk full"))
+        self.history.writers = self.disk.writers
         for letter in await self.disk.dead(limit=10_000):
             env = packing.unpack(letter.packed, now)
             self.history.buried.add((letter.tenant, letter.session, f"{env[0]}:{env[1]}"))
