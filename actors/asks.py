@@ -7,11 +7,11 @@ a tenth of a second; an asker that goes away takes its event with it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from laneway.actors.books import OnDone
+from laneway.actors.books import Ended, OnDone
 from laneway.actors.cancels import Cancel
 from laneway.actors.endings import expired, failed
 from laneway.actors.ports import Clock, Outcome
@@ -76,6 +76,6 @@ def _not_beyond(env: Envelope, deadline: float) -> Envelope:
     return (producer, counter, kind, tenant, session, run, entity, lane, nearer, trace, after, body, accepted)
 
 
-def _tell(answer: asyncio.Future[Outcome], env: Envelope, outcome: Outcome) -> None:
+def _tell(answer: asyncio.Future[Outcome], ended: Sequence[Ended]) -> None:
     if not answer.done():
-        answer.set_result(outcome)
+        answer.set_result(ended[0][1])

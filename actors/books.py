@@ -4,25 +4,31 @@ Law of this file: accepted = handled + expired + cancelled + failed + dead + pen
 `pending` is counted from what is open, not computed from the others, so the sum is a real check.
 
 A large text may be handled in parts: the event is over with its last part, and it failed if one did.
+
+Events end in lists, as handlers end together; whoever waits for several of a list is told once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias
 
+from laneway.actors.meters import Observe, by_lane
 from laneway.actors.ports import Outcome
-from laneway.routing.envelope import AFTER, COUNTER, LANE, PRODUCER, SESSION, TENANT, TRACE, Envelope
+from laneway.routing.envelope import ACCEPTED, COUNTER, LANE, PRODUCER, SESSION, TENANT, TRACE, Envelope
 from laneway.routing.lanes import LANE_COUNT
 from laneway.routing.parts import part_of
 
-__all__ = ["ENDINGS", "Books", "Key", "OnDone", "key_of"]
+__all__ = ["ENDINGS", "Books", "Ended", "Key", "OnDone", "key_of"]
 
 ENDINGS: Final = ("handled", "expired", "cancelled", "failed", "dead")
 """How an accepted event can end."""
 
-OnDone: TypeAlias = Callable[[Envelope, Outcome], None]
+Ended: TypeAlias = tuple[Envelope, Outcome]
+OnDone: TypeAlias = Callable[[Sequence[Ended]], None]
+"""Told how events ended, each of them exactly once, several at a time. Hashable; the same object for
+events that may be told together."""
 Key: TypeAlias = tuple[str, str, str, int]
 
 
@@ -35,20 +41,27 @@ class Books:
     """Accepted events that are not over, and how the others ended. All operations O(1).
 
     Args:
-        on_error: told of an `on_done` callback that raised; the event is booked all the same.
+        on_error: told of an `on_done` callback that raised; the events are booked all the same.
         on_traced: told how each event with a trace ended, before anybody else.
+        took: per lane, told of the seconds from an event's acceptance to its end.
 
     Attributes:
         accepted: events accepted, per lane. ended: how they ended, per lane.
     """
 
-    __slots__ = ("_broken", "_on_error", "_on_traced", "_open", "_quiet", "accepted", "ended")
+    __slots__ = ("_broken", "_on_error", "_on_traced", "_open", "_quiet", "_took", "accepted", "ended")
 
-    def __init__(self, on_error: Callable[[Exception], None], on_traced: OnDone = lambda env, outcome: None) -> None:
+    def __init__(
+        self,
+        on_error: Callable[[Exception], None],
+        on_traced: Callable[[Envelope, Outcome], None] = lambda env, outcome: None,
+        took: Sequence[Observe] | None = None,
+    ) -> None:
         self.accepted = [0] * LANE_COUNT
         self.ended = [dict.fromkeys(ENDINGS, 0) for _ in range(LANE_COUNT)]
         self._on_error = on_error
         self._on_traced = on_traced
+        self._took = by_lane(None, "event.time") if took is None else took
         self._open: dict[Key, tuple[Envelope, OnDone | None]] = {}
         self._broken: dict[Key, Outcome] = {}
         self._quiet = asyncio.Event()
@@ -64,31 +77,51 @@ class Books:
         self.accepted[env[LANE]] += 1
         self._open[key] = (env, on_done)
 
-    def close(self, env: Envelope, outcome: Outcome) -> bool:
-        """Book how an event ended and tell who waits; False if it is not open (any more)."""
-        key = (env[TENANT], env[SESSION], env[PRODUCER], env[COUNTER])
-        part = part_of(env) if env[AFTER] else None
+    def close(self, ended: Iterable[Ended], now: float) -> int:
+        """Book how events ended, then tell who waits; returns how many were open (until now). O(ended)."""
+        opened, told, closed = self._open, dict[OnDone, list[Ended]](), 0
+        for pair in ended:
+            env, outcome = pair
+            key = (env[TENANT], env[SESSION], env[PRODUCER], env[COUNTER])
+            if env[10] or self._broken:
+                whole = self._whole(key, env, outcome)
+                if whole is None:
+                    continue
+                outcome = whole
+                pair = (env, whole)
+            entry = opened.pop(key, None)
+            if entry is None:
+                continue
+            closed += 1
+            lane = env[LANE]
+            self.ended[lane][outcome.status] += 1
+            self._took[lane](now - env[ACCEPTED])
+            if env[TRACE]:
+                self._on_traced(env, outcome)
+            on_done = entry[1]
+            if on_done is not None:
+                if on_done in told:
+                    told[on_done].append(pair)
+                else:
+                    told[on_done] = [pair]
+        if not opened:
+            self._quiet.set()
+        for on_done, pairs in told.items():
+            try:
+                on_done(pairs)
+            except Exception as error:
+                self._on_error(error)
+        return closed
+
+    def _whole(self, key: Key, env: Envelope, outcome: Outcome) -> Outcome | None:
+        """Return how the whole event ended; None for a part of it that is not the last."""
+        part = part_of(env)
         if part is not None and part[0] < part[1]:
             if outcome.status != "handled" and key in self._open:
                 self._broken.setdefault(key, outcome)
-            return False
-        if self._broken:
-            broken = self._broken.pop(key, None)
-            outcome = broken if broken is not None and part is not None else outcome
-        entry = self._open.pop(key, None)
-        if entry is None:
-            return False
-        self.ended[entry[0][LANE]][outcome.status] += 1
-        if env[TRACE]:
-            self._on_traced(env, outcome)
-        if not self._open:
-            self._quiet.set()
-        if entry[1] is not None:
-            try:
-                entry[1](env, outcome)
-            except Exception as error:
-                self._on_error(error)
-        return True
+            return None
+        broken = self._broken.pop(key, None)
+        return broken if broken is not None and part is not None else outcome
 
     def open(self) -> list[Envelope]:
         """Return the events that are not over, oldest first. O(open)."""

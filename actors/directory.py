@@ -18,7 +18,7 @@ from laneway.actors.attachment import Attachment
 from laneway.actors.burials import Burials
 from laneway.actors.census import Census, DirectoryStatistics
 from laneway.actors.deeds import Life
-from laneway.actors.ingress import DispatchPort
+from laneway.actors.door import DispatchPort
 from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Claim, Clock, Journal, Out, Principal, Probe, Store
 from laneway.actors.publications import Publications
@@ -27,7 +27,6 @@ from laneway.actors.session import Packer, SessionHome, SessionPolicy, session_k
 from laneway.actors.spans import SpanValue, Tracer
 from laneway.actors.topics import Topics
 from laneway.routing.classify import KindTable
-from laneway.routing.dispatch import Refused
 from laneway.routing.envelope import SESSION, TENANT, Envelope
 from laneway.routing.errors import (
     Draining,
@@ -211,10 +210,10 @@ class SessionDirectory:
         """Dispatch an event again that was given up. Raises the refusal."""
         await self.open(env[TENANT], env[SESSION])
         assert self._dispatcher is not None, "open() has asked for it"
-        admission = self._dispatcher.admit(env)
-        if isinstance(admission, Refused):
-            raise admission.error
-        self._dispatcher.enqueue(admission.env)
+        (answer,) = self._dispatcher.admit_batch((env,))
+        if not isinstance(answer, tuple):
+            raise answer
+        self._dispatcher.enqueue_batch((answer,))
 
     def resumable(self, error: LanewayError) -> bool:
         """Whether attaching again goes on where the link ended: if only its client was silent."""

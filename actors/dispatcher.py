@@ -5,7 +5,7 @@ accepted = handled + expired + cancelled + failed + dead + pending, at any momen
 answered at the door and are not accepted.
 
 What decides (lanes, quotas, fairness, placement) is in `routing/dispatch.py`; what waits for time or
-I/O is here: asks, cancels that come early, the pumps, the shutdown.
+I/O is here: asks, the pumps, the shutdown. Events come in and end in lists: see `door` and `harvest`.
 """
 
 from __future__ import annotations
@@ -14,29 +14,28 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
 
 from laneway.actors.accounts import DispatcherStatistics, totals
 from laneway.actors.alarm import Alarm
 from laneway.actors.asks import Asks
-from laneway.actors.books import Books, Key, OnDone, key_of
-from laneway.actors.cancels import Cancel, RememberedCancels
+from laneway.actors.books import Books, Ended, OnDone
+from laneway.actors.cancels import Cancel
 from laneway.actors.context import ContextMaker, LateEmits, Surroundings
-from laneway.actors.endings import cancelled, drained, expired, failed
+from laneway.actors.door import Door, Verdict
+from laneway.actors.endings import cancelled, drained, expired
+from laneway.actors.harvest import Harvest
 from laneway.actors.journeys import Journeys, parts_in
 from laneway.actors.losses import Losses
 from laneway.actors.meters import by_lane
 from laneway.actors.pool import Pool, PoolSpec
 from laneway.actors.ports import Journal, Outcome, Probe
 from laneway.actors.pump import Pump
-from laneway.routing.dispatch import Admitted, DispatchCore, PoolRoute, Refused
-from laneway.routing.envelope import ACCEPTED, ENTITY, KIND, LANE, RUN, SESSION, TENANT, TRACE, Envelope, envelope_id
-from laneway.routing.errors import ConfigError, Draining, LanewayError, LocalProtocolError, PeerProtocolError
+from laneway.routing.dispatch import DispatchCore, PoolRoute
+from laneway.routing.envelope import ENTITY, KIND, LANE, RUN, SESSION, TENANT, Envelope
+from laneway.routing.errors import ConfigError, LanewayError
 from laneway.routing.lanes import Lane
 
 __all__ = ["Dispatcher"]
-
-_DRAIN_RETRY_MS: Final = 1000
 
 
 class Dispatcher:
@@ -65,25 +64,30 @@ class Dispatcher:
         self._clock = surroundings.clock
         self._journal = journal
         self._probe = probe
-        self._took = by_lane(probe, "event.time")
         self.number = partial(next, itertools.count(1))
-        self._control = frozenset(kind.name for kind in surroundings.kinds if kind.control)
         self._pumps: dict[str, Pump] = {}
+        self._harvests: dict[str, Harvest] = {}
         self._members: dict[str, list[str]] = {}
-        self._reserved: dict[Key, Envelope] = {}
-        self._doomed: dict[Key, Cancel] = {}
         self._journeys = Journeys(surroundings.tracer, surroundings.clock, parts_in(core.policy, surroundings.kinds))
         self._books = Books(
-            lambda error: self._count("dispatch.callback_failed", error=type(error).__name__), self._journeys.ended
+            lambda error: self._count("dispatch.callback_failed", error=type(error).__name__),
+            self._journeys.ended,
+            by_lane(probe, "event.time"),
+        )
+        self._door = Door(
+            core,
+            self._books,
+            self._journeys,
+            self._clock,
+            control=frozenset(kind.name for kind in surroundings.kinds if kind.control),
+            act=self._act,
+            arrived=self._arrived,
+            count=self._count,
         )
         self._losses = Losses(self._books)
-        self._cancels = RememberedCancels()
-        self._refused = 0
         self._asks = Asks(self._clock, self._offer, self._cancel)
         self._parked = Alarm(self._clock, self._poll)
         self._started = False
-        self._draining = False
-        self._closed = False
         self._over = asyncio.Event()
 
     # -- pools and life -------------------------------------------------------------------------
@@ -92,13 +96,13 @@ class Dispatcher:
         """Add a pool; it serves as soon as the dispatcher runs. Raises ConfigError if the name is taken."""
         if spec.name in self._pumps:
             raise ConfigError(f"pool {spec.name!r} exists already; choose another name")
-        late = LateEmits(spec.name, self._probe)
+        late, harvest = LateEmits(spec.name, self._probe), Harvest(partial(self._settle, spec.name))
         contexts = ContextMaker(spec.name, self._surroundings, partial(self._asks.ask, nested=True), self.number, late)
         pool = Pool(
             spec,
             clock=self._clock,
             make_context=contexts,
-            on_done=partial(self._finish, spec.name),
+            on_done=harvest,
             on_change=partial(self._changed, spec.name),
             on_lost=partial(self._lost, spec.name),
             on_sent=partial(self._journeys.sent, spec.name),
@@ -121,7 +125,7 @@ class Dispatcher:
             journal=self._journal,
             probe=self._probe,
         )
-        self._pumps[spec.name] = pump
+        self._pumps[spec.name], self._harvests[spec.name] = pump, harvest
         self._changed(spec.name)
         if self._started:
             pump.start()
@@ -140,21 +144,22 @@ class Dispatcher:
         Returns with every accepted event answered, at the latest the pools' grace after the deadline.
         Tool calls of handlers that still run are taken until the deadline. Idempotent.
         """
-        self._draining = True
-        if self._closed:
+        self._door.draining = True
+        if self._door.closed:
             await self._over.wait()  # whoever drains already has a deadline
             return
         deadline = self._clock.now() + max(0.0, deadline_s)
         if self._started and deadline_s > 0 and not await self._books.quiet(deadline_s):
             self._count("dispatch.drain_overrun")
-        self._closed = True
+        self._door.closed = True
         try:
             await asyncio.gather(*(pump.stop() for pump in self._pumps.values()))
             async with asyncio.TaskGroup() as group:
                 for name, pump in self._pumps.items():
                     group.create_task(pump.pool.drain(deadline), name=f"drain {name}")
-            for env in self._books.open():
-                self._end(env, drained())
+            for harvest in self._harvests.values():
+                harvest.settle()
+            self._end([(env, drained()) for env in self._books.open()])
             self._parked.cancel()
         finally:
             self._over.set()
@@ -165,36 +170,36 @@ class Dispatcher:
 
     # -- in -------------------------------------------------------------------------------------
 
-    def admit(self, env: Envelope) -> Admitted | Refused:
-        """Classify, check and reserve; the caller must then `enqueue` or `release` the admitted event."""
-        key = key_of(env)
-        decision = self._decide(key, env, nested=False)
-        if isinstance(decision, Admitted):
-            self._reserved[key] = decision.env
-        return decision
+    def admit_batch(self, envs: Sequence[Envelope]) -> list[Verdict]:
+        """Classify, check and reserve events, of any sessions; one answer per event, in order.
+
+        An answer is the event to go on with (its lane may have changed), which the caller must then
+        `enqueue_batch` or `release`, or the error it is refused with: nothing is kept of that one, and
+        it does not hold up the others. O(events); one event is a batch of one.
+        """
+        return self._door.admit(envs)
 
     def release(self, env: Envelope) -> None:
         """Give an admitted event back that will not be enqueued."""
-        key = key_of(env)
-        self._doomed.pop(key, None)
-        if self._reserved.pop(key, None) is not None and env[KIND] not in self._control:
-            self._core.release(env)
-            if env[TRACE]:
-                self._journeys.released(env)
+        self._door.release(env)
 
-    def enqueue(self, env: Envelope, on_done: OnDone | None = None) -> None:
-        """Queue an admitted event (as `admit` returned it); `on_done` is called exactly once.
+    def enqueue_batch(self, envs: Sequence[Envelope], on_done: OnDone | None = None) -> None:
+        """Queue admitted events (as `admit_batch` returned them) in order; from now on they are accepted.
 
-        Raises LocalProtocolError if it was not admitted.
+        `on_done` is told how each of them ended, exactly once: it is called with a list of (event,
+        outcome), of all that ended in the same turn of the loop and were enqueued with the same
+        `on_done`, in whatever batches. It must be hashable (pass the same object each time: a bound
+        method kept once, not a closure per call), must not raise, and may call back into the dispatcher.
+        It is called before this returns for events that are over already (a control event, one that was
+        cancelled since).
+
+        Raises LocalProtocolError if one of them was not admitted; those before it are queued. O(events).
         """
-        key = key_of(env)
-        if self._reserved.pop(key, None) is None:
-            raise LocalProtocolError(f"event {envelope_id(env)} was not admitted; call admit() first")
-        self._accept(key, env, on_done)
+        self._door.enqueue(envs, on_done)
 
-    def offer(self, env: Envelope, on_done: OnDone | None = None) -> LanewayError | None:
-        """Admit and queue at once; returns None, or why not (then `on_done` is never called)."""
-        return self._offer(env, on_done)
+    def offer_batch(self, envs: Sequence[Envelope], on_done: OnDone | None = None) -> list[LanewayError | None]:
+        """Admit and queue at once; per event None, or why not (of which `on_done` is never told)."""
+        return self._door.offer(envs, on_done)
 
     def pool(self, name: str) -> Pool | None:
         """Return a pool, or None if there is none of that name."""
@@ -209,71 +214,22 @@ class Dispatcher:
         """
         return await self._asks.ask(env, timeout_s, nested=nested)
 
-    def _offer(self, env: Envelope, on_done: OnDone | None, nested: bool = False) -> LanewayError | None:
-        key = key_of(env)
-        decision = self._decide(key, env, nested=nested)
-        if isinstance(decision, Refused):
-            self._count("event.refused", code=decision.error.code)  # whoever asks `admit` counts by itself
-            return decision.error
-        self._accept(key, decision.env, on_done)
-        return None
+    def _offer(self, env: Envelope, on_done: OnDone, nested: bool) -> LanewayError | None:
+        return self._door.offer((env,), on_done, nested)[0]
 
-    def _decide(self, key: Key, env: Envelope, *, nested: bool) -> Admitted | Refused:
-        """Ask the core; `nested` events belong to work that was accepted before the shutdown began."""
-        decision: Admitted | Refused
-        since = self._clock.now()
-        if self._closed or (self._draining and not nested):
-            decision = Refused(
-                Draining("this engine is shutting down; send it to another one", retry_after_ms=_DRAIN_RETRY_MS)
-            )
-        elif key in self._books or key in self._reserved:
-            decision = Refused(LocalProtocolError(f"event {envelope_id(env)} is in work already; ids are used once"))
-        elif env[KIND] in self._control:
-            return Admitted(env)
-        else:
-            decision = self._core.admit(env, since)
-        if isinstance(decision, Refused):
-            self._refused += 1
-            if env[TRACE]:
-                self._journeys.refused(env, since, decision.error)
-        elif env[TRACE]:
-            self._journeys.admitted(decision.env, env[LANE], since)
-        return decision
-
-    def _accept(self, key: Key, env: Envelope, on_done: OnDone | None) -> None:
-        """From here on the event is in the books, and ends exactly once."""
-        self._books.enter(key, env, on_done)
-        if env[KIND] in self._control:
-            self._act(env)
-            return
-        now = self._clock.now()
-        early = self._ended_early(key, env, now) if self._doomed or self._cancels.kept or self._closed else None
-        if early is not None:
-            self._core.release(env)
-            self._books.close(env, early)
-            return
-        try:
-            pool = self._core.enqueue(env, now)
-        except PeerProtocolError as error:  # its pool was removed since it was admitted
-            self._core.release(env)
-            self._books.close(env, failed(error))
-            return
-        if env[TRACE]:
-            self._journeys.enqueued(env, pool)
-        if not pool:
+    def _arrived(self, pools: dict[str, bool]) -> None:
+        """Pools got something to take; "" stands for what is parked."""
+        if pools.pop("", None) is not None:
             self._parked.set(self._core.deadline())
-        elif self._started:
-            pump = self._pumps[pool]
-            if env[LANE] == Lane.CRITICAL:
-                pump.rush()
-            pump.wake()
+        if self._started:
+            for name, critical in pools.items():
+                self._serve(name, critical)
 
-    def _ended_early(self, key: Key, env: Envelope, now: float) -> Outcome | None:
-        """The outcome of an event that was cancelled, or overtaken by the shutdown, before it was queued."""
-        cancel = self._doomed.pop(key, None) or self._cancels.find(env, now)
-        if cancel is not None:
-            return cancelled(cancel.reason)
-        return drained() if self._closed else None
+    def _serve(self, name: str, critical: bool) -> None:
+        pump = self._pumps[name]
+        if critical and not self._door.closed:
+            pump.rush()
+        pump.wake()
 
     def _act(self, env: Envelope) -> None:
         """Carry out a control event: INTERRUPT names a run (or none: all), CANCEL an event or call."""
@@ -281,7 +237,7 @@ class Dispatcher:
             self._cancel_and_remember(Cancel(env[TENANT], env[SESSION], run=env[RUN], reason="interrupted"))
         elif env[ENTITY]:
             self._cancel_and_remember(Cancel(env[TENANT], env[SESSION], event_id=env[ENTITY], reason="cancelled"))
-        self._books.close(env, Outcome("handled"))
+        self._books.close([(env, Outcome("handled"))], self._clock.now())
 
     # -- cancel ---------------------------------------------------------------------------------
 
@@ -297,10 +253,7 @@ class Dispatcher:
         return self._cancel_and_remember(cancel) if remember else self._cancel(cancel)
 
     def _cancel_and_remember(self, cancel: Cancel) -> int:
-        self._cancels.add(cancel, self._clock.now())
-        for key, env in self._reserved.items():
-            if key not in self._doomed and cancel.meant_for(env):
-                self._doomed[key] = cancel
+        self._door.cancel(cancel)
         return self._cancel(cancel)
 
     def _cancel(self, cancel: Cancel) -> int:
@@ -308,44 +261,38 @@ class Dispatcher:
         ended = self._core.cancel(cancel.tenant, cancel.session, run=cancel.run, event_id=cancel.event_id)
         for pump in self._pumps.values():
             ended += pump.cancel(cancel.meant_for)
-        for env in ended:
-            self._end(env, outcome)
+        self._end([(env, outcome) for env in ended])
         return len(ended) + sum(pump.pool.cancel(cancel.meant_for, cancel.reason) for pump in self._pumps.values())
 
     # -- out ------------------------------------------------------------------------------------
 
-    def _finish(self, pool: str, env: Envelope, outcome: Outcome) -> None:
-        """A cell is done with an event: there is room again."""
-        if outcome.status == "failed":
-            self._count("handler.failed", pool=pool, code=outcome.code)
-        self._end(env, outcome)
-        pump = self._pumps[pool]
-        if env[LANE] == Lane.CRITICAL and not self._closed:
-            pump.rush()
-        pump.wake()
+    def _settle(self, pool: str, ended: list[Ended]) -> None:
+        """Cells of a pool are done with events: there is room again."""
+        critical = False
+        for env, outcome in ended:
+            critical = critical or env[LANE] == Lane.CRITICAL
+            if outcome.status == "failed":
+                self._count("handler.failed", pool=pool, code=outcome.code)
+        self._end(ended)
+        self._serve(pool, critical)
 
     def _lost(self, pool: str, envs: Sequence[Envelope]) -> None:
         """A host is gone with these events."""
-        pump = self._pumps[pool]
-        pump.lost(envs)
-        if not self._closed:
-            pump.rush()
-        pump.wake()
+        self._pumps[pool].lost(envs)
+        self._serve(pool, critical=True)
 
-    def _end(self, env: Envelope, outcome: Outcome) -> None:
-        """An event that the core knows is over, or a part of one."""
-        now = self._clock.now()
-        self._core.done(env, now)
-        if self._books.close(env, outcome):
-            self._took[env[LANE]](now - env[ACCEPTED])
-        if self._core.stirred:
-            self._wake_others()
+    def _end(self, ended: Sequence[Ended]) -> None:
+        """Events that the core knows are over, or parts of one."""
+        if ended:
+            self._core.done([env for env, _ in ended])
+            self._books.close(ended, self._clock.now())
+            if self._core.stirred:
+                self._wake_others()
 
     def _taken(self) -> None:
         """Something was taken from the core: end what was found expired on the way."""
-        for env in self._core.expired():
-            if self._books.close(env, expired()):
-                self._took[env[LANE]](self._clock.now() - env[ACCEPTED])
+        if late := self._core.expired():
+            self._books.close([(env, expired()) for env in late], self._clock.now())
         self._wake_others()
 
     def _poll(self) -> None:
@@ -373,20 +320,20 @@ class Dispatcher:
             self._core.members(name, cells)
         pump.wake()
 
-    def _count(self, name: str, **labels: str) -> None:
+    def _count(self, name: str, times: int = 1, **labels: str) -> None:
         if self._probe is not None:
-            self._probe.count(name, 1, **labels)
+            self._probe.count(name, times, **labels)
 
     def statistics(self) -> DispatcherStatistics:
         """Return the books and gauges. O(cells)."""
         return DispatcherStatistics(
             **totals(self._books),
             pending=len(self._books),
-            refused=self._refused,
-            reserved=len(self._reserved),
+            refused=self._door.refused,
+            reserved=len(self._door.reserved),
             asks=self._asks.waiting,
-            remembered_cancels=len(self._cancels),
-            draining=self._draining,
+            remembered_cancels=self._door.remembered,
+            draining=self._door.draining,
             pools=tuple(pump.pool.statistics() for pump in self._pumps.values()),
             accepted_by_lane=tuple(self._books.accepted),
             ended_by_lane=tuple(dict(lane) for lane in self._books.ended),

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Container, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from laneway.actors.arrivals import Arrivals, Speaker
+from laneway.actors.books import Ended
 from laneway.actors.committer import Committer
+from laneway.actors.door import DispatchPort
 from laneway.actors.endings import HOST_LOST, POISON
 from laneway.actors.intake import Intake
 from laneway.actors.meters import SessionMeters
@@ -22,7 +24,6 @@ from laneway.actors.runbook import RunBook
 from laneway.actors.spans import Tracer
 from laneway.actors.starts import RUN_STARTING
 from laneway.routing.classify import OUT, KindTable
-from laneway.routing.dispatch import Admitted, Refused
 from laneway.routing.envelope import COUNTER, ENTITY, KIND, LANE, PRODUCER, RUN, TRACE, Envelope, envelope_id
 from laneway.routing.errors import (
     AccessError,
@@ -39,7 +40,7 @@ from laneway.routing.errors import (
 from laneway.routing.lanes import Lane
 from laneway.routing.shaper import Gcra
 
-__all__ = ["RUN_ENDS", "DispatchPort", "Ingress"]
+__all__ = ["RUN_ENDS", "Ingress"]
 
 RUN_ENDS: Final = frozenset({"RUN_FINISHED", "RUN_ERROR"})
 """Outbound kinds after which nothing of a run follows."""
@@ -51,28 +52,6 @@ _RECOVERY_RETRY_MS: Final = 200
 _CONTROL_PER_S: Final = 20
 _CONTROL: Final = Gcra(_CONTROL_PER_S, 50)
 """Interrupts and cancels overtake everything, so they are policed: nobody floods by asking to stop."""
-
-
-class DispatchPort(Protocol):
-    """What a session needs of its dispatcher."""
-
-    def admit(self, env: Envelope) -> Admitted | Refused:
-        """Classify, check and reserve."""
-        ...
-
-    def enqueue(self, env: Envelope, on_done: Callable[[Envelope, Outcome], None] | None = None) -> None:
-        """Queue an admitted event; `on_done` is called exactly once."""
-        ...
-
-    def release(self, env: Envelope) -> None:
-        """Give back an admitted event that will not be queued."""
-        ...
-
-    def cancel(
-        self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "", *, remember: bool = True
-    ) -> int:
-        """Cancel queued and running work; returns how many events it touched. `remember`: also what comes later."""
-        ...
 
 
 class Ingress:
@@ -132,7 +111,8 @@ class Ingress:
         self._arrivals = Arrivals(tracer, clock)
         self._control_due = 0.0
         self._unwritten: deque[tuple[Envelope, Speaker, Entry]] = deque()
-        self._on_written = self._written  # one object, by which the committer knows what goes together
+        # one object each, by which the committer and the dispatcher know what goes together
+        self._on_written, self._on_done, self._on_told = self._written, self._done, self._tell_failures
         self._recovered: deque[Envelope] = deque()
         self.unburied: list[Envelope] = []
 
@@ -191,17 +171,17 @@ class Ingress:
             raise StoreUnavailable("the log cannot be written now; nothing was kept", retry_after_ms=_STORE_RETRY_MS)
         if self._recovered and kind.lane is not Lane.CRITICAL:
             raise LaneFull("what was left by a former home goes first; retry", retry_after_ms=_RECOVERY_RETRY_MS)
-        admission = self._dispatcher.admit(env)
-        if isinstance(admission, Refused):
-            raise admission.error
-        env = admission.env
+        (answer,) = self._dispatcher.admit_batch((env,))
+        if not isinstance(answer, tuple):
+            raise answer
+        env = answer
         self._observe("in", env)
         if kind.durable:
             self._journal(speaker, env)
             return
         self._introduce(speaker)
         self._intake.mark(env)
-        self._dispatcher.enqueue(env, self._tell_failure)
+        self._dispatcher.enqueue_batch((env,), self._on_told)
         self._ok(speaker, env, "volatile")
 
     def _ok(self, speaker: Speaker, env: Envelope, grade: str) -> None:
@@ -230,7 +210,7 @@ class Ingress:
             self._runs.begin(env, speaker.principal)
         if env[LANE] == Lane.CRITICAL:
             self._tell_written(speaker, env, [entry], "durable" if self._durable else "volatile")
-            self._dispatcher.enqueue(env, self._done)
+            self._dispatcher.enqueue_batch((env,), self._on_done)
             return
         self._unwritten.append((env, speaker, entry))
         self._committer.gather(entry, self._on_written)
@@ -245,7 +225,7 @@ class Ingress:
                 self._remember(env)
                 if env[TRACE]:
                     self._arrivals.written(env, [entry])
-                self._dispatcher.enqueue(env, self._done)
+                self._dispatcher.enqueue_batch((env,), self._on_done)
                 answers[speaker].append([env[COUNTER], grade])
                 if env[TRACE]:
                     self._arrivals.answered(env, grade)
@@ -331,12 +311,12 @@ class Ingress:
         """Dispatch recovered events again, in order, as far as the dispatcher has room for them."""
         while self._recovered:
             env = self._recovered[0]
-            admission = self._dispatcher.admit(env)
-            if isinstance(admission, Refused) and isinstance(admission.error, (AdmissionError, LocalProtocolError)):
+            (answer,) = self._dispatcher.admit_batch((env,))
+            if isinstance(answer, (AdmissionError, LocalProtocolError)):
                 return  # no room yet, or a former home's handler is still at it
             self._recovered.popleft()  # first: enqueue may end the event at once and come back here
-            if isinstance(admission, Admitted):
-                self._dispatcher.enqueue(admission.env, self._done)
+            if isinstance(answer, tuple):
+                self._dispatcher.enqueue_batch((answer,), self._on_done)
             else:
                 self.unburied.append(env)
 
@@ -359,12 +339,17 @@ class Ingress:
         for name in list(self._intake.pending):
             self._dispatcher.cancel(self._tenant, self._session, event_id=name, reason=why, remember=False)
 
-    def _done(self, env: Envelope, outcome: Outcome) -> None:
-        """The dispatcher is done with an event; what it gave up is over with its dead letter."""
-        if outcome is POISON and self._intake.holds(env):
-            self.unburied.append(env)
-        else:
-            self._over(env, outcome)
+    def _done(self, ended: Sequence[Ended]) -> None:
+        """The dispatcher is done with events; what it gave up is over with its dead letter."""
+        for env, outcome in ended:
+            if outcome is POISON and self._intake.holds(env):
+                self.unburied.append(env)
+            else:
+                self._over(env, outcome)
+
+    def _tell_failures(self, ended: Sequence[Ended]) -> None:
+        for env, outcome in ended:
+            self._tell_failure(env, outcome)
 
     def _over(self, env: Envelope, outcome: Outcome) -> None:
         """An event is over: tell who must know, record it, checkpoint the journal now and then."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from laneway.actors.alarm import Alarm
+from laneway.actors.books import Ended
 from laneway.actors.cell import Match
 from laneway.actors.endings import CARRIER_LOST, POISON, failed
 from laneway.actors.journeys import Journeys
@@ -41,7 +42,7 @@ class Pump:
     """Keeps one pool supplied, from `start` to `stop`.
 
     Args:
-        end: called with (event, outcome) for events that end here instead of in a cell.
+        end: told of the events that end here instead of in a cell.
         taken: called after each take, to end what was found past its deadline.
         journeys: told which sampled events were taken.
         losses: counts the hosts that an event has lost.
@@ -55,7 +56,7 @@ class Pump:
         core: DispatchCore,
         *,
         clock: Clock,
-        end: Callable[[Envelope, Outcome], None],
+        end: Callable[[Sequence[Ended]], None],
         taken: Callable[[], None],
         journeys: Journeys,
         losses: Losses,
@@ -125,7 +126,7 @@ class Pump:
 
     def lost(self, envs: Sequence[Envelope]) -> None:
         """The host that had these, in this order, is gone: what may be repeated waits again, the rest is over."""
-        over: list[tuple[Envelope, Outcome]] = []
+        over: list[Ended] = []
         again: list[Envelope] = []
         self._losses.sweep()
         for env in envs:
@@ -140,8 +141,7 @@ class Pump:
                 self._probe.count("event.redelivered", len(again), pool=self._name)
             staged, self._staged = self._staged, []
             self._give_back([*again, *(env for env, _ in staged)])
-        for env, outcome in over:
-            self._end(env, outcome)
+        self._end(over)
 
     async def _run(self) -> None:
         """A failing turn ends its events with an error and is counted."""
@@ -228,5 +228,4 @@ class Pump:
 
     def _end_staged(self, outcome: Outcome) -> None:
         staged, self._staged = self._staged, []
-        for env, _ in staged:
-            self._end(env, outcome)
+        self._end([(env, outcome) for env, _ in staged])

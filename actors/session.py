@@ -18,7 +18,8 @@ from laneway.actors.arrivals import Speaker
 from laneway.actors.attachment import Attachment
 from laneway.actors.census import SessionStatistics
 from laneway.actors.committer import Committer, read_back
-from laneway.actors.ingress import RUN_ENDS, DispatchPort, Ingress
+from laneway.actors.door import DispatchPort
+from laneway.actors.ingress import RUN_ENDS, Ingress
 from laneway.actors.intake import INBOUND, Intake
 from laneway.actors.links import Links
 from laneway.actors.meters import SessionMeters

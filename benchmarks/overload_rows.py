@@ -87,9 +87,10 @@ async def _dispatcher(tally: Tally, watch: Stopwatch) -> AsyncIterator[Offer]:
     async def handle(env: Envelope, context: Context) -> None:
         await asyncio.sleep(HANDLE_S)
 
-    def over(env: Envelope, outcome: Outcome) -> None:
-        assert outcome.status == "handled", outcome
-        tally.finish(seen(env[BODY]))
+    def over(ended: Sequence[tuple[Envelope, Outcome]]) -> None:
+        for env, outcome in ended:
+            assert outcome.status == "handled", outcome
+            tally.finish(seen(env[BODY]))
 
     async with Engine(CONFIG, kinds=KINDS) as engine:
         engine.dispatcher.add_pool(PoolSpec("work", KIND_OF, handle, concurrency=WORKERS))
@@ -106,7 +107,8 @@ async def _dispatcher(tally: Tally, watch: Stopwatch) -> AsyncIterator[Offer]:
                     lane=due.lane,
                     body=due.body(),
                 )
-                if (refusal := engine.dispatcher.offer(env, over)) is not None:
+                (refusal,) = engine.dispatcher.offer_batch((env,), over)
+                if refusal is not None:
                     tally.refuse(due, refusal.retry_after_ms)
 
         yield offer

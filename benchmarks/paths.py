@@ -70,9 +70,8 @@ class _Core:
         bodies = []
         for pool in POOLS:
             while taken := core.take(pool, CONCURRENCY, now):
-                for env in taken:
-                    core.done(env, now)
-                    bodies.append(env[BODY])
+                core.done(taken)
+                bodies += [env[BODY] for env in taken]
         return bodies
 
     async def counts(self) -> Mapping[str, int]:
@@ -94,18 +93,19 @@ class _Dispatcher:
         for pool, kinds in POOLS.items():
             self._dispatcher.add_pool(PoolSpec(pool, kinds, echo, concurrency=CONCURRENCY))
         self._number = 0
+        self._on_done = self._over
         self._came: list[bytes] = []
         self._news = asyncio.Event()
 
     async def send(self, batch: Sequence[Job]) -> None:
-        for env in envelopes(batch, self._number):
-            refusal = self._dispatcher.offer(env, self._over)
-            assert refusal is None, refusal
+        refusals = self._dispatcher.offer_batch(envelopes(batch, self._number), self._on_done)
+        assert not any(refusals), refusals
         self._number += len(batch)
 
-    def _over(self, env: Envelope, outcome: Outcome) -> None:
-        assert outcome.status == "handled", outcome
-        self._came.append(outcome.value)
+    def _over(self, ended: Sequence[tuple[Envelope, Outcome]]) -> None:
+        for _, outcome in ended:
+            assert outcome.status == "handled", outcome
+            self._came.append(outcome.value)
         self._news.set()
 
     async def receive(self) -> list[bytes]:

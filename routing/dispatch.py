@@ -219,20 +219,21 @@ class DispatchCore:
             unit.expire(now)
             self._over_due(queues, unit)
 
-    def done(self, env: Envelope, now: float) -> None:
-        """An event handed out is over, however it ended: frees its caps, lets go on what waited for it.
+    def done(self, envs: Iterable[Envelope]) -> None:
+        """Events handed out are over, however they ended: frees their caps, lets go on what waited for them.
 
         Without effect for an event that is over already (expired, cancelled), and for a part that is not
         the last. Ask `woken` afterwards.
         """
-        if env[10]:
-            part = part_of(env)
-            if part is not None and part[0] < part[1]:
-                return
-        if self.admission.release(env):
-            self._done += 1
-            if self._parking.count:
-                self._settle(env)
+        for env in envs:
+            if env[10]:
+                part = part_of(env)
+                if part is not None and part[0] < part[1]:
+                    continue
+            if self.admission.release(env):
+                self._done += 1
+                if self._parking.count:
+                    self._settle(env)
 
     def cancel(self, tenant: str, session: str, run: str = "", event_id: str = "") -> list[Envelope]:
         """Take what was not handed out yet from the queues; returns the events, which are over.

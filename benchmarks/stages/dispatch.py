@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from benchmarks.stages.harness import ALWAYS, Batches, Stage, Work, in_batches
 from benchmarks.workload import KINDS, POOLS, echo, open_config
 from laneway import Context, Engine, EnvelopeView, Out
 from laneway.actors.accounts import totals
-from laneway.actors.books import Books, key_of
+from laneway.actors.books import Books, OnDone, key_of
 from laneway.actors.committer import Committer
 from laneway.actors.context import ContextMaker, LateEmits, Surroundings
+from laneway.actors.door import Verdict
 from laneway.actors.ingress import Ingress
 from laneway.actors.intake import Intake
 from laneway.actors.pool import Pool, PoolSpec
@@ -29,7 +30,7 @@ from laneway.engine.app.outlet import CheckedOutlet
 from laneway.engine.app.packing import LogPacking
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.classify import KindTable
-from laneway.routing.dispatch import Admitted, DispatchCore, PoolRoute, Refused
+from laneway.routing.dispatch import DispatchCore, PoolRoute
 from laneway.routing.envelope import Envelope
 from laneway.routing.placement import rendezvous
 from laneway.routing.routes import PoolQueues
@@ -87,11 +88,11 @@ class _Door:
     def __init__(self) -> None:
         self.queued = self.answers = 0
 
-    def admit(self, env: Envelope) -> Admitted | Refused:
-        return Admitted(env)
+    def admit_batch(self, envs: Sequence[Envelope]) -> list[Verdict]:
+        return list(envs)
 
-    def enqueue(self, env: Envelope, on_done: Callable[[Envelope, Outcome], None] | None = None) -> None:
-        self.queued += 1
+    def enqueue_batch(self, envs: Sequence[Envelope], on_done: OnDone | None = None) -> None:
+        self.queued += len(envs)
 
     def release(self, env: Envelope) -> None:
         raise AssertionError("nothing is given back")
@@ -152,27 +153,23 @@ async def _admit(events: Batches) -> Work:
     engine = await _engine()
 
     def step(number: int) -> None:
-        for env in events[number]:
-            engine.dispatcher.admit(env)
+        engine.dispatcher.admit_batch(events[number])
 
     return Work(step, lambda: engine.dispatcher.statistics().reserved, engine.close)
 
 
 async def _enqueue(events: Batches) -> Work:
     engine = await _engine()
-    admitted = [[_taken_in(engine, env) for env in batch] for batch in events]
+    admitted = [_taken_in(engine, batch) for batch in events]
 
     def step(number: int) -> None:
-        for env in admitted[number]:
-            engine.dispatcher.enqueue(env)
+        engine.dispatcher.enqueue_batch(admitted[number])
 
     return Work(step, lambda: engine.dispatcher.statistics().accepted, engine.close)
 
 
-def _taken_in(engine: Engine, env: Envelope) -> Envelope:
-    decision = engine.dispatcher.admit(env)
-    assert isinstance(decision, Admitted), decision.error
-    return decision.env
+def _taken_in(engine: Engine, envs: Sequence[Envelope]) -> list[Envelope]:
+    return [answer for answer in engine.dispatcher.admit_batch(envs) if isinstance(answer, tuple)]
 
 
 async def _dispatcher(events: Batches) -> Work:
@@ -180,14 +177,13 @@ async def _dispatcher(events: Batches) -> Work:
     engine, ends = await _engine(), list(itertools.accumulate(map(len, events)))
     handled, news = 0, asyncio.Event()
 
-    def over(env: Envelope, outcome: Outcome) -> None:
+    def over(ended: Sequence[tuple[Envelope, Outcome]]) -> None:
         nonlocal handled
-        handled += outcome.status == "handled"
+        handled += sum(outcome.status == "handled" for _, outcome in ended)
         news.set()
 
     async def step(number: int) -> None:
-        for env in events[number]:
-            engine.dispatcher.offer(env, over)
+        engine.dispatcher.offer_batch(events[number], over)
         while handled < ends[number]:
             news.clear()
             await news.wait()
@@ -339,9 +335,9 @@ async def _outcome(events: Batches) -> Work:
     core, books, now, told = _core(), Books(_raise), time.monotonic(), 0
     outcome = Outcome("handled")
 
-    def over(env: Envelope, outcome: Outcome) -> None:
+    def over(ended: Sequence[tuple[Envelope, Outcome]]) -> None:
         nonlocal told
-        told += 1
+        told += len(ended)
 
     every = list(itertools.chain.from_iterable(events))
     for env in every:
@@ -350,10 +346,8 @@ async def _outcome(events: Batches) -> Work:
     taken = list(in_batches(core.take("w", len(every), now), len(events[0])))
 
     def step(number: int) -> None:
-        for env in taken[number]:
-            core.done(env, now)
-            books.close(env, outcome)
-            core.woken()
+        core.done(taken[number])
+        books.close([(env, outcome) for env in taken[number]], now)
 
     return Work(step, lambda: min(core.statistics().done, totals(books)["handled"], told))
 

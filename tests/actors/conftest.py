@@ -74,6 +74,10 @@ class Answers:
         assert env[1] not in self.by_counter, f"{env} answered twice"
         self.by_counter[env[1]] = outcome
 
+    def all(self, ended: Sequence[tuple[Envelope, Outcome]]) -> None:
+        for env, outcome in ended:
+            self(env, outcome)
+
     def __getitem__(self, counter: int) -> Outcome:
         return self.by_counter[counter]
 

@@ -218,7 +218,7 @@ class Front:
     def offer(self, *counters: int, **fields: Any) -> list[Any]:
         fields.setdefault("accepted", self.clock.now())
         events = [self.rig.event(counter, **fields) for counter in counters]
-        return [self.dispatcher.offer(env, self.answers) for env in events]
+        return self.dispatcher.offer_batch(events, self.answers.all)
 
     def books(self) -> Any:
         """The books, which must balance, and agree with what the decisions hold."""

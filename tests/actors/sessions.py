@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from laneway.actors.books import OnDone
 from laneway.actors.directory import SessionDirectory
+from laneway.actors.door import Verdict
 from laneway.actors.ports import Claim, Entry, Outcome, Principal
 from laneway.actors.session import SessionPolicy
 from laneway.engine.app.packing import LogPacking
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.classify import IN, Kind, KindTable
-from laneway.routing.dispatch import Admitted, Refused
 from laneway.routing.envelope import DEADLINE, Envelope, envelope, envelope_id
 from laneway.routing.errors import LanewayError, StoreError
 from laneway.routing.handshake import Hello
@@ -95,23 +96,25 @@ class Desk:
 
     def __init__(self, kinds: KindTable) -> None:
         self.refusal: LanewayError | None = None
-        self.queued: dict[str, tuple[Envelope, Callable[[Envelope, Outcome], None] | None]] = {}
+        self.queued: dict[str, tuple[Envelope, OnDone | None]] = {}
         self.released: list[str] = []
         self.cancels: list[tuple[str, str, str]] = []
         self.order: list[str] = []
         self._kinds = kinds
 
-    def admit(self, env: Envelope) -> Admitted | Refused:
-        if self.refusal is not None:
-            return Refused(self.refusal)
+    def admit_batch(self, envs: Sequence[Envelope]) -> list[Verdict]:
+        return [self.refusal or self._classified(env) for env in envs]
+
+    def _classified(self, env: Envelope) -> Envelope:
         producer, counter, kind, tenant, session, run, entity, asked, *_ = env
         lane = self._kinds.lane(kind, asked)
-        return Admitted((producer, counter, kind, tenant, session, run, entity, lane, *env[DEADLINE:]))
+        return (producer, counter, kind, tenant, session, run, entity, lane, *env[DEADLINE:])
 
-    def enqueue(self, env: Envelope, on_done: Callable[[Envelope, Outcome], None] | None = None) -> None:
-        assert envelope_id(env) not in self.queued, f"{envelope_id(env)} is in work already"
-        self.queued[envelope_id(env)] = (env, on_done)
-        self.order.append(envelope_id(env))
+    def enqueue_batch(self, envs: Sequence[Envelope], on_done: OnDone | None = None) -> None:
+        for env in envs:
+            assert envelope_id(env) not in self.queued, f"{envelope_id(env)} is in work already"
+            self.queued[envelope_id(env)] = (env, on_done)
+            self.order.append(envelope_id(env))
 
     def release(self, env: Envelope) -> None:
         self.released.append(envelope_id(env))
@@ -126,7 +129,7 @@ class Desk:
         """Say how an event ended."""
         env, on_done = self.queued.pop(key)
         if on_done is not None:
-            on_done(env, Outcome(status, code=code, message="it ended"))
+            on_done([(env, Outcome(status, code=code, message="it ended"))])
 
 
 class Caller:

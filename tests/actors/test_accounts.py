@@ -13,7 +13,7 @@ def test_totals_are_over_all_lanes(rig):
     for counter, status in enumerate(ENDINGS, 1):
         env = rig.event(counter, lane=counter % 4)
         books.enter(key_of(env), env, None)
-        books.close(env, Outcome(status))
+        books.close([(env, Outcome(status))], 0.0)
     left = rig.event(9, lane=3)
     books.enter(key_of(left), left, None)
     assert totals(books) == {"accepted": 6, **dict.fromkeys(ENDINGS, 1)}

@@ -25,7 +25,7 @@ class Desk:
         self.offered.append(EnvelopeView(env))
         self.nested.append(nested)
         if self.refusal is None and self.answer_s is not None:
-            asyncio.get_running_loop().call_later(self.answer_s, on_done, env, Outcome("handled", b"value"))
+            asyncio.get_running_loop().call_later(self.answer_s, on_done, [(env, Outcome("handled", b"value"))])
         return self.refusal
 
 

@@ -15,7 +15,7 @@ from laneway.actors.dispatcher import Dispatcher
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Out, Outcome
 from laneway.routing.classify import IN, Kind, KindTable
-from laneway.routing.dispatch import Admitted, DispatchCore, DispatchPolicy, Refused
+from laneway.routing.dispatch import DispatchCore, DispatchPolicy
 from laneway.routing.errors import ConfigError, LocalProtocolError, StoreError
 from laneway.routing.lanes import Lane
 
@@ -76,7 +76,7 @@ class Engine:
         return self.rig.event(counter, **fields)
 
     def offer(self, *counters, **fields):
-        return [self.dispatcher.offer(self.event(counter, **fields), self.answers) for counter in counters]
+        return self.dispatcher.offer_batch([self.event(counter, **fields) for counter in counters], self.answers.all)
 
     def books(self):
         """The books, which must balance, and agree with what the decisions hold."""
@@ -142,13 +142,13 @@ def test_admit_then_enqueue_or_release(rig):
 
     async def main():
         async with Engine(rig, _spec(prompt)) as engine:
-            admission = engine.dispatcher.admit(engine.event(1))
-            assert isinstance(admission, Admitted)
-            assert isinstance(engine.dispatcher.admit(engine.event(1)), Refused)  # the id is in use
-            engine.dispatcher.enqueue(admission.env, engine.answers)
-            engine.dispatcher.release(engine.dispatcher.admit(engine.event(2)).env)
+            (first,) = engine.dispatcher.admit_batch([engine.event(1)])
+            again, second = engine.dispatcher.admit_batch([engine.event(1), engine.event(2)])
+            assert isinstance(again, LocalProtocolError)  # the id is in use
+            engine.dispatcher.enqueue_batch([first], engine.answers.all)
+            engine.dispatcher.release(second)
             with pytest.raises(LocalProtocolError, match="admit"):
-                engine.dispatcher.enqueue(engine.event(2))
+                engine.dispatcher.enqueue_batch([engine.event(2)])
             await asyncio.sleep(1)
             assert engine.answers.status() == {1: "handled"}
             assert engine.books().accepted == 1
@@ -269,10 +269,10 @@ def test_cancel_reaches_queued_staged_running_and_reserved(rig):
             engine.offer(5, run="r2")
             await asyncio.sleep(0.1)
             engine.offer(*range(6, 12), run="r1")  # no room: queued
-            reserved = engine.dispatcher.admit(engine.event(12, run="r1"))
+            (reserved,) = engine.dispatcher.admit_batch([engine.event(12, run="r1")])
             hit = engine.dispatcher.cancel("t", "s", run="r1", reason="enough")
             assert hit == 10
-            engine.dispatcher.enqueue(reserved.env, engine.answers)
+            engine.dispatcher.enqueue_batch([reserved], engine.answers.all)
             await asyncio.sleep(15)
             assert {counter for counter, status in engine.answers.status().items() if status == "handled"} == {5}
             assert engine.answers[12].message == "enough"
@@ -288,10 +288,10 @@ def test_a_cancel_of_all_runs_meets_what_is_admitted_and_spares_what_comes_and_w
         async with Engine(rig, _spec(sleepy)) as engine:
             engine.offer(1, run="r1")
             engine.offer(2)
-            reserved = engine.dispatcher.admit(engine.event(3, run="r3"))
+            (reserved,) = engine.dispatcher.admit_batch([engine.event(3, run="r3")])
             await asyncio.sleep(1)
             assert engine.dispatcher.cancel("t", "s") == 1
-            engine.dispatcher.enqueue(reserved.env, engine.answers)
+            engine.dispatcher.enqueue_batch([reserved], engine.answers.all)
             engine.offer(4, run="r4")
             await asyncio.sleep(30)
             assert engine.answers.status() == {1: "cancelled", 2: "handled", 3: "cancelled", 4: "handled"}
@@ -402,11 +402,11 @@ def test_a_failing_callback_hurts_nobody(rig):
     """It is counted; the event is in the books and the worker lives."""
 
     async def main():
-        def bad(env, outcome):
+        def bad(ended):
             raise ValueError("callback")
 
         async with Engine(rig, _spec(prompt)) as engine:
-            engine.dispatcher.offer(engine.event(1), bad)
+            engine.dispatcher.offer_batch([engine.event(1)], bad)
             await asyncio.sleep(1)
             assert engine.probe.counts["dispatch.callback_failed"] == 1
             assert (engine.books().handled, engine.books().pools[0].cells[0].crashes) == (1, 0)
@@ -516,7 +516,7 @@ def test_drain_ends_at_its_deadline(rig):
         async with engine:
             asker = asyncio.create_task(engine.dispatcher.ask(engine.event(100), 60))
             engine.offer(*range(1, 9))
-            reserved = engine.dispatcher.admit(engine.event(9))
+            (reserved,) = engine.dispatcher.admit_batch([engine.event(9)])
             await asyncio.sleep(1)
             start = engine.clock.now()
             await engine.dispatcher.drain(3)
@@ -524,7 +524,7 @@ def test_drain_ends_at_its_deadline(rig):
             assert (await asker).code == "DRAINED"
             assert {outcome.code for outcome in engine.answers.by_counter.values()} == {"DRAINED"}
             assert len(engine.answers) == 8
-            engine.dispatcher.enqueue(reserved.env, engine.answers)
+            engine.dispatcher.enqueue_batch([reserved], engine.answers.all)
             assert engine.answers[9].code == "DRAINED"
             assert engine.books().pending == 0
 
@@ -712,13 +712,13 @@ def test_the_books_balance_whatever_happens(rig, script, journalled, patient, ke
                     body=how.encode(),
                 )
                 if what == "offer":
-                    offered += engine.dispatcher.offer(env, engine.answers) is None
+                    offered += engine.dispatcher.offer_batch([env], engine.answers.all) == [None]
                 elif what == "reserve":
-                    admission = engine.dispatcher.admit(env)
+                    (answer,) = engine.dispatcher.admit_batch([env])
                     await asyncio.sleep(0)
-                    if isinstance(admission, Admitted):
+                    if isinstance(answer, tuple):
                         offered += 1
-                        engine.dispatcher.enqueue(admission.env, engine.answers)
+                        engine.dispatcher.enqueue_batch([answer], engine.answers.all)
                 elif what == "cancel":
                     target = {"run": f"r{which}"} if which else {"event_id": f"client:{number - 1}"}
                     engine.dispatcher.cancel("t", f"s{which % 2}", **target)
@@ -941,6 +941,7 @@ def test_an_event_that_loses_three_hosts_is_given_up(rig):
             last = Host(engine, "d")
             await asyncio.sleep(1)
             last.end()
+            await asyncio.sleep(0)
             assert engine.answers.status() == {1: "dead", 2: "handled"}
 
     rig.run(main())
@@ -964,6 +965,7 @@ def test_a_cancel_finds_what_waits_for_another_host(rig):
             engine.pool.changed()
             await asyncio.sleep(1)
             last.end()
+            await asyncio.sleep(0)
             assert engine.answers.status() == {1: "cancelled", 2: "handled"}
 
     rig.run(main())

@@ -398,7 +398,7 @@ def test_what_the_dispatcher_gave_up_is_over_with_its_dead_letter() -> None:
         caller = door.take(an_event(1), an_event(2, "PRESENCE"))
         await door.committer.flush()
         for env, on_done in list(door.desk.queued.values()):
-            on_done(env, POISON)
+            on_done([(env, POISON)])
         assert [told["notice"]["counter"] for told in caller.told if "notice" in told] == [2]
         (poison,) = door.ingress.unburied
         assert (poison[COUNTER], door.ingress.pending) == (1, 1)

@@ -38,7 +38,7 @@ class Bench:
         kinds = KindTable([Kind("WORK", Lane.NORMAL, direction=IN), Kind("URGENT", Lane.CRITICAL, direction=IN)])
         self.core = DispatchCore(kinds, DispatchPolicy())
         spec = PoolSpec("p", ["WORK", "URGENT"], handler, concurrency=1)
-        self.pool = Pool(spec, clock=self.clock, make_context=rig.Context, on_done=self._done)
+        self.pool = Pool(spec, clock=self.clock, make_context=rig.Context, on_done=self._one)
         self.core.add_pool(PoolRoute("p", ("WORK", "URGENT")))
         self.core.members("p", self.pool.cells)
         self.pump = Pump(
@@ -46,16 +46,19 @@ class Bench:
             self.core,
             clock=self.clock,
             end=self._done,
-            taken=lambda: [self._done(env, expired()) for env in self.core.expired()],
+            taken=lambda: self._done([(env, expired()) for env in self.core.expired()]),
             journeys=Journeys(None, self.clock),
             losses=Losses(set()),
             journal=journal,
             probe=self.probe,
         )
 
-    def _done(self, env, outcome):
-        self.core.done(env, self.clock.now())
-        self.answers(env, outcome)
+    def _one(self, env, outcome):
+        self._done([(env, outcome)])
+
+    def _done(self, ended):
+        self.core.done([env for env, _ in ended])
+        self.answers.all(ended)
         self.pump.wake()
 
     def offer(self, *counters, **fields):

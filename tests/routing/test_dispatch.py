@@ -193,9 +193,9 @@ class DispatchMachine(RuleBasedStateMachine):
         ended, self.running = self.running[:count], self.running[count:]
         for env in ended:
             self._end(env, "done")
-            self.core.done(env, self.now)
+            self.core.done([env])
             if twice:
-                self.core.done(env, self.now)
+                self.core.done([env])
 
     @rule(session=st.sampled_from("ab"), run=st.sampled_from(["", "r1", "r2"]))
     def cancel_run(self, session: str, run: str) -> None:
@@ -340,7 +340,7 @@ def test_a_full_session_frees_with_done() -> None:
     answer = core.offer(_event(9), 0.0)
     assert isinstance(answer, Refused)
     assert (answer.error.code, answer.error.retry_after_ms) == ("LANE_FULL", 100)
-    core.done(taken[0], 0.0)
+    core.done([taken[0]])
     assert isinstance(core.offer(_event(9), 0.0), Admitted)
 
 
@@ -354,11 +354,11 @@ def test_large_text_is_scheduled_in_parts_and_comes_out_whole() -> None:
     order = [env[SESSION] for _ in range(21) for env in core.take("p", 1, 0.0)]
     assert order == ["small"] * 20 + ["big"]
     assert core.backlog("p") == 0
-    core.done(_event(1, session="big"), 0.0)
+    core.done([_event(1, session="big")])
     core.offer(_event(2, "USER_MESSAGE", session="big", body=text), 0.0)
     (whole,) = core.take("p", 1, 0.0)
     assert (whole[BODY], whole[AFTER]) == (text, "")
-    core.done(whole, 0.0)
+    core.done([whole])
     assert core.statistics().done == 2
 
 
@@ -370,7 +370,7 @@ def test_a_pool_may_take_the_parts_themselves() -> None:
     assert [part_of(part) for part in parts] == [(1, 3), (2, 3), (3, 3)]
     for part in parts:
         assert _books(core)[-1] == 1
-        core.done(part, 0.0)
+        core.done([part])
     assert _books(core) == (1, 1, 0, 0, 0, 0)
 
 
@@ -402,7 +402,7 @@ def test_after_waits_across_pools_and_wakes_the_other() -> None:
     assert (core.take("b", 9, 0.0), core.backlog("b"), core.statistics().parked) == ([], 0, 1)
     (first,) = core.take("a", 9, 0.0)
     assert core.take("b", 9, 0.0) == []
-    core.done(first, 1.0)
+    core.done([first])
     assert core.woken() == ["b"]
     assert core.woken() == []
     (second,) = core.take("b", 9, 1.0)
@@ -428,7 +428,7 @@ def test_after_waits_for_what_is_yet_to_come_but_not_forever() -> None:
     assert core.deadline() == 5.0
     core.offer(_event(3), 2.0)
     (third,) = core.take("p", 9, 2.0)
-    core.done(third, 2.0)
+    core.done([third])
     assert _counters(core.take("p", 9, 2.0)) == [9]
     core.offer(_event(10, "URGENT", after="q:77"), 3.0)
     assert core.take("p", 9, 7.9) == []
@@ -464,7 +464,7 @@ def test_a_cancel_finds_what_was_not_started() -> None:
         fill()
         assert sorted(_counters(core.cancel("t", "s", **arguments))) == hit
         for env in core.take("p", 99, 0.0):
-            core.done(env, 0.0)
+            core.done([env])
     assert core.statistics().pending == 0
 
 
@@ -478,7 +478,7 @@ def test_a_pool_that_leaves_gives_its_events_back() -> None:
     with pytest.raises(PeerProtocolError):
         core.enqueue(waiting, 0.0)
     core.release(waiting)
-    core.done(running, 0.0)
+    core.done([running])
     assert _books(core) == (4, 1, 0, 2, 1, 0)
     with pytest.raises(LocalProtocolError):
         core.take("p", 1, 0.0)
@@ -496,7 +496,7 @@ def test_what_is_given_back_waits_again_and_was_never_over() -> None:
     out = core.take("k", 9, 0.0, cell="2")
     assert _counters(out) == [1, 2, 3, 4]
     for env in out:
-        core.done(env, 0.0)
+        core.done([env])
     assert _books(core) == (4, 4, 0, 0, 0, 0)
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from laneway.actors.attachment import Attachment
+from laneway.actors.books import OnDone
 from laneway.actors.context import Surroundings
 from laneway.actors.directory import SessionDirectory
 from laneway.actors.dispatcher import Dispatcher
+from laneway.actors.door import Verdict
 from laneway.actors.entry import Entry, Joined
 from laneway.actors.nlp.runs import RunDriver
 from laneway.actors.pool import PoolSpec
@@ -27,7 +29,7 @@ from laneway.actors.tools.ledger import Ledger
 from laneway.engine.app.neighbours import Neighbours
 from laneway.engine.codec import decode_frame, encode_frame, pack_body, pack_envelope, unpack_envelope
 from laneway.routing.classify import IN, Kind, KindTable
-from laneway.routing.dispatch import Admitted, DispatchCore, DispatchPolicy, Refused
+from laneway.routing.dispatch import DispatchCore, DispatchPolicy
 from laneway.routing.envelope import COUNTER, KIND, PRODUCER, Envelope, envelope_id
 from laneway.routing.errors import LanewayError
 from laneway.routing.handshake import parse_hello
@@ -82,29 +84,33 @@ class Books:
         self._history = history
         self._life = life
         self._lifetime = lifetime
+        self._wrapped: dict[OnDone | None, OnDone] = {}
 
-    def admit(self, env: Envelope) -> Admitted | Refused:
+    def admit_batch(self, envs: Sequence[Envelope]) -> list[Verdict]:
         """Pass on."""
-        return self._dispatcher.admit(env)
+        return self._dispatcher.admit_batch(envs)
 
     def release(self, env: Envelope) -> None:
         """Pass on."""
         self._dispatcher.release(env)
 
-    def enqueue(self, env: Envelope, on_done: Callable[[Envelope, Outcome], None] | None = None) -> None:
+    def enqueue_batch(self, envs: Sequence[Envelope], on_done: OnDone | None = None) -> None:
         """Write down and pass on."""
-        self._history.enqueued.append(Started(self._life, "", env))
-        self._dispatcher.enqueue(env, partial(self._done, on_done))
+        self._history.enqueued += [Started(self._life, "", env) for env in envs]
+        if on_done not in self._wrapped:  # one object each, as the dispatcher asks for
+            self._wrapped[on_done] = partial(self._done, on_done)
+        self._dispatcher.enqueue_batch(envs, self._wrapped[on_done])
 
-    def _done(self, on_done: Callable[[Envelope, Outcome], None] | None, env: Envelope, outcome: Outcome) -> None:
+    def _done(self, on_done: OnDone | None, ended: Sequence[tuple[Envelope, Outcome]]) -> None:
         if self._lifetime.alive:
-            self._history.ended.append(Ended(self._life, env, outcome))
+            self._history.ended += [Ended(self._life, env, outcome) for env, outcome in ended]
         if on_done is not None:
             try:
-                on_done(env, outcome)
+                on_done(ended)
             except Exception as error:
                 if self._lifetime.alive:
-                    self._history.violations.append(f"on_done of {envelope_id(env)} raised {error!r}")
+                    ids = [envelope_id(env) for env, _ in ended]
+                    self._history.violations.append(f"on_done of {ids} raised {error!r}")
                 raise
 
     def cancel(

@@ -184,7 +184,7 @@ class World:
                 **fields,
             )
             self.offered[number] = env
-            if self.front.dispatcher.offer(env, self.front.answers) is not None:
+            if self.front.dispatcher.offer_batch([env], self.front.answers.all) != [None]:
                 del self.offered[number]
 
     def cancel(self) -> None:

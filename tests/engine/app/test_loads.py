@@ -30,7 +30,7 @@ class Side:
         engine.pool("here", ["HERE"], hands.here)
         for number in range(1, waiting + 1):
             event = envelope("HERE", producer="p", counter=number, tenant="t", session="s", lane=2)
-            assert engine.dispatcher.offer(event) is None
+            assert engine.dispatcher.offer_batch([event]) == [None]
 
         async def hosts(pool: str) -> int:
             return 2
