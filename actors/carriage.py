@@ -18,9 +18,10 @@ from laneway.actors.peers import ANSWER, CANCEL, EMITTED, Message, Peer
 from laneway.actors.ports import Clock, Outcome, Outlet, Principal
 from laneway.actors.sayings import Ready, Sayings, Tellings
 from laneway.actors.session import Packer
-from laneway.routing.envelope import DEADLINE, LANE, NO_DEADLINE, SESSION, TENANT, Envelope, envelope_id
+from laneway.routing.envelope import DEADLINE, LANE, NO_DEADLINE, RUN, SESSION, TENANT, Envelope, envelope_id
 from laneway.routing.errors import LanewayError, LocalProtocolError, Overloaded, PeerProtocolError
 from laneway.routing.lanes import Lane
+from laneway.routing.unread import POLICIES
 
 __all__ = ["MARGIN_S", "Carriage", "Desk", "answer_of"]
 
@@ -83,6 +84,7 @@ class Carriage:
         "_over",
         "_peer",
         "_sayings",
+        "_steered",
         "_stop",
         "_watch",
         "answered",
@@ -116,6 +118,7 @@ class Carriage:
         self._over = over
         self._watch = watch
         self._sayings: Sayings | None = None
+        self._steered = False
         self._asks: dict[int, asyncio.Task[None]] = {}
         self._stop: Outcome | None = None
         self._done: Outcome | None = None
@@ -141,6 +144,19 @@ class Carriage:
             desk = self._desk
             self._sayings = Sayings(self, desk.outlet, desk.ready, desk.tellings, desk.spawn)
         self._sayings.add([self._own(data) for data in packed], sum(map(len, packed)))
+
+    def when_unread(self, policy: object) -> None:
+        """The handler has said what becomes of its run where nobody reads it. Raises PeerProtocolError."""
+        if policy not in POLICIES:
+            raise PeerProtocolError(f"delivery {self.number} wants {str(policy)[:40]!r} where nobody reads it")
+        if not self.answered:
+            self._steer(policy)
+
+    def _steer(self, policy: object) -> None:
+        steer = getattr(self._desk.outlet, "when_unread", None)  # as `ContextMaker.extend`
+        if steer is not None:
+            steer(self.env[TENANT], self.env[SESSION], self.env[RUN], policy)
+            self._steered = policy != "pause"
 
     def _own(self, data: bytes) -> Envelope:
         """Unpack what was made for this delivery, under a number of this front's own."""
@@ -280,6 +296,8 @@ class Carriage:
         self._over(self, outcome)
 
     def _silence(self) -> None:
+        if self._steered:
+            self._steer("pause")
         if self._sayings is not None:
             self._sayings.stop()
         self._end_asks()

@@ -34,6 +34,7 @@ from laneway.actors.tools.request import unpack_answer
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import DEADLINE, LANE, NO_DEADLINE, RUN, SESSION, TENANT, Envelope
 from laneway.routing.errors import LocalProtocolError, ToolArguments
+from laneway.routing.unread import Unread
 
 __all__ = ["Ask", "ContextMaker", "LateEmits", "RunContext", "Surroundings"]
 
@@ -45,7 +46,7 @@ Ask = Callable[[Envelope, float], Awaitable[Outcome]]
 
 
 Extend = Callable[[str, str, str, Out], bool]
-"""See `ports.Extends.extend`."""
+"""See `outlets.Extends.extend`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ class ContextMaker:
 class RunContext:
     """`ports.Context` of one event; its cell holds the other end (`cancel`, `end`)."""
 
-    __slots__ = ("_cancelled", "_env", "_maker", "_over", "_principal", "_trace")
+    __slots__ = ("_cancelled", "_env", "_maker", "_over", "_principal", "_steered", "_trace")
 
     def __init__(self, env: Envelope, maker: ContextMaker, trace: str) -> None:
         self._env = env
@@ -175,6 +176,7 @@ class RunContext:
         self._principal: Principal | None = None
         self._cancelled = False
         self._over = False
+        self._steered = False
         self._trace = trace
 
     @property
@@ -245,7 +247,17 @@ class RunContext:
 
     def end(self) -> None:
         """For the cell: the event is answered; discard what is still emitted."""
+        if self._steered:
+            self.when_unread("pause")
         self._over = True
+
+    def when_unread(self, policy: Unread) -> None:
+        """Say what becomes of this event's run where nobody reads it; ends with the event. Without a run it pauses."""
+        steer = getattr(self._maker.outlet, "when_unread", None)  # see `ContextMaker.extend`
+        if steer is None or self._over or not self._env[RUN] or (policy == "pause" and not self._steered):
+            return
+        steer(self._env[TENANT], self._env[SESSION], self._env[RUN], policy)
+        self._steered = policy != "pause"
 
     async def emit(self, out: Out) -> None:
         """Send one event to the session, waiting for credit.

@@ -39,6 +39,7 @@ from laneway.routing.errors import (
     StoreUnavailable,
 )
 from laneway.routing.handshake import Hello
+from laneway.routing.unread import Unread
 
 if TYPE_CHECKING:
     from laneway.actors.homes import Homes
@@ -123,8 +124,7 @@ class SessionDirectory:
         """
         if (home := self._homes.get((tenant, session))) is not None:
             return home
-        task = self._opening.get((tenant, session))
-        if task is None:
+        if (task := self._opening.get((tenant, session))) is None:
             if len(self._homes) + len(self._opening) >= self._max_sessions:
                 raise Overloaded(f"{self._max_sessions} sessions are awake already", retry_after_ms=5000)
             task = asyncio.get_running_loop().create_task(self._open(tenant, session), name=f"open {tenant}/{session}")
@@ -134,10 +134,8 @@ class SessionDirectory:
             async with asyncio.timeout(_OPEN_DEADLINE_S):
                 home = await asyncio.shield(task)
         except TimeoutError:
-            raise StoreUnavailable(
-                f"session {session!r} could not be opened within {_OPEN_DEADLINE_S:g} s; the store is slow or away",
-                retry_after_ms=1000,
-            ) from None
+            late = f"session {session!r} could not be opened within {_OPEN_DEADLINE_S:g} s; the store is slow or away"
+            raise StoreUnavailable(late, retry_after_ms=1000) from None
         if self._homes.get((tenant, session)) is home:
             return home
         return await self.open(tenant, session)  # it was put to sleep, or lost, before it was this caller's turn
@@ -174,9 +172,8 @@ class SessionDirectory:
             raise
         except Exception as error:
             why = self.unreadable[key] = f"{type(error).__name__}: {error}"[:200]
-            raise StoreError(
-                f"the log of session {home.name!r} cannot be read ({why}); use another session", reason=UNREADABLE
-            ) from error
+            told = f"the log of session {home.name!r} cannot be read ({why}); use another session"
+            raise StoreError(told, reason=UNREADABLE) from error
 
     async def attach(
         self, hello: Hello, principal: Principal, origin: Mapping[str, SpanValue] = {}, *, relayed: bool = False
@@ -240,9 +237,14 @@ class SessionDirectory:
         return self._wake_for((env,)) if home is None else home.emit(env)
 
     def extend(self, tenant: str, session: str, run: str, out: Out) -> bool:
-        """Add a text delta to what its session holds back anyway, if it does; see `ports.Extends`."""
+        """Add a text delta to what its session holds back anyway, if it does; see `outlets.Extends`."""
         home = self._homes.get((tenant, session))
         return home is not None and home.outbound.extend(out, run)
+
+    def when_unread(self, tenant: str, session: str, run: str, policy: Unread) -> None:
+        """Say what becomes of a run that nobody reads; see `outlets.Steers`."""
+        if (home := self._homes.get((tenant, session))) is not None:
+            home.outbound.unread.set(run, policy)
 
     def emit_all(self, envs: Sequence[Envelope]) -> Coroutine[Any, Any, None]:
         """Outlet: hand events, at least one and all of one session, to its home; waits for credit."""
@@ -265,8 +267,7 @@ class SessionDirectory:
         """Journal: record deliveries about to be made, one group commit per session."""
         by_home: dict[SessionHome, list[Envelope]] = defaultdict(list)
         for env in envs:
-            home = self._homes.get((env[TENANT], env[SESSION]))
-            if home is not None:
+            if (home := self._homes.get((env[TENANT], env[SESSION]))) is not None:
                 by_home[home].append(env)
         if len(by_home) == 1:
             ((home, batch),) = by_home.items()

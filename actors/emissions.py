@@ -14,13 +14,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from laneway.actors.peers import EMIT, Message
+from laneway.actors.peers import EMIT, UNREAD, Message
 from laneway.actors.ports import Clock, Out
 from laneway.actors.session import Packer
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import BODY, ENTITY, KIND, LANE, SEAL, Envelope, with_body
 from laneway.routing.errors import LanewayError, LocalProtocolError, PeerProtocolError, SlowConsumer
 from laneway.routing.lanes import Lane
+from laneway.routing.unread import Unread
 
 __all__ = ["WINDOW_BYTES", "Emissions"]
 
@@ -40,7 +41,7 @@ _STALL_S: Final = 300.0
 
 
 class Emissions:
-    """The `Outlet` of one delivery, which also gathers (`ports.Extends`).
+    """The `Outlet` of one delivery, which also gathers and steers (see `outlets`).
 
     Args:
         number: the delivery's. send: puts a message on the delivery's stream.
@@ -147,6 +148,11 @@ class Emissions:
         self._take(env)
         if self._waiting:
             self._wake()
+
+    def when_unread(self, tenant: str, session: str, run: str, policy: Unread) -> None:
+        """Have the front say so to the session."""
+        if not self._silent:
+            self._send((UNREAD, self._number, policy))
 
     async def emit_all(self, envs: Sequence[Envelope]) -> None:
         """As `emit` for each, in order."""

@@ -2,12 +2,14 @@
 
 Law of this file: an event is numbered once, in the order in which its producer emitted it, and
 no link may send it before the store has it. Producers wait here, not in queues: `emit` returns
-only when some live link has credit (or, with no live link, while the unacked log budget lasts).
+only when some live link has credit (or, with no live link, while the unacked log budget lasts), or
+when its run is one that does not pause (`routing/unread.py`): that one waits for the store alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,9 +24,10 @@ from laneway.actors.stretches import Stretches
 from laneway.actors.transcript import Transcript
 from laneway.routing.coalescer import Coalescer
 from laneway.routing.envelope import BODY, KIND, LANE, RUN, TRACE, Envelope, with_body
-from laneway.routing.errors import LanewayError, SlowConsumer
+from laneway.routing.errors import LanewayError, Paused, SlowConsumer
 from laneway.routing.lanes import Lane
 from laneway.routing.replay import Numbered, ReplayRing
+from laneway.routing.unread import UnreadRuns
 
 __all__ = ["DATA", "URGENT", "Outbound"]
 
@@ -38,6 +41,8 @@ _NEAR_S: Final = 0.010
 _WAIT_MOST_S: Final = 0.020
 """They gather as long as that while the loop is late: fewer, larger events leave more of it for the models."""
 _LATE_FACTOR: Final = 8
+_UNWRITTEN_BYTES: Final = 262_144
+"""What nobody reads is not in a hurry: with so much on its way to the store it waits for that."""
 
 
 class Outbound:
@@ -49,6 +54,7 @@ class Outbound:
         clock: monotonic time.
         stall_s: how long a producer waits for a session that nobody reads, before it is given up.
         budget_bytes: how far an unread session runs ahead of its last ack with no live link.
+        spill_bytes: how far a run does that goes on unread; see `UnreadRuns`.
         on_commit: called when links may have something new to send.
         on_number: told of every event that gets a number.
         stretches: told of sampled events, if they are traced.
@@ -56,6 +62,7 @@ class Outbound:
     Attributes:
         awaited: run -> when it was accepted, for runs that have not said anything yet; the owner's to
             fill and to clear.
+        unread: the runs that do not pause; their handlers' to set and to clear.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class Outbound:
         budget_bytes: int,
         stall_s: float,
         on_commit: Callable[[], None],
+        spill_bytes: int = 0,
         on_number: Callable[[Envelope], None] = lambda env: None,
         meters: SessionMeters | None = None,
         stretches: Stretches | None = None,
@@ -78,6 +86,8 @@ class Outbound:
         self.issued = [0, 0]
         self.awaited: dict[str, float] = {}
         self.acked_position = 0
+        self.unread = UnreadRuns(budget_bytes, spill_bytes)
+        self._spilled_to = 0
         self._committer = committer
         self._pack = pack
         self._clock = clock
@@ -118,7 +128,8 @@ class Outbound:
     async def emit(self, env: Envelope) -> None:
         """Take one event in; waits while producers are paused.
 
-        Raises the error that ended the session, or SlowConsumer if it stays unread for `stall_s`.
+        Raises the error that ended the session, SlowConsumer if it stays unread for `stall_s`, or Paused
+        if that is to end its run.
         """
         if env[LANE] == Lane.CRITICAL:
             self.emit_urgent(env)
@@ -172,6 +183,13 @@ class Outbound:
         self._number(self._coalescer.flush())
         self._number([self._standing_after(env)])
 
+    def emit_last(self, env: Envelope) -> None:
+        """Number the end of a run that nobody reads: behind what it said, without credit."""
+        if self._error is not None:
+            raise self._error
+        self._number(self._coalescer.flush())
+        self._number([env])
+
     def wake_producers(self) -> None:
         """Let the next waiting producer go on, most urgent lane first, if there is room."""
         while self._waiters and (self._error is not None or self._writable()):
@@ -211,6 +229,11 @@ class Outbound:
         """Producers waiting for credit."""
         return len(self._waiters)
 
+    @property
+    def spilled(self) -> bool:
+        """True while the log holds what was said beyond all credit, and nobody has it yet."""
+        return self.acked_position < self._spilled_to
+
     def _writable(self) -> bool:
         position = self.rings[DATA].head_position + self._coalescer.bytes
         if position < self._reach:  # grants are never lowered
@@ -222,7 +245,7 @@ class Outbound:
         return position - self.acked_position < self._budget_bytes
 
     async def _room(self, env: Envelope) -> None:
-        if self._error is not None:
+        if self._error is not None or (len(self.unread) and await self._beyond(env)):
             return
         self._arrivals += 1
         waiter = asyncio.get_running_loop().create_future()
@@ -244,6 +267,27 @@ class Outbound:
         except asyncio.CancelledError:
             self._give_up(place)
             raise
+
+    async def _beyond(self, env: Envelope) -> bool:
+        """Return whether a run that nobody reads goes on. Raises Paused if it is to end here."""
+        policy = self.unread.of(env[RUN])
+        if policy == "pause":
+            return False
+        position = self.rings[DATA].head_position + self._coalescer.bytes
+        if position >= self.unread.limit(policy, self._granted(), self.acked_position):
+            if policy == "continue":
+                return False
+            raise Paused(
+                "nobody has read this run and the session's budget is full, so its model was let go; "
+                "read on, and go on with a new run whose parentRunId is this one's",
+                reason="UNREAD",
+            )
+        if self._committer.backlog_bytes > _UNWRITTEN_BYTES:
+            with contextlib.suppress(TimeoutError):  # a store that is away: it waits as others do, then goes on
+                async with asyncio.timeout(self._stall_s):
+                    await self._committer.flush()
+        self._spilled_to = position + 1
+        return True
 
     def _give_up(self, place: tuple[int, int, asyncio.Future[None]]) -> None:
         """Leave the queue; a turn that was ours already goes to the next. O(waiters)."""

@@ -40,6 +40,7 @@ __all__ = [
     "ROOM",
     "TOLD",
     "TOOK",
+    "UNREAD",
     "VERBS",
     "Message",
     "Peer",
@@ -110,7 +111,10 @@ HANDLED: Final = 23
 """host -> front: (HANDLED, 0, [[n, [packed event, ...]], ...]): these deliveries were handled and have no
 value, after having said this; for each instead of an EMIT and a DONE."""
 
-VERBS: Final = frozenset(range(ROOM, HANDLED + 1))
+UNREAD: Final = 24
+"""host -> front: (UNREAD, n, policy): what becomes of the run of delivery n where nobody reads it."""
+
+VERBS: Final = frozenset(range(ROOM, UNREAD + 1))
 
 
 class Peer(Protocol):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from laneway.actors.spans import Span, SpanValue
 from laneway.routing.envelope import Envelope
+from laneway.routing.unread import Unread
 
 __all__ = [
     "AppendsAtOnce",
@@ -20,7 +21,6 @@ __all__ = [
     "Context",
     "DeadLetter",
     "Entry",
-    "Extends",
     "Handler",
     "Journal",
     "Model",
@@ -175,6 +175,10 @@ class Context(Protocol):
         """Send events to the session, in order, for less than one by one; waits for credit before each."""
         ...
 
+    def when_unread(self, policy: Unread) -> None:
+        """Say what becomes of this event's run, from now on, where nobody reads it; see `routing.unread`."""
+        ...
+
     async def call_tool(self, name: str, arguments: Mapping[str, Any], call_id: str = "") -> ToolResult:
         """Run a tool through the dispatcher and return its result; never raises for a failed tool."""
         ...
@@ -204,7 +208,8 @@ of Out; or an async generator function yielding Out."""
 class Model(Protocol):
     """A language model: one run in, AG-UI events out.
 
-    It may also have `provider` and `name` (str), by which spans call it.
+    It may also have `provider` and `name` (str), by which spans call it, and `pushes` (bool): true if
+    what it stands for generates whether it is read or not, as a server behind HTTP does.
     """
 
     def stream(self, run: Mapping[str, Any], context: Context) -> AsyncIterator[Out]:
@@ -225,19 +230,6 @@ class Outlet(Protocol):
 
     async def emit_all(self, envs: Sequence[Envelope]) -> None:
         """As `emit` for each, in order; at least one, and all of one session."""
-        ...
-
-
-@runtime_checkable
-class Extends(Protocol):
-    """An Outlet that gathers text deltas before it numbers them."""
-
-    def extend(self, tenant: str, session: str, run: str, out: Out) -> bool:
-        """Add a delta to those of the same run, kind and entity that wait for company.
-
-        Returns False, having done nothing, if it must be emitted: none waits, or it would not fit, or
-        there is no credit. O(1), never waits.
-        """
         ...
 
 

@@ -18,7 +18,7 @@ from laneway.actors.carriage import Carriage, Desk, answer_of
 from laneway.actors.dispatcher import Dispatcher
 from laneway.actors.endings import cancelled
 from laneway.actors.meters import by_lane
-from laneway.actors.peers import ASK, DONE, EMIT, HANDLED, ROOM, Message, Peer
+from laneway.actors.peers import ASK, DONE, EMIT, HANDLED, ROOM, UNREAD, Message, Peer
 from laneway.actors.ports import Clock, Outcome, Outlet, Principal, Probe
 from laneway.actors.remote_cell import RemoteCell
 from laneway.actors.session import Packer
@@ -60,7 +60,7 @@ class _Host:
 
 
 class RemoteCells:
-    """A `switchboard.Part` for ROOM, EMIT, DONE, HANDLED and ASK. Lives on one event loop.
+    """A `switchboard.Part` for ROOM, EMIT, DONE, HANDLED, ASK and UNREAD. Lives on one event loop.
 
     Args:
         dispatcher: whose remote pools are served.
@@ -109,6 +109,7 @@ class RemoteCells:
             DONE: self._on_done,
             ASK: self._on_ask,
             HANDLED: self._on_handled,
+            UNREAD: self._on_unread,
         }
 
     def connected(self, peer: Peer) -> None:
@@ -179,6 +180,12 @@ class RemoteCells:
         found = self._find(peer, number)
         if found is not None:
             found[1].emit(packed)
+
+    def _on_unread(self, peer: Peer, message: Message) -> None:
+        _, number, policy = message
+        found = self._find(peer, number)
+        if found is not None:
+            found[1].when_unread(policy)
 
     def _on_done(self, peer: Peer, message: Message) -> None:
         _, number, status, value, code, text, retryable = message

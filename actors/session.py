@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 import msgpack
 
+from laneway.actors import retention
 from laneway.actors.arrivals import Speaker
 from laneway.actors.attachment import Attachment
 from laneway.actors.census import SessionStatistics
@@ -29,7 +30,7 @@ from laneway.actors.spans import SpanValue, Tracer
 from laneway.actors.stretches import Stretches
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import DEADLINE, KIND, NO_DEADLINE, RUN, Envelope, envelope
-from laneway.routing.errors import Fenced, LanewayError
+from laneway.routing.errors import Fenced, LanewayError, Paused
 from laneway.routing.handshake import Hello, LinkPolicy
 from laneway.routing.lanes import Lane
 
@@ -58,9 +59,11 @@ class SessionPolicy:
     Attributes:
         ring_events, ring_bytes: what each stream keeps in memory for links and resume.
         budget_bytes: how far an unread session runs ahead of its last ack.
+        spill_bytes: how far a run that does not pause goes on unread, into the log; only the budget if
+            that is in this process's memory.
         stall_s: how long a run waits for somebody to read, before it ends (SLOW_CONSUMER) and frees
             its slot for others.
-        retention_bytes: how much of each outbound log the store keeps.
+        retention_bytes: how much of each outbound log the store keeps, beside what nobody has read.
         idle_s: a home without links, work or traffic for this long is put to sleep.
         max_links: live links of one session.
         checkpoint_records: inbound journal records between two checkpoints, which bound its length.
@@ -70,6 +73,7 @@ class SessionPolicy:
     ring_events: int = 1000
     ring_bytes: int = 262_144
     budget_bytes: int = 262_144
+    spill_bytes: int = 16_777_216
     stall_s: float = 120.0
     retention_bytes: int = 16_777_216
     idle_s: float = 120.0
@@ -177,6 +181,7 @@ class SessionHome:
             ring_events=policy.ring_events,
             ring_bytes=policy.ring_bytes,
             budget_bytes=policy.budget_bytes,
+            spill_bytes=policy.spill_bytes if self._store.durable or self._store.shared else 0,
             stall_s=policy.stall_s,
             on_commit=lambda: self.links.wake(),
             on_number=lambda env: self._observe("out", env),
@@ -302,7 +307,10 @@ class SessionHome:
         if self.outbound.error is not None:
             return  # the log is another home's, and so is the end of this run
         body = {"message": outcome.message, "code": outcome.code, "metadata": {"retryable": outcome.retryable}}
-        self.outbound.emit_urgent(self._own("RUN_ERROR", Lane.CRITICAL, msgpack.packb(body), run))
+        if outcome.code == Paused.code:  # who reads on gets what was said first
+            self.outbound.emit_last(self._own("RUN_ERROR", Lane.NORMAL, msgpack.packb(body), run))
+        else:
+            self.outbound.emit_urgent(self._own("RUN_ERROR", Lane.CRITICAL, msgpack.packb(body), run))
 
     def _own(self, kind: str, lane: Lane, body: bytes, run: str = "") -> Envelope:
         self._made += 1
@@ -350,14 +358,8 @@ class SessionHome:
         if self.ingress.trim_below:
             below, self.ingress.trim_below = self.ingress.trim_below, 0
             await self._store.trim(claim, INBOUND, below)
-        for stream, ring in enumerate(self.outbound.rings):
-            floor = self._floors.get(stream, 1)
-            if ring.first <= floor or ring.head_position <= self._policy.retention_bytes:
-                continue
-            oldest = await self._store.read(claim.key, stream, floor, max_bytes=1)
-            if oldest and ring.head_position - oldest[0].position > self._policy.retention_bytes:
-                await self._store.trim(claim, stream, ring.first)
-                self._floors[stream] = ring.first
+        kept = self._policy.retention_bytes
+        await retention.trim(self._store, claim, self.outbound, self._floors, retention_bytes=kept)
 
     async def flush(self) -> None:
         """Return when everything emitted so far is in the store."""

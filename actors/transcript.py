@@ -14,7 +14,7 @@ import msgpack
 
 from laneway.routing.envelope import BODY, ENTITY, KIND, SEAL, Envelope, envelope_id
 
-__all__ = ["Transcript"]
+__all__ = ["CUT", "Transcript"]
 
 _MAX_BYTES: Final = 262_144
 _MESSAGE_OVERHEAD_BYTES: Final = 96
@@ -30,7 +30,8 @@ _FOLDED: Final = frozenset(
         "MESSAGES_SNAPSHOT",
     ]
 )
-_CUT: Final = " [cut: too long for the transcript]"
+CUT: Final = " [cut: too long for the transcript]"
+"""The end of a message that is not here whole."""
 
 
 @dataclass(slots=True)
@@ -55,7 +56,7 @@ class _Message:
         if "content" not in message:
             message["content"] = "".join(self.pieces)
         if self.cut and isinstance(message["content"], str):
-            message["content"] += _CUT
+            message["content"] += CUT
         if self.calls:
             message["toolCalls"] = [
                 {"id": key, "type": "function", "function": {"name": call.name, "arguments": "".join(call.arguments)}}

@@ -182,6 +182,7 @@ class SessionConfig(Section):
     ring_events: _Positive = 1_000
     ring_bytes: _Bytes = 262_144
     budget_bytes: _Bytes = 262_144
+    spill_bytes: _Bytes = 16_777_216
     retention_bytes: _Bytes = 16_777_216
     idle_s: _Seconds = 120.0
     max_links: _Positive = 64
@@ -218,10 +219,14 @@ class NlpConfig(Section):
     Attributes:
         model: "synthetic", "scripted", "local-llm", "openai:URL", or empty: the embedder gives one.
         concurrency: runs at once.
+        unread: what becomes of a run that nobody reads: "pause" (it waits at its next event), "continue" (it
+            goes on into the log), "close" (its model is let go, and it ends PAUSED), or "auto": "continue"
+            over a model that generates whether it is read or not, else "pause".
     """
 
     model: str = ""
     concurrency: _Positive = 256
+    unread: Literal["auto", "pause", "continue", "close"] = "auto"
 
 
 class ToolsConfig(Section):

@@ -37,6 +37,7 @@ later) and, where it is known, `retry_after_ms`. Only `engine/edge/status.py` ma
     |   +-- HandlerFailed        HANDLER_FAILED
     |   +-- HostLost             HOST_LOST
     |   +-- Drained              DRAINED
+    |   +-- Paused               PAUSED              nobody read it; a new run with parentRunId goes on
     |   +-- ModelFailed          MODEL_FAILED
     +-- ToolError                TOOL_FAILED
     |   +-- UnknownTool          TOOL_UNKNOWN
@@ -74,6 +75,7 @@ __all__ = [
     "ModelFailed",
     "OutcomeUnknown",
     "Overloaded",
+    "Paused",
     "PeerProtocolError",
     "ProtocolError",
     "RateLimited",
@@ -309,6 +311,13 @@ class Drained(RunError):
     """The engine shut down before it could end; logged before exit."""
 
     code = "DRAINED"
+    retryable = True
+
+
+class Paused(RunError):
+    """Nobody read it, so its model was let go; a new run with parentRunId goes on where it stopped."""
+
+    code = "PAUSED"
     retryable = True
 
 

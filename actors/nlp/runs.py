@@ -8,22 +8,25 @@ before the terminal event is sent, so a client that sees the end knows that the 
 On cancel the closing events are sent from a shielded task with a deadline: a client without credit
 must not keep a cancelled run alive. If they cannot get out in time, RUN_ERROR does it: it is
 critical and waits for no data credit.
+
+A run that nobody reads and that was not to wait (`routing/unread.py`) is over where the session takes
+no more of it; the session's home tells that end (PAUSED), behind what was said.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, Literal
 
 from laneway.actors.nlp.chunks import ChunkExpander
 from laneway.actors.nlp.described import described, usage_of
 from laneway.actors.nlp.history import History, Turn
+from laneway.actors.nlp.question import Earlier, asked, said, unread_policy
+from laneway.actors.nlp.recorded import Recorded
 from laneway.actors.nlp.sequence import RunSequence
 from laneway.actors.nlp.vocabulary import (
-    PROTOCOL_VERSION,
     TEXT_KINDS,
     bare,
     fields_of,
@@ -31,17 +34,18 @@ from laneway.actors.nlp.vocabulary import (
     run_finished,
     run_started,
 )
-from laneway.actors.ports import Clock, Context, Model, Out, Principal, ToolResult, ToolSpec
-from laneway.actors.spans import Span, SpanValue
-from laneway.routing.envelope import BODY, ENTITY, KIND, NO_DEADLINE, RUN, SEAL, SESSION, TENANT, Envelope, envelope_id
+from laneway.actors.ports import Clock, Context, Model, Out
+from laneway.actors.spans import Span
+from laneway.routing.envelope import KIND, NO_DEADLINE, SEAL, SESSION, TENANT, Envelope
 from laneway.routing.errors import (
     DeadlineExceeded,
     Drained,
     HandlerFailed,
     LanewayError,
     ModelFailed,
-    PeerProtocolError,
+    Paused,
 )
+from laneway.routing.unread import Unread
 
 __all__ = ["RunDriver"]
 
@@ -54,14 +58,13 @@ _NOTHING: Final = ("", "")
 _TURN_EVENTS: Final = 64
 """So many events of a model that never waits, then others have a turn: about half a millisecond."""
 
-Earlier = Callable[[str, str], Sequence[Mapping[str, Any]]]
-
 
 class RunDriver:
     """Handler of USER_MESSAGE and RUN_INPUT for a pool with `run_starting=True`.
 
     However a run fails, the client is told first (RUN_ERROR, or RUN_FINISHED "cancelled"); then the
-    cause is raised on, so that the event counts as failed or cancelled. Nobody else may report it.
+    cause is raised on, so that the event counts as failed or cancelled. Nobody else may report it, but
+    for PAUSED, which the session's home decided.
 
     Args:
         model: what answers.
@@ -70,6 +73,8 @@ class RunDriver:
             USER_MESSAGE; by default the driver remembers a bounded history of its own.
         raw: let RAW events and `rawEvent` fields through; they are stripped by default (10x smaller).
         close_s: seconds that ending a cancelled run may take.
+        unread: what becomes of a run that nobody reads, unless it says so itself
+            (`forwardedProps.unread`); "auto": "continue" if the model `pushes`, else "pause".
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class RunDriver:
         history: Earlier | None = None,
         raw: bool = False,
         close_s: float = _CLOSE_S,
+        unread: Unread | Literal["auto"] = "auto",
     ) -> None:
         self._model = model
         self._clock = clock
@@ -87,6 +93,7 @@ class RunDriver:
         self._earlier: Earlier = history if history is not None else self._own.messages  # type: ignore[union-attr]
         self._raw = raw
         self._close_s = close_s
+        self._unread = unread
 
     async def __call__(self, env: Envelope, context: Context) -> None:
         """Drive one run to its end.
@@ -97,7 +104,9 @@ class RunDriver:
         """
         play: _Play | None = None
         try:
-            play = _Play(self._input(env, context), context, self._turn(env), self._clock, raw=self._raw)
+            run = asked(env, context.run, self._earlier)
+            context.when_unread(self._policy(run))
+            play = _Play(run, context, self._turn(env), self._clock, raw=self._raw)
             async with asyncio.timeout(self._remaining(context)):
                 await play.through(self._model)
         except asyncio.CancelledError:
@@ -109,7 +118,8 @@ class RunDriver:
             await self._fail(context, late)
             raise late from error
         except LanewayError as error:
-            await self._fail(context, error)
+            if error.code != Paused.code:
+                await self._fail(context, error)
             raise
         except Exception as error:
             failed = HandlerFailed(f"the model raised {type(error).__name__}: {error}")
@@ -124,26 +134,15 @@ class RunDriver:
             return None
         return max(0.0, context.deadline - self._clock.now())
 
-    def _turn(self, env: Envelope) -> Turn:
-        opening = [_said(env)] if env[KIND] == "USER_MESSAGE" else []
-        return Turn(opening, self._own.session_bytes if self._own is not None else 0)
+    def _policy(self, run: Mapping[str, Any]) -> Unread:
+        policy = unread_policy(run) or self._unread
+        if policy == "auto":
+            return "continue" if getattr(self._model, "pushes", False) else "pause"
+        return policy
 
-    def _input(self, env: Envelope, context: Context) -> dict[str, Any]:
-        run = env[RUN] or context.run or f"run-{envelope_id(env)}"
-        if env[KIND] == "RUN_INPUT":
-            return {**_parsed(env[BODY]), "threadId": env[SESSION], "runId": run}
-        said = _said(env)
-        before = [dict(m) for m in self._earlier(env[TENANT], env[SESSION]) if m.get("id") != said["id"]]
-        return {
-            "threadId": env[SESSION],
-            "runId": run,
-            "protocolVersion": PROTOCOL_VERSION,
-            "state": {},
-            "messages": [*before, said],
-            "tools": [],
-            "context": [],
-            "forwardedProps": {},
-        }
+    def _turn(self, env: Envelope) -> Turn:
+        opening = [said(env)] if env[KIND] == "USER_MESSAGE" else []
+        return Turn(opening, self._own.session_bytes if self._own is not None else 0)
 
     async def _fail(self, context: Context, error: LanewayError) -> None:
         await context.emit(run_error(error.message, error.code, retryable=error.retryable, reason=error.reason))
@@ -190,15 +189,15 @@ class _Play:
 
     async def _listen(self, model: Model, span: Span) -> None:
         """Pass on what the model says, up to its end."""
-        asked, said = self._clock.now(), 0
+        since, count = self._clock.now(), 0
         kind, entity = _NOTHING  # of the delta before
-        async with _closing(model.stream(self.run, _Recorded(self._context, self.turn))) as outs:
+        async with _closing(model.stream(self.run, Recorded(self._context, self.turn))) as outs:
             async for out in outs:
-                if not said:
-                    span.note(gen_ai__response__time_to_first_chunk=self._clock.now() - asked)
+                if not count:
+                    span.note(gen_ai__response__time_to_first_chunk=self._clock.now() - since)
                 if self._context.cancelled:
                     raise asyncio.CancelledError
-                said += 1
+                count += 1
                 if out.kind == kind and out.entity == entity and out.body[:1] != _SEALED:
                     await self._context.emit(out)  # it goes on where the last one stopped: nothing to check
                     self.turn.fold(out)
@@ -208,7 +207,7 @@ class _Play:
                 else:
                     await self._give(out)
                     kind, entity = (out.kind, out.entity) if out.kind in TEXT_KINDS else _NOTHING
-                if not said % _TURN_EVENTS:
+                if not count % _TURN_EVENTS:
                     await asyncio.sleep(0)
 
     async def cancelled(self) -> None:
@@ -221,8 +220,8 @@ class _Play:
     async def _start(self) -> None:
         thread, run, parent = self.run["threadId"], self.run["runId"], self.run.get("parentRunId")
         newest = self.run["messages"][-1:]
-        said = [message for message in newest if message.get("role") == "user"]
-        await self._context.emit(run_started(thread, run, parent, said))
+        theirs = [message for message in newest if message.get("role") == "user"]
+        await self._context.emit(run_started(thread, run, parent, theirs))
         self._started = True
 
     async def _give(self, out: Out) -> None:
@@ -256,75 +255,6 @@ class _Play:
         return out.kind == "RUN_FINISHED"
 
 
-class _Recorded:
-    """The model's context: the run's own, with tool calls remembered in the turn."""
-
-    def __init__(self, context: Context, turn: Turn) -> None:
-        self._context = context
-        self._turn = turn
-
-    @property
-    def principal(self) -> Principal:
-        """Whose event this is."""
-        return self._context.principal
-
-    @property
-    def tenant(self) -> str:
-        """As the run's."""
-        return self._context.tenant
-
-    @property
-    def session(self) -> str:
-        """As the run's."""
-        return self._context.session
-
-    @property
-    def run(self) -> str:
-        """As the run's."""
-        return self._context.run
-
-    @property
-    def deadline(self) -> float:
-        """As the run's."""
-        return self._context.deadline
-
-    @property
-    def cancelled(self) -> bool:
-        """As the run's."""
-        return self._context.cancelled
-
-    @property
-    def trace(self) -> str:
-        """As the run's."""
-        return self._context.trace
-
-    async def emit(self, out: Out) -> None:
-        """Send beside the stream; such events are not checked against the sequence."""
-        await self._context.emit(out)
-
-    async def emit_all(self, outs: Sequence[Out]) -> None:
-        """As `emit`."""
-        await self._context.emit_all(outs)
-
-    async def call_tool(self, name: str, arguments: Mapping[str, Any], call_id: str = "") -> ToolResult:
-        """Run a tool and remember the call."""
-        result = await self._context.call_tool(name, arguments, call_id)
-        self._turn.call(result.call_id, name, json.dumps(arguments, ensure_ascii=False), result.content)
-        return result
-
-    def tools(self) -> Sequence[ToolSpec]:
-        """As the run's."""
-        return self._context.tools()
-
-    def span(self, name: str, kind: str = "internal", **attributes: SpanValue) -> AbstractContextManager[Span]:
-        """As the run's."""
-        return self._context.span(name, kind, **attributes)
-
-    def record(self, name: str, start: float, end: float, **attributes: SpanValue) -> None:
-        """As the run's."""
-        self._context.record(name, start, end, **attributes)
-
-
 @asynccontextmanager
 async def _closing(outs: AsyncIterator[Out]) -> AsyncIterator[AsyncIterator[Out]]:
     """Close the model's iterator however the block is left, so that its upstream stops now."""
@@ -353,22 +283,3 @@ async def _outlast(work: Coroutine[Any, Any, None], limit_s: float) -> bool:
         task.cancel()
         await asyncio.wait({task}, timeout=limit_s)
     return task.done() and not task.cancelled() and task.exception() is None
-
-
-def _said(env: Envelope) -> dict[str, Any]:
-    try:
-        content = env[BODY].decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise PeerProtocolError("the message is not UTF-8 text", reason="BAD_UTF8") from error
-    return {"id": env[ENTITY] or envelope_id(env), "role": "user", "content": content}
-
-
-def _parsed(body: bytes) -> dict[str, Any]:
-    try:
-        run = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise PeerProtocolError("the run input is not JSON; send an AG-UI RunAgentInput", reason="BAD_TYPE") from error
-    if not isinstance(run, dict) or not isinstance(run.get("messages", []), list):
-        raise PeerProtocolError("the run input is not an AG-UI RunAgentInput object", reason="BAD_TYPE")
-    run.setdefault("messages", [])
-    return run

@@ -48,6 +48,11 @@ class Brain:
         return str(getattr(self._model, "name", "") or type(self._model).__name__)
 
     @property
+    def pushes(self) -> bool:
+        """Whether the present model generates whether it is read or not."""
+        return bool(getattr(self._model, "pushes", False))
+
+    @property
     def given(self) -> object:
         """What the embedder gave as the present model."""
         return self._given

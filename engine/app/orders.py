@@ -22,7 +22,7 @@ __all__ = ["HostOrder", "needed"]
 _SETTINGS: Final[Any] = {
     "telemetry": {"otlp", "sample_ratio", "follow_clients", "traces_per_s", "export_s", "service"},
     "tools": True,
-    "nlp": {"concurrency"},
+    "nlp": {"concurrency", "unread"},
     "runtime": {"beat_s", "lost_s", "tls_cert", "tls_key", "tls_ca", "tls_name"},
 }
 """What a host obeys; fronts may differ in all else."""

@@ -30,6 +30,9 @@ class CheckedOutlet:
         extend = getattr(outlet, "extend", None)  # isinstance(..., Extends) takes 5 us, and each delivery has one
         if extend is not None:
             self.extend = extend  # what waits was checked, and together it is small
+        steer = getattr(outlet, "when_unread", None)
+        if steer is not None:
+            self.when_unread = steer
         ready = getattr(outlet, "emit_ready", None)
         if ready is not None:
             self._ready = ready

@@ -61,7 +61,7 @@ class BuiltinPools:
         self._kinds = kinds
         self._clock = clock
         self._probe = probe
-        self._runs = RunDriver(model, clock=clock, history=directory.messages)
+        self._runs = RunDriver(model, clock=clock, history=directory.messages, unread=config.nlp.unread)
         self._tools = ToolCalls(catalogue, Ledger(store), clock=clock, probe=probe, random=random.random)
         self._entry: Entry = directory
         self._documents: Documents | SharedDocuments | None = None

@@ -25,11 +25,13 @@ class AgUiModel:
 
     Args:
         source: called once per run, e.g. an async generator function. The context lets it call
-            tools through the dispatcher; a framework's own tools need it not.
+            tools through the dispatcher; a framework's own tools need it not. If it says `pushes`, so
+            does the model: what it stands for generates whether it is read or not.
     """
 
     def __init__(self, source: EventSource) -> None:
         self.provider, self.name = "custom", str(getattr(source, "__name__", type(source).__name__))
+        self.pushes = bool(getattr(source, "pushes", False))
         self._source = source
 
     async def stream(self, run: Mapping[str, Any], context: Context) -> AsyncIterator[Out]:

@@ -72,6 +72,7 @@ class LocalLlm:
     """
 
     provider, name = "llama_cpp", "SmolLM2-135M-Instruct"
+    pushes = True
 
     def __init__(
         self,

@@ -86,6 +86,7 @@ class OpenAIModel:
         ids: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self.provider, self.name = "openai", model
+        self.pushes = True  # a server goes on whether its answer is read or not
         self.endpoint = Endpoint(endpoint, api_key=api_key) if isinstance(endpoint, str) else endpoint
         self._model = model
         self._options = options or ChatOptions()

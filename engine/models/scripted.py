@@ -205,6 +205,7 @@ class ScriptedModel:
     """
 
     provider, name = "laneway", "scripted"
+    pushes = True
 
     def __init__(self, script: Script = obedient, *, options: ChatOptions | None = None) -> None:
         self.server = ScriptedServer(script)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from laneway.actors.nlp import vocabulary
 from laneway.actors.ports import Out
 
 __all__ = ["Speech"]
+
+_KEPT_CHARS: Final = 262_144
+"""Of the text, for a follow-up request: 65,000 tokens; an answer that never ends must not be held in memory."""
 
 
 class Speech:
@@ -22,10 +26,11 @@ class Speech:
         self._thought = ""
         self._message = ""
         self._said: list[str] = []
+        self._room = _KEPT_CHARS
 
     @property
     def text(self) -> str:
-        """The text said so far, without reasoning. O(text)."""
+        """The text said so far, without reasoning: the first 262,144 characters of it. O(text)."""
         return "".join(self._said)
 
     @property
@@ -46,7 +51,9 @@ class Speech:
             if not self._message:
                 self._message = self._ids()
                 outs.append(vocabulary.text_start(self._message))
-            self._said.append(text)
+            if self._room:
+                self._said.append(text[: self._room])
+                self._room -= len(self._said[-1])
             outs.append(vocabulary.text(self._message, text))
         return outs
 

@@ -15,6 +15,7 @@ from laneway.actors.ports import Out, Outcome, Principal, ToolResult, ToolSpec
 from laneway.actors.spans import SILENT, Span, SpanValue
 from laneway.routing.envelope import DEADLINE, NO_DEADLINE, RUN, SESSION, TENANT, TRACE, Envelope, envelope
 from laneway.routing.lanes import Lane
+from laneway.routing.unread import Unread
 
 
 def _load_loop() -> ModuleType:
@@ -36,6 +37,7 @@ class RecordingContext:
         self.late = 0
         self.over = False
         self.cancelled = False
+        self.unread: list[Unread] = []
         self.principal = Principal("", env[TENANT])
         self.tenant, self.session, self.run = env[TENANT], env[SESSION], env[RUN]
         self.deadline, self.trace = env[DEADLINE], trace or env[TRACE]
@@ -45,6 +47,9 @@ class RecordingContext:
             self.late += 1
         else:
             self.outs.append(out)
+
+    def when_unread(self, policy: Unread) -> None:
+        self.unread.append(policy)
 
     async def call_tool(self, name: str, arguments: Mapping[str, Any], call_id: str = "") -> ToolResult:
         raise NotImplementedError

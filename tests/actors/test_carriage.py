@@ -284,3 +284,21 @@ def test_a_deadline_is_the_hosts_first(rig):
 def test_an_answer_is_plain():
     """Everything of an outcome."""
     assert answer_of(3, Outcome("failed", b"v", "C", "m", True)) == (ANSWER, 3, "failed", b"v", "C", "m", True)
+
+
+def test_a_handler_there_says_what_becomes_of_its_run_unread(rig):
+    """The session here is told so, for as long as the event is not answered; nonsense ends the connection."""
+
+    async def main():
+        bench = Bench(rig, run="r1")
+        told = []
+        bench.taker.when_unread = lambda *about: told.append(about)
+        bench.carriage.when_unread("close")
+        with pytest.raises(PeerProtocolError):
+            bench.carriage.when_unread("stop")
+        bench.carriage.finish(HANDLED)
+        bench.carriage.when_unread("close")
+        env = bench.env
+        assert told == [(env[3], env[4], "r1", "close"), (env[3], env[4], "r1", "pause")]
+
+    rig.run(main())

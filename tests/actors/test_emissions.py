@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from laneway.actors.emissions import Emissions
-from laneway.actors.peers import EMIT
+from laneway.actors.peers import EMIT, UNREAD
 from laneway.actors.ports import Out
 from laneway.engine.app.packing import HostPacking
 from laneway.routing.classify import KindTable
@@ -262,3 +262,18 @@ def test_a_body_is_bytes(rig: SimpleNamespace) -> None:
         assert EnvelopeView(way.messages[0][0]).run == "r"
 
     rig.run(scenario())
+
+
+def test_what_becomes_of_an_unread_run_is_told_to_the_front(rig: SimpleNamespace) -> None:
+    """Where the session is at home; not any more once the front is lost."""
+    sent: list[Any] = []
+
+    async def scenario() -> None:
+        clock, kinds = rig.VirtualClock(asyncio.get_running_loop()), KindTable()
+        emissions = Emissions(7, sent.append, HostPacking(kinds), kinds, clock)
+        emissions.when_unread("t", "s", "r", "close")
+        emissions.silence()
+        emissions.when_unread("t", "s", "r", "continue")
+
+    rig.run(scenario())
+    assert sent == [(UNREAD, 7, "close")]

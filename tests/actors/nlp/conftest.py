@@ -11,6 +11,7 @@ import pytest
 
 from laneway.actors.ports import Out, Principal, ToolResult, ToolSpec
 from laneway.actors.spans import SILENT, Span, SpanValue
+from laneway.routing.unread import Unread
 
 
 class RecordingContext:
@@ -22,6 +23,7 @@ class RecordingContext:
         self.tenant, self.session, self.run, self.trace = "acme", "s1", "r1", ""
         self.deadline = deadline
         self.cancelled = False
+        self.unread: list[Unread] = []
         self.emitted = asyncio.Event()
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self._gate = gate
@@ -31,6 +33,9 @@ class RecordingContext:
             await self._gate(out)
         self.outs.append(out)
         self.emitted.set()
+
+    def when_unread(self, policy: Unread) -> None:
+        self.unread.append(policy)
 
     async def call_tool(self, name: str, arguments: Mapping[str, Any], call_id: str = "") -> ToolResult:
         self.calls.append((name, dict(arguments)))

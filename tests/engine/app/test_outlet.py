@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from laneway import Context, Engine, EnvelopeView, Out
-from laneway.actors.ports import Extends
+from laneway.actors.outlets import Extends
 from laneway.engine.app.outlet import CheckedOutlet
 from laneway.routing.envelope import ENTITY, Envelope, envelope
 from laneway.routing.errors import LocalProtocolError

@@ -11,6 +11,7 @@ import pytest
 
 from laneway.actors.ports import Out, Principal, ToolResult, ToolSpec
 from laneway.actors.spans import SILENT, Span, SpanValue
+from laneway.routing.unread import Unread
 
 
 class CallingContext:
@@ -21,6 +22,7 @@ class CallingContext:
         self.tenant, self.session, self.run, self.trace = "acme", "s1", "r1", ""
         self.deadline = float("inf")
         self.cancelled = False
+        self.unread: list[Unread] = []
         self.outs: list[Out] = []
         self.calls: list[tuple[str, dict[str, Any], str]] = []
         self._tools = dict(tools or {})
@@ -28,6 +30,9 @@ class CallingContext:
 
     async def emit(self, out: Out) -> None:
         self.outs.append(out)
+
+    def when_unread(self, policy: Unread) -> None:
+        self.unread.append(policy)
 
     async def call_tool(self, name: str, arguments: Mapping[str, Any], call_id: str = "") -> ToolResult:
         self.calls.append((name, dict(arguments), call_id))

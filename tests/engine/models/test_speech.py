@@ -23,3 +23,10 @@ def test_speech_is_a_legal_sequence(pieces: list[tuple[str, str]]) -> None:
     assert speech.text == "".join(text for _, text in pieces)
     assert sum(out.kind == "TEXT_MESSAGE_START" for out in outs) <= 1
     assert (speech.message_id is None) == (speech.text == "")
+
+
+def test_a_text_without_end_is_not_held_in_memory() -> None:
+    """What a follow-up request is told of it is cut; what is said is not."""
+    speech = Speech(lambda: "m")
+    said = sum(len(out.body) for _ in range(400) for out in speech.say("", "x" * 1_000) if out.kind.endswith("CONTENT"))
+    assert (said, len(speech.text)) == (400_000, 262_144)
