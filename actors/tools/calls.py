@@ -34,6 +34,7 @@ from laneway.routing.errors import (
     LanewayError,
     OutcomeUnknown,
     Overloaded,
+    RateLimited,
     ToolArguments,
     ToolCrashed,
     ToolDenied,
@@ -49,6 +50,8 @@ MAX_RESULT_BYTES: Final = 1_048_576
 _UNHEALTHY: Final = (ToolTimeout, ToolCrashed, ToolUnavailable, OutcomeUnknown)
 """Errors that speak about the tool's health; a tool that answers with an error is alive."""
 _SILENT: Final = (ToolArguments, ToolDenied)
+_LATE: Final = (ToolTimeout, ToolUnavailable, Overloaded, RateLimited)
+"""Errors of a call that found no room where it was served."""
 _ENGINE: Final = "engine/"
 _JSON: Final = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` makes an encoder at each call
 _LAST_STEP: Final = {
@@ -165,7 +168,9 @@ class ToolCalls:
         rows = {}
         for tool in self._catalogue:
             desk = self._desks.get(tool.spec.name)
-            rows[tool.spec.name] = ToolStatistics(self._limits.initial) if desk is None else desk.statistics()
+            rows[tool.spec.name] = (
+                ToolStatistics(int(self._limits.calls.initial)) if desk is None else desk.statistics()
+            )
         return rows
 
     def _label(self, name: str) -> str:
@@ -337,6 +342,7 @@ class _Call:
                 retry_after_ms=int(pause_s * 1000) + 1,
             )
         healthy: bool | None = None
+        late = False
         try:
             await self._ticket.start()
             self._life.step(Step.START)
@@ -347,9 +353,11 @@ class _Call:
         except LanewayError as error:
             if healthy is not None:
                 healthy = None if isinstance(error, _SILENT) else not isinstance(error, _UNHEALTHY)
+            late = isinstance(error, _LATE)
             raise
         except asyncio.CancelledError:
-            if self._clock.now() < self._deadline:
+            late = self._clock.now() >= self._deadline
+            if not late:
                 healthy = None
             raise
         except Exception:
@@ -360,9 +368,16 @@ class _Call:
                 breaker.forget()
             else:
                 breaker.record(healthy, self._clock.now())
-            if self._desk.queue is not None:
-                self._desk.limiter.observe(self._desk.queue.queue_wait_s)
+            self._measure(late)
         return content
+
+    def _measure(self, late: bool) -> None:
+        """Tell the limiter what the call waited for behind it."""
+        desk = self._desk
+        if late:
+            desk.limiter.overloaded()
+        elif desk.queue is not None and (wait_s := desk.queue.queue_wait_s) is not None:
+            desk.limiter.observe(wait_s)
 
 
 def _wrapped(name: str, error: Exception) -> ToolError:

@@ -1,88 +1,50 @@
-"""How many calls of one tool may be under way: found by AIMD on the wait in the tool's own queue.
+"""How many calls of one tool may be under way: found by AIMD on what its calls wait for.
 
-Law of this file: the limit is cut by a tenth when calls that were let in still waited (median over a
-100 ms tick above 20 ms) before their executor took them, and grows by one per tick while at least
-half of it is used. The wait that counts lies behind the limiter (a worker pool's queue, the event
-loop's lag), not in front of it: the line in front only says that demand is high, and cutting on it
-would starve the tool. Own queue wait was measured against Vegas and Gradient2 (reliability study F9):
-792/390/789 calls per s of 800/400/800 offered with heavy-tailed service, where Vegas got 220/248/365.
+Law of this file: the wait that counts lies behind the limiter, not in front of it: the line in front
+only says that demand is high, and cutting on it would starve the tool. What lies behind depends on the
+tool: a tool with executors of its own (worker processes, an MCP server's turns) says how long a call
+waited for one; one on the event loop waits for the loop, which every eighth call measures; and what
+waits in a service that the tool asks cannot be seen from here, but is told by refusals and timeouts:
+each counts as a wait of twice the target. The rule itself is in `routing/aimd.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
 from laneway.actors.ports import Clock
+from laneway.routing.aimd import AimdLimit, AimdPolicy
 from laneway.routing.errors import Overloaded
 
-__all__ = ["AimdLimit", "HasQueue", "Limiter", "LimiterPolicy"]
+__all__ = ["HasQueue", "Limiter", "LimiterPolicy"]
 
-_MAX_SAMPLES: Final = 128
-"""Waits kept per tick: enough for a median, bounded for any rate."""
 _SAMPLED: Final = 8
 """One turn in so many measures the loop's lag; a trip through the loop costs more than the rest."""
 
 
 @runtime_checkable
 class HasQueue(Protocol):
-    """An invoker whose calls wait for an executor (a worker process) after they were let in."""
+    """An invoker whose calls may wait for an executor (a worker process) after they were let in."""
 
     @property
-    def queue_wait_s(self) -> float:
-        """How long the most recent call waited for its executor, in seconds."""
+    def queue_wait_s(self) -> float | None:
+        """How long the most recent call waited for its executor, in seconds; None: there is nothing to wait for."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LimiterPolicy:
-    """Bounds and pace of the limit.
+    """Bounds of a tool's calls.
 
     Attributes:
-        initial, floor, ceiling: concurrent calls.
-        target_s: median wait above which the limit is cut. tick_s: how often it is judged.
-        cut: factor of a cut. queue: callers that may stand in front of the limit.
+        calls: of the calls under way. queue: callers that may stand in front of the limit.
     """
 
-    initial: int = 256
-    floor: int = 2
-    ceiling: int = 1024
-    target_s: float = 0.020
-    tick_s: float = 0.100
-    cut: float = 0.9
+    calls: AimdPolicy = field(default_factory=lambda: AimdPolicy(initial=256, floor=2, ceiling=1024))
     queue: int = 4096
-
-
-class AimdLimit:
-    """The number itself; pure."""
-
-    __slots__ = ("_judged_at", "_limit", "_policy", "_waits")
-
-    def __init__(self, policy: LimiterPolicy, now: float) -> None:
-        self._policy = policy
-        self._limit = float(policy.initial)
-        self._waits: deque[float] = deque(maxlen=_MAX_SAMPLES)
-        self._judged_at = now
-
-    @property
-    def value(self) -> int:
-        """Concurrent calls allowed now."""
-        return int(self._limit)
-
-    def observe(self, wait_s: float, in_flight: int, now: float) -> None:
-        """Note one wait (seconds, >= 0); once per tick, judge. O(1) amortised."""
-        self._waits.append(wait_s)
-        if now - self._judged_at < self._policy.tick_s:
-            return
-        self._judged_at = now
-        if _median(self._waits) > self._policy.target_s:
-            self._limit = max(float(self._policy.floor), self._limit * self._policy.cut)
-        elif in_flight * 2 >= self.value:
-            self._limit = min(float(self._policy.ceiling), self._limit + 1)
-        self._waits.clear()
 
 
 class Limiter:
@@ -98,7 +60,7 @@ class Limiter:
     def __init__(self, clock: Clock, policy: LimiterPolicy | None = None) -> None:
         self._policy = policy or LimiterPolicy()
         self._clock = clock
-        self._limit = AimdLimit(self._policy, clock.now())
+        self._limit = AimdLimit(self._policy.calls, clock.now())
         self._line: deque[asyncio.Future[None]] = deque()
         self._in_flight = 0
         self._taken = 0
@@ -106,7 +68,7 @@ class Limiter:
     @property
     def limit(self) -> int:
         """Concurrent calls allowed now."""
-        return self._limit.value
+        return int(self._limit.value)
 
     @property
     def in_flight(self) -> int:
@@ -124,7 +86,7 @@ class Limiter:
         Raises:
             Overloaded: the line in front of the limit is full.
         """
-        if self._in_flight < self._limit.value and not self._line:
+        if self._in_flight < self.limit and not self._line:
             self._in_flight += 1
         else:
             await self._stand()
@@ -147,6 +109,10 @@ class Limiter:
     def observe(self, wait_s: float) -> None:
         """Note that a call which had its turn waited this long, in seconds, for its executor."""
         self._limit.observe(wait_s, self._in_flight, self._clock.now())
+
+    def overloaded(self) -> None:
+        """Note that a call was refused, or not answered in time, by what the tool asks."""
+        self.observe(2 * self._policy.calls.target_s)
 
     async def _stand(self) -> None:
         """Stand in line."""
@@ -173,10 +139,3 @@ class Limiter:
             if not place.done():
                 self._in_flight += 1
                 place.set_result(None)
-
-
-def _median(values: Sequence[float]) -> float:
-    """Of at least one value; the library for it takes 5 ms to load."""
-    ordered = sorted(values)
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2

@@ -155,9 +155,9 @@ class FunctionTool:
         return self._spec
 
     @property
-    def queue_wait_s(self) -> float:
-        """How long the most recent call waited for a worker, in seconds; 0.0 on the loop."""
-        return self._runner.queue_wait_s if self._target and self._runner is not None else 0.0
+    def queue_wait_s(self) -> float | None:
+        """How long the most recent call waited for a worker, in seconds; None on the loop."""
+        return self._runner.queue_wait_s if self._target and self._runner is not None else None
 
     def check(self, arguments: Mapping[str, Any]) -> None:
         """Raise ToolArguments, with the path as reason, if the arguments do not fit."""

@@ -17,6 +17,7 @@ from laneway.actors.tools.calls import MAX_RESULT_BYTES, ToolCalls
 from laneway.actors.tools.catalogue import Catalogue
 from laneway.actors.tools.ledger import Ledger
 from laneway.actors.tools.limiter import LimiterPolicy
+from laneway.routing.aimd import AimdPolicy
 from laneway.routing.envelope import Envelope, envelope
 from laneway.routing.errors import ToolArguments, ToolTimeout, ToolUnavailable
 
@@ -323,7 +324,7 @@ def test_no_turn_in_time_is_overload_and_starts_nothing() -> None:
 
     async def main() -> None:
         tool = Tool(forever, timeout_s=30.0)
-        bench = Bench(tool, limits=LimiterPolicy(initial=2, floor=2))
+        bench = Bench(tool, limits=LimiterPolicy(AimdPolicy(initial=2, floor=2)))
         held = [asyncio.create_task(bench.send(f"held{n}")) for n in range(2)]
         for _ in range(20):
             await asyncio.sleep(0)

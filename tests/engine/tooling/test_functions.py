@@ -74,6 +74,7 @@ def test_an_async_function_runs_on_the_loop_with_its_own_types() -> None:
     assert run(made, place={"lat": 1, "lon": 2}, days=2)[1] == {"place": "1.0/2.0", "celsius": 21}
     assert made.spec.description == "Tell the weather."
     assert made.spec.schema["required"] == ["place"]
+    assert made.queue_wait_s is None  # it waits for nothing but the loop, and must not say that it waited for 0 s
 
 
 def test_the_schema_and_the_docstring_describe_it(cities: Any) -> None:
