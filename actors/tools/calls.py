@@ -12,21 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Final
 
 import msgpack
 
 from laneway.actors.ports import Clock, Context, Out, Probe, ToolInvoker
 from laneway.actors.spans import SILENT, Span
-from laneway.actors.tools.breaker import Breaker
 from laneway.actors.tools.catalogue import Catalogue
+from laneway.actors.tools.desk import Desk, ToolStatistics
 from laneway.actors.tools.ledger import Ledger, Settled, Ticket, digest
 from laneway.actors.tools.lifecycle import Lifecycle, State, Step
-from laneway.actors.tools.limiter import HasQueue, Limiter, LimiterPolicy
+from laneway.actors.tools.limiter import LimiterPolicy
 from laneway.actors.tools.request import CallRequest, failure, fallback_id, pack_answer, parse
-from laneway.actors.tools.retries import BASE_S, CAP_S, MAX_ATTEMPTS, RetryBudget, worth_retrying
+from laneway.actors.tools.retries import BASE_S, CAP_S, MAX_ATTEMPTS, worth_retrying
 from laneway.routing.backoff import full_jitter
 from laneway.routing.envelope import PRODUCER, TRACE, Envelope
 from laneway.routing.errors import (
@@ -43,7 +42,7 @@ from laneway.routing.errors import (
     ToolUnavailable,
 )
 
-__all__ = ["MAX_RESULT_BYTES", "ChecksArguments", "ToolCalls", "ToolStatistics"]
+__all__ = ["MAX_RESULT_BYTES", "ToolCalls"]
 
 MAX_RESULT_BYTES: Final = 1_048_576
 """Largest result that is passed on; a model cannot read more, and a session cannot carry it."""
@@ -60,54 +59,6 @@ _LAST_STEP: Final = {
     State.TIMED_OUT: Step.EXPIRE,
     State.CANCELLED: Step.CANCEL,
 }
-
-
-@runtime_checkable
-class ChecksArguments(Protocol):
-    """An invoker that can judge arguments before anything is started."""
-
-    def check(self, arguments: Mapping[str, Any]) -> None:
-        """Raise ToolArguments, with the path as reason, if they do not fit the schema."""
-        ...
-
-
-class _Desk:
-    """What is remembered about one tool between its calls."""
-
-    __slots__ = ("breaker", "budget", "check", "limiter", "queue", "repeatable", "tool")
-
-    def __init__(self, tool: ToolInvoker, clock: Clock, policy: LimiterPolicy) -> None:
-        self.serve(tool)
-        self.breaker = Breaker()
-        self.limiter = Limiter(clock, policy)
-        self.budget = RetryBudget()
-
-    def serve(self, tool: ToolInvoker) -> None:
-        """Serve this tool, or its successor of the same name; what it can do is asked once, not per call."""
-        self.tool = tool
-        self.check = tool.check if isinstance(tool, ChecksArguments) else None
-        self.queue = tool if isinstance(tool, HasQueue) else None
-        self.repeatable = tool.spec.idempotent or not tool.spec.effects
-
-    def statistics(self) -> ToolStatistics:
-        """Return the gauges of this moment."""
-        limiter = self.limiter
-        return ToolStatistics(limiter.limit, limiter.in_flight, limiter.waiting, self.breaker.state)
-
-
-@dataclass(frozen=True, slots=True)
-class ToolStatistics:
-    """One tool at one moment.
-
-    Attributes:
-        limit: calls that may run at once. in_flight: calls that run. waiting: calls in front of them.
-        breaker: "closed", "half_open" or "open".
-    """
-
-    limit: int
-    in_flight: int = 0
-    waiting: int = 0
-    breaker: str = "closed"
 
 
 class ToolCalls:
@@ -136,7 +87,7 @@ class ToolCalls:
         self._probe = probe
         self._random = random
         self._limits = limits or LimiterPolicy()
-        self._desks: dict[str, _Desk] = {}
+        self._desks: dict[str, Desk] = {}
 
     async def __call__(self, env: Envelope, context: Context) -> bytes:
         """Handle one TOOL_CALL; returns the packed answer. Raises nothing but CancelledError."""
@@ -209,11 +160,11 @@ class ToolCalls:
             return claimed
         return await _Call(desk, claimed, request, context, span, self._clock, self._random).run()
 
-    def _desk(self, tool: ToolInvoker) -> _Desk:
+    def _desk(self, tool: ToolInvoker) -> Desk:
         name = tool.spec.name
         desk = self._desks.get(name)
         if desk is None:
-            desk = self._desks[name] = _Desk(tool, self._clock, self._limits)
+            desk = self._desks[name] = Desk(tool, self._clock, self._limits)
         elif desk.tool is not tool:
             desk.serve(tool)
         return desk
@@ -238,7 +189,7 @@ class _Call:
 
     def __init__(
         self,
-        desk: _Desk,
+        desk: Desk,
         ticket: Ticket,
         request: CallRequest,
         context: Context,
@@ -368,16 +319,8 @@ class _Call:
                 breaker.forget()
             else:
                 breaker.record(healthy, self._clock.now())
-            self._measure(late)
+            self._desk.measure(late)
         return content
-
-    def _measure(self, late: bool) -> None:
-        """Tell the limiter what the call waited for behind it."""
-        desk = self._desk
-        if late:
-            desk.limiter.overloaded()
-        elif desk.queue is not None and (wait_s := desk.queue.queue_wait_s) is not None:
-            desk.limiter.observe(wait_s)
 
 
 def _wrapped(name: str, error: Exception) -> ToolError:

@@ -17,8 +17,9 @@ from laneway.actors.entry import Entry
 from laneway.actors.nlp.runs import RunDriver
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Clock, Context, Model, Probe, Store
-from laneway.actors.tools.calls import ToolCalls, ToolStatistics
+from laneway.actors.tools.calls import ToolCalls
 from laneway.actors.tools.catalogue import Catalogue
+from laneway.actors.tools.desk import ToolStatistics
 from laneway.actors.tools.ledger import Ledger
 from laneway.engine.app.placements import FRONT_POOLS, HOSTS, placement_of
 from laneway.routing.classify import KindTable
