@@ -16,7 +16,9 @@ from benchmarks import (
     documents,
     edge,
     forced,
+    goodput,
     nats_bus,
+    neighbours,
     on_ray,
     paths,
     pykka_actors,
@@ -27,6 +29,8 @@ from benchmarks import (
     traced,
 )
 from benchmarks.measure import Row, ratio
+from benchmarks.overload_rows import ENGINE
+from benchmarks.overload_served import FULL_WINDOW, GRPC
 
 __all__ = ["GOALS", "Goal", "Verdict", "verdicts"]
 
@@ -90,11 +94,16 @@ def _at(workload: str, row: str, figure: str = "median") -> Callable[[Sequence[R
     return read
 
 
+def _flat(row: str, load: str) -> Callable[[Sequence[Row]], float | None]:
+    """Return a row's goodput at a load over its peak."""
+    return lambda rows: goodput.flatness(rows, row, load)
+
+
 def _none(rows: Sequence[Row]) -> None:
     return None
 
 
-_ENGINE: Final = paths.FRAMES.row
+_FRAMES: Final = paths.FRAMES.row
 _WIRE: Final = remote_engine.FRAMES.row
 _W1: Final = "W1 in process"
 _W1_LOG: Final = "W1 with more on"
@@ -102,14 +111,16 @@ _W1_WIRE: Final = "W1 over gRPC"
 _W2: Final = "W2 tool calls"
 _W3: Final = "W3 token streams"
 _W4: Final = "W4 overload"
+_NEIGHBOURS: Final = "noisy neighbours"
+_GOODPUT: Final = "goodput"
 _QUEUE: Final = queues.PLAIN.row
 _PRIORITY: Final = queues.PRIORITY.row
 
 GOALS: Final[Sequence[Goal]] = (
-    Goal(_W1, "engine, frames of 64, against a bare asyncio.Queue", 0.75, _of("W1", _ENGINE, _QUEUE)),
-    Goal(_W1, "engine, frames of 64, against a bare asyncio.PriorityQueue", 1.0, _of("W1", _ENGINE, _PRIORITY)),
-    Goal(_W1, "engine, frames of 64, against pykka", 2.5, _of("W1", _ENGINE, pykka_actors.EVENTS.row)),
-    Goal(_W1, "engine, frames of 64, CPU per event", 0.9, _at("W1", _ENGINE, "cpu_us"), at_most=True, unit="us"),
+    Goal(_W1, "engine, frames of 64, against a bare asyncio.Queue", 0.75, _of("W1", _FRAMES, _QUEUE)),
+    Goal(_W1, "engine, frames of 64, against a bare asyncio.PriorityQueue", 1.0, _of("W1", _FRAMES, _PRIORITY)),
+    Goal(_W1, "engine, frames of 64, against pykka", 2.5, _of("W1", _FRAMES, pykka_actors.EVENTS.row)),
+    Goal(_W1, "engine, frames of 64, CPU per event", 0.9, _at("W1", _FRAMES, "cpu_us"), at_most=True, unit="us"),
     Goal(
         _W1,
         "fair queueing forced on every event, against a bare asyncio.Queue",
@@ -122,7 +133,7 @@ GOALS: Final[Sequence[Goal]] = (
         0.5,
         _of("W1", paths.SQLITE.row, appends.APPENDS.row),
     ),
-    Goal(_W1_LOG, "1 % sampled tracing, against none", 0.9, _of("W1", traced.SAMPLED.row, _ENGINE)),
+    Goal(_W1_LOG, "1 % sampled tracing, against none", 0.9, _of("W1", traced.SAMPLED.row, _FRAMES)),
     Goal(
         _W1_WIRE,
         "client, gRPC, engine and back, frames of 64, against nats",
@@ -203,23 +214,65 @@ GOALS: Final[Sequence[Goal]] = (
     ),
     *(
         goal
-        for row in ("laneway engine", "laneway over gRPC", "laneway over gRPC, data window full")
+        for row in (ENGINE.row, GRPC.row, FULL_WINDOW.row)
+        for load in ("3x", "10x")
         for goal in (
             Goal(
                 _W4,
-                f"3x, {row}: critical p99, of a bare PriorityQueue",
+                f"{load}, {row}: critical p99, of a bare PriorityQueue",
                 1.0,
-                _of("W4", f"{row} @3x", "asyncio.PriorityQueue @3x"),
+                _of("W4", f"{row} @{load}", f"{_PRIORITY} @{load}"),
                 at_most=True,
             ),
             Goal(
                 _W4,
-                f"3x, {row}: critical p99, of its own unloaded",
+                f"{load}, {row}: critical p99, of its own unloaded",
                 1.2,
-                _of("W4", f"{row} @3x", f"{row} @alone"),
+                _of("W4", f"{row} @{load}", f"{row} @alone"),
                 at_most=True,
             ),
         )
+    ),
+    *(
+        goal
+        for row in (ENGINE.row, GRPC.row)
+        for by in ("sessions", "tenants")
+        for goal in (
+            Goal(
+                _NEIGHBOURS,
+                f"{row}, light {by}: p99 beside one at 10x its share, of the same without",
+                2.0,
+                _of(neighbours.WORKLOAD, f"{row}, {by} @10x", f"{row}, {by} @without", "light_p99_ms"),
+                at_most=True,
+            ),
+            Goal(
+                _NEIGHBOURS,
+                f"{row}, light {by}: events refused beside one at 10x",
+                0.0,
+                _at(neighbours.WORKLOAD, f"{row}, {by} @10x", "light_refused"),
+                at_most=True,
+                unit="",
+            ),
+        )
+    ),
+    *(
+        Goal(_GOODPUT, f"{load}, {case.row}: of its peak", 0.9, _flat(case.row, load))
+        for case in goodput.CASES
+        if case.tells
+        for load in ("4x", "10x")
+    ),
+    *(
+        Goal(
+            _GOODPUT,
+            f"{load}, {case.row}: longest time without a result of low",
+            1_000.0,
+            _at(goodput.WORKLOAD, f"{case.row} @{load}", "low_pause_ms"),
+            at_most=True,
+            unit="ms",
+        )
+        for case in goodput.CASES
+        if case.tells and case.attempts == 1
+        for load in ("2x", "4x", "10x")
     ),
     Goal("edge", "2,000 users all served on at most 50 TCP connections", 1.0, _at("edge", edge.USERS, "success")),
     Goal(

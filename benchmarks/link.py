@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,7 +64,8 @@ class SessionLink:
 
     async def receive(self) -> list[Received]:
         """Wait for frames and return the events in them, which may be none."""
-        if (due := self._inbox.ack_due(time.monotonic())) is not None:
+        clock = asyncio.get_running_loop().time
+        if (due := self._inbox.ack_due(clock())) is not None:
             await self._attachment.receive(due, ())
         given: list[Received] = []
         for frame in await self._attachment.frames():
@@ -72,7 +73,7 @@ class SessionLink:
             self.refused += frame.header.get("refused", ())
             if "counter" in (notice := frame.header.get("notice") or {}):
                 self.failures.append(notice)
-            given += self._inbox.receive(frame.header, frame.envelopes, time.monotonic())
+            given += self._inbox.receive(frame.header, frame.envelopes, clock())
         return given
 
     async def close(self) -> None:

@@ -103,7 +103,7 @@ def table(rows: Sequence[Row]) -> Table:
     """Return the rows for people: per lane p50 / p99 and how many were done, of how many."""
     title = f"{rows[0].workload}: 4 ms of work, 8 at once; ms from the scheduled time: p50 / p99, done (refused)"
     made = Table(title=title)
-    for heading in ("row", "load", *LANE_NAMES):
+    for heading in ("row", "load", *LANE_NAMES, "low per s", "ms without low"):
         made.add_column(heading, justify="left" if heading in ("row", "load") else "right", no_wrap=True)
     shown = ""
     for row in rows:
@@ -115,6 +115,7 @@ def table(rows: Sequence[Row]) -> Table:
             name if first else "",
             str(row.extra["load"]),
             *(_lane(row, lane) for lane in LANE_NAMES),
+            *(_number(row.figure(each)) for each in ("low_per_s", "low_pause_ms")),
         )
     slots = {row.extra["slots"]: None for row in rows}
     held = "critical p99 at 3x, over PriorityQueue / over its own alone"
@@ -122,6 +123,10 @@ def table(rows: Sequence[Row]) -> Table:
         f"{name} {_times(queue)} / {_times(own)}" for name, (queue, own) in ratios(rows).items()
     )
     return made
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
 
 
 def _times(factor: float | None) -> str:

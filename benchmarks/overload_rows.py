@@ -25,7 +25,7 @@ from laneway.routing.classify import IN, OUT
 from laneway.routing.envelope import BODY, Envelope, envelope
 from laneway.routing.errors import DeadlineExceeded, Fenced
 
-__all__ = ["CONFIG", "EMBEDDED", "KINDS", "KIND_OF", "PRIORITY", "SLOTS", "add_pool", "offering"]
+__all__ = ["CONFIG", "EMBEDDED", "ENGINE", "KINDS", "KIND_OF", "PRIORITY", "SLOTS", "add_pool", "offering"]
 
 SLOTS: Final = f"{WORKERS} + 1 for critical"
 KIND_OF: Final = tuple(f"O_{lane.name}" for lane in Lane)
@@ -190,9 +190,10 @@ class _Link:
 
 
 PRIORITY: Final = Subject("asyncio.PriorityQueue", _queue(asyncio.PriorityQueue, prioritised=True))
+ENGINE: Final = Subject("laneway engine", _engine, SLOTS)
 EMBEDDED: Final = (
     Subject("asyncio.Queue", _queue(asyncio.Queue, prioritised=False)),
     PRIORITY,
     Subject("laneway dispatcher", _dispatcher, SLOTS),
-    Subject("laneway engine", _engine, SLOTS),
+    ENGINE,
 )

@@ -31,7 +31,7 @@ from laneway.routing.classify import IN, OUT, KindTable
 from laneway.routing.envelope import BODY, KIND, Envelope
 from laneway.routing.errors import DeadlineExceeded
 
-__all__ = ["SERVED", "serving"]
+__all__ = ["FULL_WINDOW", "GRPC", "SERVED", "serving"]
 
 _FILL: Final = Kind("O_FILL", Lane.HIGH, direction=IN)
 _FILLER: Final = Kind("O_FILLER", Lane.LOW, direction=OUT)
@@ -210,7 +210,6 @@ async def _offer(clients: Sequence[_Client], full: bool, events: Sequence[Due]) 
         await clients[who].offer(theirs)
 
 
-SERVED: Final = (
-    Subject("laneway over gRPC", partial(_open, full=False), SLOTS),
-    Subject("laneway over gRPC, data window full", partial(_open, full=True), SLOTS),
-)
+GRPC: Final = Subject("laneway over gRPC", partial(_open, full=False), SLOTS)
+FULL_WINDOW: Final = Subject("laneway over gRPC, data window full", partial(_open, full=True), SLOTS)
+SERVED: Final = (GRPC, FULL_WINDOW)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import math
 import struct
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ __all__ = [
     "HANDLE_S",
     "NOMINAL_PER_S",
     "WORKERS",
+    "Beside",
     "Due",
     "Load",
     "Offer",
@@ -33,6 +33,7 @@ __all__ = [
     "Speaker",
     "Subject",
     "Tally",
+    "now_s",
     "offered",
     "seen",
 ]
@@ -90,7 +91,7 @@ class Load:
 
     Attributes:
         name: in the tables. rate_per_s, seconds: how fast, and for how long.
-        lane, who: of event number k.
+        lane, who: of event number k; nobody (below 0) leaves its time on the schedule empty.
         crowd: who speaks. patience_s: how long a result is wanted.
     """
 
@@ -102,10 +103,13 @@ class Load:
     crowd: Sequence[Speaker] = CROWD
     patience_s: float = math.inf
 
-    def events(self) -> list[tuple[int, int]]:
-        """Return (lane, speaker) of each event."""
+    def events(self) -> list[Due]:
+        """Return the events in their order, due in seconds from the beginning."""
+        numbers = range(max(1, round(self.rate_per_s * self.seconds)))
         return [
-            (self.lane(number), self.who(number)) for number in range(max(1, round(self.rate_per_s * self.seconds)))
+            Due(number, self.lane(number), number / self.rate_per_s, who)
+            for number in numbers
+            if (who := self.who(number)) >= 0
         ]
 
 
@@ -128,9 +132,15 @@ class Tally:
         self.notes: dict[str, float] = {}
         self.begun = 0.0
 
+    def sent(self, events: Sequence[Due]) -> None:
+        """Events of the schedule are about to be offered."""
+
+    def look(self) -> None:
+        """The schedule is over, and answers are awaited; called often."""
+
     def finish(self, event: Due) -> None:
         """An event's result is here."""
-        self.done.append((event, time.monotonic()))
+        self.done.append((event, now_s()))
 
     def refuse(self, event: Due, retry_after_ms: int | None = None) -> None:
         """An event was turned away, and told when to come again, if ever."""
@@ -149,7 +159,7 @@ class Tally:
         """Return how long the results of some events took, in seconds from their time on the schedule."""
         return [at - event.due for event, at in self.done if wanted(event)]
 
-    def account(self, name: str, events: Sequence[tuple[int, int]]) -> None:
+    def account(self, name: str, events: Sequence[Due]) -> None:
         """Raise RuntimeError unless every event ended once, and every critical one was done."""
         ended = [event.number for event, _ in self.done] + [each.number for each in (*self.refused, *self.expired)]
         lost, twice = len(events) - len(set(ended)), len(ended) - len(set(ended))
@@ -160,9 +170,14 @@ class Tally:
         for lane in Lane:
             ways = [sum(each.lane == lane for each in found) for found in (self.refused, self.expired)]
             done = sum(event.lane == lane for event, _ in self.done)
-            count = sum(each == lane for each, _ in events)
+            count = sum(event.lane == lane for event in events)
             told.append(f"{LANE_NAMES[lane]}: of {count} events {done} were done, {ways[0]} refused, {ways[1]} expired")
         raise RuntimeError(f"{name}: {lost} events lost, {twice} answered twice; " + "; ".join(told))
+
+
+def now_s() -> float:
+    """Return the running loop's time: the machine's monotonic clock, or a simulation's."""
+    return asyncio.get_running_loop().time()
 
 
 Offer = Callable[[Sequence[Due]], Awaitable[None]]
@@ -185,40 +200,54 @@ class Subject:
     slots: str = f"{WORKERS}"
 
 
-async def offered(subject: Subject, load: Load, tally: Tally) -> Stopwatch:
+Beside = Callable[[Offer], Awaitable[None]]
+"""What clients do beside the schedule, until it is cancelled: offer again what was refused, say."""
+
+
+async def _nothing(offer: Offer) -> None:
+    """Clients that take a refusal for an answer."""
+
+
+async def offered(subject: Subject, load: Load, tally: Tally, beside: Beside = _nothing) -> Stopwatch:
     """Offer a load once and wait for what becomes of it. Raises RuntimeError if an event was lost."""
     events, watch = load.events(), Stopwatch()
-    async with subject.open(tally, watch) as offer:
+    async with subject.open(tally, watch) as offer, asyncio.TaskGroup() as group:
+        clients = group.create_task(_run(beside, offer))
         with watch:
-            await _schedule(load, events, tally, offer)
+            await _schedule(events, load.patience_s, tally, offer)
             await _settled(tally, len(events))
+        clients.cancel()
     tally.account(f"{subject.row} @{load.name}", events)
     return watch
 
 
-async def _schedule(load: Load, events: Sequence[tuple[int, int]], tally: Tally, offer: Offer) -> None:
+async def _run(beside: Beside, offer: Offer) -> None:
+    await beside(offer)
+
+
+async def _schedule(events: Sequence[Due], patience_s: float, tally: Tally, offer: Offer) -> None:
     """Offer each event at its time; late ones at once."""
-    rate_per_s, patience_s = load.rate_per_s, load.patience_s
-    begun = tally.begun = time.monotonic()
-    number = 0
-    while number < len(events):
-        early = begun + number / rate_per_s - time.monotonic()
-        if early > 0:
-            await asyncio.sleep(max(early, _TICK_S))
+    begun = tally.begun = now_s()
+    at = 0
+    while at < len(events):
+        elapsed = now_s() - begun
+        if events[at].due > elapsed:
+            await asyncio.sleep(max(events[at].due - elapsed, _TICK_S))
             continue
-        upto = min(len(events), math.floor((time.monotonic() - begun) * rate_per_s) + 1)
         batch = []
-        for each in range(number, upto):
-            due = begun + each / rate_per_s
-            batch.append(Due(each, events[each][0], due, events[each][1], due + patience_s))
+        while at < len(events) and events[at].due <= elapsed:
+            due = begun + events[at].due
+            batch.append(events[at]._replace(due=due, until=due + patience_s))
+            at += 1
+        tally.sent(batch)
         await offer(batch)
-        number = upto
         await asyncio.sleep(0)
     await offer(())
 
 
 async def _settled(tally: Tally, count: int) -> None:
     """Wait until every event is answered; one that never is shows in the accounts."""
-    until = time.monotonic() + _SETTLE_S
-    while tally.settled < count and time.monotonic() < until:  # noqa: ASYNC110 - several kinds of answer
+    until = now_s() + _SETTLE_S
+    while tally.settled < count and now_s() < until:
         await asyncio.sleep(_TICK_S)
+        tally.look()

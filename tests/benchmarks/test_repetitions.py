@@ -30,16 +30,16 @@ def test_repetitions_go_round_all_rows() -> None:
     assert said[-1] == "W4 row at 2x, 2 of 2"
 
 
-def test_low_is_served_or_not_while_the_load_lasts() -> None:
-    """Results after its end do not count, and a time without any is told from its first moment to its last."""
+def test_low_is_served_or_not_while_queues_are_full() -> None:
+    """Results of the second half count, those after the end do not; the longest time without one has both ends."""
     load = Load("x", 4.0, 1.0, lambda number: Lane.LOW, lambda number: 0)
     tally = Tally()
     tally.begun = 10.0
-    tally.done = [(Due(number, Lane.LOW, 10.0, 0), at) for number, at in enumerate((10.1, 10.7, 11.5))]
+    tally.done = [(Due(number, Lane.LOW, 10.0, 0), at) for number, at in enumerate((10.1, 10.6, 11.5))]
     tally.refuse(Due(3, Lane.LOW, 10.0, 0))
     figures = lane_figures(tally, load)
     assert (figures["low_done"], figures["low_refused"], figures["low_per_s"]) == (3, 1, 2.0)
-    assert math.isclose(figures["low_pause_ms"], 600.0, abs_tol=0.001)
+    assert math.isclose(figures["low_pause_ms"], 400.0, abs_tol=0.001)
     assert math.isclose(figures["low_longest_ms"], 1500.0, abs_tol=0.001)
     assert math.isnan(figures["high_p99_ms"])
 

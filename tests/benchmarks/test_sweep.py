@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 
@@ -11,11 +12,7 @@ from benchmarks import sweep
 from benchmarks.sweep import CROWD, Due, Load, Tally
 from laneway.routing.lanes import Lane
 
-EVENTS = [(Lane.CRITICAL, 0), (Lane.LOW, 1), (Lane.LOW, 1)]
-
-
-def _due(number: int) -> Due:
-    return Due(number, EVENTS[number][0], 0.0, EVENTS[number][1])
+EVENTS = [Due(0, Lane.CRITICAL, 0.0, 0), Due(1, Lane.LOW, 0.1, 1), Due(2, Lane.LOW, 0.2, 1)]
 
 
 def test_a_body_carries_an_event_there_and_back() -> None:
@@ -26,19 +23,16 @@ def test_a_body_carries_an_event_there_and_back() -> None:
 
 
 def test_a_load_is_so_many_events_of_its_lanes_and_speakers() -> None:
-    """Rate times seconds, at least one."""
-    load = Load("x", 100.0, 0.03, lambda number: Lane.HIGH, lambda number: number % 2)
-    assert load.events() == [(Lane.HIGH, 0), (Lane.HIGH, 1), (Lane.HIGH, 0)]
+    """Rate times seconds, at least one; each has its time, and where nobody speaks there is none."""
+    load = Load("x", 100.0, 0.04, lambda number: Lane.HIGH, lambda number: (0, 1, -1)[number % 3])
+    assert load.events() == [Due(0, Lane.HIGH, 0.0, 0), Due(1, Lane.HIGH, 0.01, 1), Due(3, Lane.HIGH, 0.03, 0)]
     assert len(Load("x", 1.0, 0.0, lambda number: Lane.LOW, lambda number: 0).events()) == 1
     assert len(CROWD) == len(set(CROWD))
 
 
 def test_every_event_ends_once() -> None:
     """As done, refused or expired: the accounts are in order."""
-    tally = Tally()
-    tally.finish(_due(0))
-    tally.refuse(_due(1), 100)
-    tally.expire(_due(2))
+    tally = _tally("finish", "refuse", "expire")
     assert tally.settled == 3
     tally.account("row", EVENTS)
     assert len(tally.late_s(lambda event: event.lane == Lane.CRITICAL)) == 1
@@ -56,10 +50,18 @@ def test_every_event_ends_once() -> None:
 )
 def test_accounts_that_are_wrong_leave_no_figure(ending: str, said: str) -> None:
     """Lost, answered twice, or a critical one that was not done."""
-    tally = Tally()
-    tally.finish(_due(1))
-    tally.finish(_due(2))
-    for each in ending.split():
-        getattr(tally, each)(_due(0))
     with pytest.raises(RuntimeError, match=re.escape(said)):
-        tally.account("row", EVENTS)
+        _tally(ending, "finish", "finish").account("row", EVENTS)
+
+
+def _tally(*endings: str) -> Tally:
+    """A tally in which each event ended like this, if at all."""
+
+    async def main() -> Tally:
+        tally = Tally()
+        for event, ways in zip(EVENTS, endings, strict=True):
+            for way in ways.split():
+                getattr(tally, way)(event)
+        return tally
+
+    return asyncio.run(main())
