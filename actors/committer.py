@@ -5,6 +5,9 @@ once, or the log is given up (`Fenced`). A failed append leaves it unknown what 
 the committer claims the log again, compares the heads and appends the rest; nothing that was
 added is forgotten while the process lives. `healthy` is False in between: the owner then
 refuses new work instead of queueing it.
+
+Records are added one by one; what a session says gathers at its `Source` and is asked for when an append
+begins, so that a turn of the loop costs one append and one answer, however much was said in it.
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
+from laneway.actors.keeping import Run, Source, keeper
 from laneway.actors.meters import SessionMeters
-from laneway.actors.ports import AppendsAtOnce, Claim, Clock, Entry, Store
+from laneway.actors.ports import Claim, Clock, Entry, Store
 from laneway.routing.errors import Fenced, StoreError
 
 __all__ = ["Committer", "read_back"]
@@ -23,17 +28,6 @@ __all__ = ["Committer", "read_back"]
 _RETRY_FIRST_S: Final = 0.05
 _RETRY_CAP_S: Final = 2.0
 _ENTRY_OVERHEAD_BYTES: Final = 64
-
-
-class _Then:
-    """A call that is due when position `upto` is written, and how many entries in a row it stands for."""
-
-    __slots__ = ("call", "count", "upto")
-
-    def __init__(self, upto: int, call: Callable[[int], None]) -> None:
-        self.upto = upto
-        self.call = call
-        self.count = 1
 
 
 class Committer:
@@ -45,6 +39,9 @@ class Committer:
         clock: monotonic time, for the duration of appends.
         on_fenced: called once when somebody else took the log over; the owner must stop.
         on_health: called with False at the first failed append, with True when it writes again.
+
+    Attributes:
+        healthy: False while the log cannot be written. keeps: the store keeps events as they are.
     """
 
     def __init__(
@@ -64,11 +61,14 @@ class Committer:
         self._meters = meters or SessionMeters()
         self._on_fenced = on_fenced
         self._on_health = on_health
-        self._append_now = _at_once(store)
+        kept = keeper(store)
+        self.keeps = kept is not None
+        self._append_now = kept.append_now if kept is not None else None
+        self._source: Source | None = None
+        self._stirred = False
         self._waiting: list[Entry] = []
-        self._then: deque[_Then] = deque()
+        self._then: deque[tuple[int, Callable[[], None]]] = deque()  # due when so many entries are written
         self._added = 0
-        self._taken = 0
         self._written = 0
         self._bytes = 0
         self._flushes: set[asyncio.Future[None]] = set()
@@ -80,8 +80,18 @@ class Committer:
 
     @property
     def backlog_bytes(self) -> int:
-        """Bytes added and not yet written."""
-        return self._bytes
+        """Bytes added, or gathered by the source, and not yet written."""
+        return self._bytes + (self._source.waiting_bytes if self._source is not None else 0)
+
+    def bind(self, source: Source) -> None:
+        """Name what gathers events between appends; once."""
+        self._source = source
+
+    def stir(self) -> None:
+        """The source has something: take it with the next append, which begins with the next turn of the loop."""
+        self._stirred = True
+        if not self._writing and not self._closed:
+            self._begin()
 
     def add(self, entries: Sequence[Entry], then: Callable[[], None] | None = None) -> None:
         """Queue entries; `then` is called (in order) once they and all before them are written.
@@ -93,29 +103,9 @@ class Committer:
             return
         self._waiting += entries
         self._added += len(entries)
-        for entry in entries:
-            self._bytes += len(entry.blob) + _ENTRY_OVERHEAD_BYTES
+        self._bytes += _size(entries)
         if then is not None:
-            self._then.append(_Then(self._added, lambda _: then()))
-        if not self._writing:
-            self._begin()
-
-    def gather(self, entry: Entry, then: Callable[[int], None]) -> None:
-        """Queue one entry; `then` (the same object each time) is called with how many such entries are written.
-
-        As `add`, but what is added in one turn of the loop costs one call, not one each.
-        """
-        if self._closed:
-            return
-        self._waiting.append(entry)
-        self._added = added = self._added + 1
-        self._bytes += len(entry[3]) + _ENTRY_OVERHEAD_BYTES
-        last = self._then[-1] if self._then else None
-        if last is not None and last.call is then and last.upto > self._taken:
-            last.upto = added
-            last.count += 1
-        else:
-            self._then.append(_Then(added, then))
+            self._then.append((self._added, then))
         if not self._writing:
             self._begin()
 
@@ -127,7 +117,9 @@ class Committer:
         if self._writing:
             reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._flushes.add(reached)
-            self._then.append(_Then(self._added, lambda _: _resolve(reached)))
+            if not self.keeps:
+                self._queue(self._gathered())
+            self._then.append((self._added, partial(_resolve, reached)))
             try:
                 await reached
             finally:
@@ -185,16 +177,20 @@ class Committer:
         self._soon = None
         assert self._append_now is not None, "only for such a store"
         try:
-            while self._waiting or self._then:
+            while self._waiting or self._then or self._stirred:
+                runs = self._gathered()
                 began = self._clock.now()
                 batch, size, upto = self._take()
                 try:
-                    self._append_now(self.claim, batch)
+                    self._append_now(self.claim, batch, runs)
                 except StoreError:
                     self._waiting[:0] = batch
+                    self._queue(runs)
                     self._task = asyncio.get_running_loop().create_task(self._run(), name=f"commit {self.claim.key}")
                     return
                 self._meters.commit(self._clock.now() - began)
+                for run in runs:
+                    self._tell(run)
                 self._settle(size, upto)
             self._writing = False
         except Exception as error:
@@ -202,13 +198,34 @@ class Committer:
 
     async def _run(self) -> None:
         try:
-            while self._waiting or self._then:
+            while self._waiting or self._then or self._stirred:
+                self._queue(self._gathered())
                 await self._write_batch()
         except Exception as error:
             self._give_up_for(error)
         finally:
             self._task = None
             self._writing = False
+
+    def _gathered(self) -> Sequence[Run]:
+        """Take what the source has."""
+        if not self._stirred or self._source is None:
+            return ()
+        self._stirred = False
+        return self._source.take()
+
+    def _queue(self, runs: Sequence[Run]) -> None:
+        """Let runs wait as entries."""
+        for run in runs:
+            entries = run.entries()
+            self._waiting += entries
+            self._added += len(entries)
+            self._bytes += _size(entries)
+            self._then.append((self._added, partial(self._tell, run)))
+
+    def _tell(self, run: Run) -> None:
+        assert self._source is not None, "it was asked for this run"
+        self._source.written(run)
 
     def _give_up_for(self, error: Exception) -> None:
         if not isinstance(error, Fenced):
@@ -232,7 +249,6 @@ class Committer:
     def _take(self) -> tuple[list[Entry], int, int]:
         """Return what waits, its bytes, and the position up to which it is written then."""
         batch, self._waiting = self._waiting, []
-        self._taken = self._added
         return batch, self._bytes, self._added
 
     async def _write_batch(self) -> None:
@@ -257,9 +273,8 @@ class Committer:
         self._bytes -= size
         self._written = upto
         then = self._then
-        while then and then[0].upto <= upto:
-            done = then.popleft()
-            done.call(done.count)
+        while then and then[0][0] <= upto:
+            then.popleft()[1]()
 
     async def _recover(self) -> None:
         """Claim again until it works, then drop from the queue what did get written."""
@@ -282,7 +297,7 @@ class Committer:
                 break
             written += 1
         self.claim = claim
-        size = sum(len(entry.blob) + _ENTRY_OVERHEAD_BYTES for entry in self._waiting[:written])
+        size = _size(self._waiting[:written])
         del self._waiting[:written]
         self._settle(size, self._written + written)
         self._set_health(True)
@@ -303,12 +318,8 @@ async def read_back(store: Store, key: str, stream: int, first: int, head: int) 
     return entries
 
 
-def _at_once(store: Store) -> Callable[[Claim, Sequence[Entry]], None] | None:
-    """Return the store's `append_now` (see `ports.AppendsAtOnce`); a class that replaces `append` alone has none."""
-    for kind in type(store).__mro__:
-        if "append" in vars(kind):
-            return store.append_now if "append_now" in vars(kind) and isinstance(store, AppendsAtOnce) else None
-    return None
+def _size(entries: Sequence[Entry]) -> int:
+    return sum(len(entry[3]) for entry in entries) + _ENTRY_OVERHEAD_BYTES * len(entries)
 
 
 def _resolve(reached: asyncio.Future[None]) -> None:

@@ -113,7 +113,7 @@ class Couriers:
             home = self._directory.find(envs[0][TENANT], envs[0][SESSION])
             if home is None:
                 raise UnknownSession("this session sleeps; nobody is there to read", reason="ASLEEP")
-            await home.emit_all(envs)
+            await home.outbound.emit_all(envs)
         except LanewayError as error:
             fields = error_fields(error)
         except Exception as error:

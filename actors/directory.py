@@ -58,7 +58,7 @@ class SessionDirectory:
         homes: says which sessions are this front's, if there may be several; without it all are.
         link_ids: fresh ids for links.
         wall: UNIX seconds, for dead letters.
-        observe: called with ("in" | "out", event) for each event of any session.
+        observe: called with ("in" | "out", events) for the events of any session.
         max_sessions: homes awake at once; beyond it new sessions are refused (Overloaded).
         probe: what homes count and measure; see `SessionMeters`.
 
@@ -77,7 +77,7 @@ class SessionDirectory:
         link_ids: Callable[[], str],
         wall: Callable[[], float],
         max_sessions: int = _MAX_SESSIONS,
-        observe: Callable[[str, Envelope], None] = lambda direction, env: None,
+        observe: Callable[[str, Sequence[Envelope]], None] = lambda direction, envs: None,
         probe: Probe | None = None,
         tracer: Tracer | None = None,
         homes: Homes | None = None,
@@ -114,8 +114,6 @@ class SessionDirectory:
     def bind(self, dispatcher: DispatchPort) -> None:
         """Name the dispatcher (it needs this directory too, so it comes second)."""
         self._dispatcher = dispatcher
-
-    # -- sessions -----------------------------------------------------------------------------
 
     async def open(self, tenant: str, session: str) -> SessionHome:
         """Return the home, claiming and rebuilding it if it sleeps.
@@ -229,12 +227,15 @@ class SessionDirectory:
         """Who records the starts of handlers: this directory, or nobody if the store dies with the process."""
         return self if self._store.durable else None
 
-    # -- ports --------------------------------------------------------------------------------
-
     def emit(self, env: Envelope) -> Coroutine[Any, Any, None]:
         """Outlet: hand an event to its session's home; waits for credit."""
         home = self._homes.get((env[TENANT], env[SESSION]))
-        return self._wake_for((env,)) if home is None else home.emit(env)
+        return self._wake_for((env,)) if home is None else home.outbound.emit(env)
+
+    def emit_now(self, env: Envelope) -> bool:
+        """See `outlets.EmitsNow`."""
+        home = self._homes.get((env[3], env[4]))
+        return home is not None and home.outbound.emit_now(env)
 
     def extend(self, tenant: str, session: str, run: str, out: Out) -> bool:
         """Add a text delta to what its session holds back anyway, if it does; see `outlets.Extends`."""
@@ -249,19 +250,19 @@ class SessionDirectory:
     def emit_all(self, envs: Sequence[Envelope]) -> Coroutine[Any, Any, None]:
         """Outlet: hand events, at least one and all of one session, to its home; waits for credit."""
         home = self._homes.get((envs[0][TENANT], envs[0][SESSION]))
-        return self._wake_for(envs) if home is None else home.emit_all(envs)
+        return self._wake_for(envs) if home is None else home.outbound.emit_all(envs)
 
     def emit_ready(self, envs: Sequence[Envelope]) -> int:
         """As `emit_all` for the first of them, up to one that must wait; returns how many. See `sayings.Ready`."""
         home = self._homes.get((envs[0][TENANT], envs[0][SESSION]))
-        return 0 if home is None else home.emit_ready(envs)
+        return 0 if home is None else home.outbound.emit_ready(envs)
 
     async def _wake_for(self, envs: Sequence[Envelope]) -> None:
         """Emit events of a session that sleeps."""
         key = (envs[0][TENANT], envs[0][SESSION])
         if key in self._lost:
             raise Fenced("another host has this session; what runs here does not speak for it any more")
-        await (await self.open(*key)).emit_all(envs)
+        await (await self.open(*key)).outbound.emit_all(envs)
 
     async def starting(self, envs: Sequence[Envelope]) -> None:
         """Journal: record deliveries about to be made, one group commit per session."""
@@ -285,11 +286,9 @@ class SessionDirectory:
         home = self._homes.get((tenant, session))
         return [] if home is None else home.messages()
 
-    async def publish(self, tenant: str, topic: str, body: bytes, trace: str = "") -> int:
+    def publish(self, tenant: str, topic: str, body: bytes, trace: str = "") -> Coroutine[Any, Any, int]:
         """Send a PUBLISH event to every session that listens; see `Publications.publish`."""
-        return await self._publications.publish(tenant, topic, body, trace)
-
-    # -- life ---------------------------------------------------------------------------------
+        return self._publications.publish(tenant, topic, body, trace)
 
     async def recover(
         self, progress: Callable[[int, int], None] | None = None, left_by: Collection[Life] | None = None

@@ -158,7 +158,7 @@ class Fronts:
         key = (envs[0][TENANT], envs[0][SESSION])
         home = self._directory.find(*key)
         if home is not None:
-            await home.emit_all(envs)
+            await home.outbound.emit_all(envs)
             return
         await self._ways.reach(session_key(*key), partial(_asleep, key[1]), partial(self._hand, envs))
 

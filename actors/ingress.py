@@ -40,10 +40,7 @@ from laneway.routing.errors import (
 from laneway.routing.lanes import Lane
 from laneway.routing.shaper import Gcra
 
-__all__ = ["RUN_ENDS", "Ingress"]
-
-RUN_ENDS: Final = frozenset({"RUN_FINISHED", "RUN_ERROR"})
-"""Outbound kinds after which nothing of a run follows."""
+__all__ = ["Ingress"]
 
 _MAX_STARTS: Final = 3
 """Handler starts (each but the last ended in a crash) before an event is dead-lettered."""
@@ -63,7 +60,7 @@ class Ingress:
         fail_run: tells the session that a run ended without having told so itself.
         remember: called with each journalled event, for the transcript.
         answer_to: producer -> its live link, or None.
-        observe: called with ("in", event) for each accepted event.
+        observe: called with ("in", events) for accepted events.
         awaited: run -> when it was accepted, until its first text; see `Outbound`.
         meters: counters `event.refused`, `event.recovered` and the runs'; see `RunBook`.
         tracer: spans of sampled events, or None.
@@ -87,7 +84,7 @@ class Ingress:
         fail_run: Callable[[str, Outcome], None],
         remember: Callable[[Envelope], None],
         answer_to: Callable[[str], Speaker | None],
-        observe: Callable[[str, Envelope], None],
+        observe: Callable[[str, Sequence[Envelope]], None],
         awaited: dict[str, float] | None = None,
         meters: SessionMeters | None = None,
         tracer: Tracer | None = None,
@@ -175,7 +172,7 @@ class Ingress:
         if not isinstance(answer, tuple):
             raise answer
         env = answer
-        self._observe("in", env)
+        self._observe("in", (env,))
         if kind.durable:
             self._journal(speaker, env)
             return
@@ -213,9 +210,9 @@ class Ingress:
             self._dispatcher.enqueue_batch((env,), self._on_done)
             return
         self._unwritten.append((env, speaker, entry))
-        self._committer.gather(entry, self._on_written)
+        self._committer.add([entry], self._on_written)
 
-    def _written(self, count: int) -> None:
+    def _written(self, count: int = 1) -> None:
         """The next `count` events are in the journal: dispatch and answer them."""
         grade = "durable" if self._durable else "volatile"
         answers: dict[Speaker, list[list[object]]] = defaultdict(list)
@@ -261,7 +258,7 @@ class Ingress:
                 f"more than {_CONTROL_PER_S} interrupts and cancels a second in this session; one is enough",
                 retry_after_ms=math.ceil(wait_s * 1000),
             )
-        self._observe("in", env)
+        self._observe("in", (env,))
         if env[KIND] == "INTERRUPT":
             self._dispatcher.cancel(self._tenant, self._session, run=env[RUN], reason="interrupted by the client")
         else:

@@ -11,30 +11,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgpack
 
 from laneway.actors.committer import Committer
+from laneway.actors.keeping import Run
 from laneway.actors.meters import SessionMeters
-from laneway.actors.ports import Clock, Entry, Out
+from laneway.actors.ports import Clock, Out
 from laneway.actors.stretches import Stretches
-from laneway.actors.transcript import Transcript
+from laneway.actors.transcript import FOLDED, Transcript
 from laneway.routing.coalescer import Coalescer
 from laneway.routing.envelope import BODY, KIND, LANE, RUN, TRACE, Envelope, with_body
 from laneway.routing.errors import LanewayError, Paused, SlowConsumer
-from laneway.routing.lanes import Lane
 from laneway.routing.replay import Numbered, ReplayRing
 from laneway.routing.unread import UnreadRuns
 
-__all__ = ["DATA", "URGENT", "Outbound"]
+__all__ = ["DATA", "RUN_ENDS", "URGENT", "Outbound"]
 
 URGENT: Final = 0
 """Stream of the critical lane."""
 DATA: Final = 1
 """Stream of everything else."""
+RUN_ENDS: Final = frozenset({"RUN_FINISHED", "RUN_ERROR"})
+"""Kinds after which nothing of a run follows."""
 _TEXT: Final = "TEXT_MESSAGE_CONTENT"
 _NEAR_S: Final = 0.010
 """Deltas closer than this gather: it is how long a link gathers, unless told otherwise."""
@@ -56,7 +57,8 @@ class Outbound:
         budget_bytes: how far an unread session runs ahead of its last ack with no live link.
         spill_bytes: how far a run does that goes on unread; see `UnreadRuns`.
         on_commit: called when links may have something new to send.
-        on_number: told of every event that gets a number.
+        on_number: told of the events that got a number, before they are written.
+        on_end: told of each run whose end got a number.
         stretches: told of sampled events, if they are traced.
 
     Attributes:
@@ -77,13 +79,13 @@ class Outbound:
         stall_s: float,
         on_commit: Callable[[], None],
         spill_bytes: int = 0,
-        on_number: Callable[[Envelope], None] = lambda env: None,
+        on_number: Callable[[Sequence[Envelope]], None] = lambda envs: None,
+        on_end: Callable[[str], None] = lambda run: None,
         meters: SessionMeters | None = None,
         stretches: Stretches | None = None,
     ) -> None:
         self.rings = (ReplayRing(ring_events, ring_bytes), ReplayRing(ring_events, ring_bytes))
         self.transcript = Transcript()
-        self.issued = [0, 0]
         self.awaited: dict[str, float] = {}
         self.acked_position = 0
         self.unread = UnreadRuns(budget_bytes, spill_bytes)
@@ -95,12 +97,17 @@ class Outbound:
         self._stall_s = stall_s
         self._on_commit = on_commit
         self._on_number = on_number
+        self._on_end = on_end
         self._meters = meters or SessionMeters()
         self._stretches = stretches
         self._coalescer = Coalescer(near_s=_NEAR_S)
-        self._unwritten: deque[tuple[int, int, Envelope]] = deque()
+        self._shaped = self._coalescer.shaped
+        self._data = self.rings[DATA]
+        self._restored = [0, 0]
+        self._taken_to = 0  # both positions together, when the log last took what was numbered
+        self._gathered: tuple[list[Numbered], list[Numbered]] = ([], [])  # numbered, and not handed to the log yet
         self._untaken = False  # no link has taken anything since the last number
-        self._on_written = self._written  # one object, by which the committer knows what goes together
+        committer.bind(self)
         self._timer: asyncio.TimerHandle | None = None
         self._due_at = 0.0
         self._late_s = 0.0  # how late the loop calls that timer, of late
@@ -131,41 +138,52 @@ class Outbound:
         Raises the error that ended the session, SlowConsumer if it stays unread for `stall_s`, or Paused
         if that is to end its run.
         """
-        if env[LANE] == Lane.CRITICAL:
-            self.emit_urgent(env)
+        if self.emit_now(env):
             return
-        if self._waiters or not self._writable():
-            await self._room(env)
+        await self._room(env)
         if self._error is not None:
             raise self._error
-        self._number(self._coalescer.offer(env, self._clock.now(), crowded=self._untaken))
-        if self._timer is None and self._coalescer.bytes:
-            self._arm()
+        self._accept(env)
         if self._waiters:
             self.wake_producers()
 
     async def emit_all(self, envs: Sequence[Envelope]) -> None:
         """Take events in, in order; waits before each for which there is no room, as `emit` does."""
-        taken = self.emit_ready(envs)
-        while taken < len(envs):
-            await self.emit(envs[taken])
-            taken += 1
-            taken += self.emit_ready(envs[taken:])
+        for env in envs:
+            if not self.emit_now(env):
+                await self.emit(env)
 
     def emit_ready(self, envs: Sequence[Envelope]) -> int:
         """Take the first of these events, up to one that `emit` would wait for or refuse; returns how many."""
         for place, env in enumerate(envs):
-            if self._waiters or self._error is not None:
+            if not self.emit_now(env):
                 return place
-            if env[LANE] == Lane.CRITICAL:
-                self.emit_urgent(env)
-                continue
-            if not self._writable():
-                return place
-            self._number(self._coalescer.offer(env, self._clock.now(), crowded=self._untaken))
-            if self._timer is None and self._coalescer.bytes:
-                self._arm()
         return len(envs)
+
+    def emit_now(self, env: Envelope) -> bool:
+        """Take one event in, if `emit` would neither wait for it nor refuse it; else False, and nothing is done."""
+        if self._error is not None:
+            return False
+        if not env[7]:
+            self.emit_urgent(env)
+            return True
+        if self._waiters or (self._data.head_position + self._coalescer.bytes >= self._reach and not self._writable()):
+            return False
+        self._accept(env)
+        return True
+
+    def _accept(self, env: Envelope) -> None:
+        """Number an event of the data stream, or let it gather."""
+        coalescer = self._coalescer
+        if coalescer.bytes or env[2] in self._shaped:
+            for each in coalescer.offer(env, self._clock.now(), crowded=self._untaken):
+                self._number(each, DATA)
+            if env[2] in RUN_ENDS:
+                self._on_end(env[5])
+            if self._timer is None and coalescer.bytes:
+                self._arm()
+        else:
+            self._number(env, DATA)
 
     def extend(self, out: Out, run: str) -> bool:
         """Add a text delta of `run` to what waits for company anyway; False if it must be emitted.
@@ -180,15 +198,19 @@ class Outbound:
         """Take one critical event in at once; RUN_ERROR is told the data seq it stands after."""
         if self._error is not None:
             raise self._error
-        self._number(self._coalescer.flush())
-        self._number([self._standing_after(env)])
+        self.flush()
+        self._number(self._standing_after(env), URGENT)
+        if env[KIND] in RUN_ENDS:
+            self._on_end(env[RUN])
 
     def emit_last(self, env: Envelope) -> None:
         """Number the end of a run that nobody reads: behind what it said, without credit."""
         if self._error is not None:
             raise self._error
-        self._number(self._coalescer.flush())
-        self._number([env])
+        self.flush()
+        self._number(env, DATA)
+        if env[KIND] in RUN_ENDS:
+            self._on_end(env[RUN])
 
     def wake_producers(self) -> None:
         """Let the next waiting producer go on, most urgent lane first, if there is room."""
@@ -200,7 +222,8 @@ class Outbound:
 
     def flush(self) -> None:
         """Number what the coalescer still holds."""
-        self._number(self._coalescer.flush())
+        for env in self._coalescer.flush():
+            self._number(env, DATA)
 
     def fail(self, error: LanewayError) -> None:
         """End the outbound half: every waiting and later emit raises `error`."""
@@ -216,6 +239,8 @@ class Outbound:
     def restore(self, stream: int, tail: Sequence[Numbered], head: tuple[int, int]) -> None:
         """Rebuild one ring from the tail of its log; `head` = (last seq, position after it)."""
         self.rings[stream].restore(tail, head=head[0], head_position=head[1])
+        self._restored[stream] = self.rings[stream].head
+        self._taken_to += head[1]
         if stream == DATA:
             self.acked_position = head[1]
 
@@ -223,6 +248,11 @@ class Outbound:
     def error(self) -> LanewayError | None:
         """What ended the outbound half, or None."""
         return self._error
+
+    @property
+    def issued(self) -> list[int]:
+        """Events numbered here, of each stream."""
+        return [ring.head - before for ring, before in zip(self.rings, self._restored, strict=True)]
 
     @property
     def paused(self) -> int:
@@ -304,36 +334,40 @@ class Outbound:
         body["after"] = self.rings[DATA].head
         return with_body(env, msgpack.packb(body))
 
-    def _number(self, envs: Sequence[Envelope]) -> None:
-        for env in envs:
-            blob = self._pack(env)  # first: what cannot be packed must not take a number
-            self._on_number(env)
-            self._untaken = True
-            stream = DATA if env[LANE] else URGENT
-            seq, position = self.rings[stream].append(env)
-            self.issued[stream] += 1
-            self._unwritten.append((stream, seq, env))
-            if env[TRACE] and self._stretches is not None:
-                self._stretches.added()
-            self._committer.gather(Entry(stream, seq, position, blob), self._on_written)
+    def _number(self, env: Envelope, stream: int) -> None:
+        gathered = self._gathered
+        if not gathered[URGENT] and not gathered[DATA]:
+            self._committer.stir()
+        self._untaken = True
+        gathered[stream].append(self.rings[stream].append(env))
+        if env[9] and self._stretches is not None:
+            self._stretches.added()
 
-    def _written(self, count: int) -> None:
-        """Release the next `count` events to links; folded only now, so that a snapshot ends where sending starts."""
-        heads = [0, 0]
-        traced: list[Envelope] = []
-        for _ in range(count):
-            stream, seq, env = self._unwritten.popleft()
-            heads[stream] = seq
-            self.transcript.fold(env)
-            if self.awaited and env[KIND] == _TEXT:
-                self._note_first_text(env)
-            if env[TRACE]:
-                traced.append(env)
-        if traced and self._stretches is not None:
-            self._stretches.committed(traced)
-        for stream, head in enumerate(heads):
-            if head:
-                self.rings[stream].commit(head)
+    @property
+    def waiting_bytes(self) -> int:
+        """For the committer: what was numbered since it last asked."""
+        return self.rings[URGENT].head_position + self._data.head_position - self._taken_to
+
+    def take(self) -> list[Run]:
+        """For the committer: hand out, once, what was numbered since it last asked."""
+        gathered, self._gathered = self._gathered, ([], [])
+        self._taken_to += self.waiting_bytes
+        runs = [Run(stream, rows, self._pack) for stream, rows in enumerate(gathered) if rows]
+        for run in runs:
+            self._on_number([row[2] for row in run.rows])
+        return runs
+
+    def written(self, run: Run) -> None:
+        """For the committer: release a run to links; folded only now, so that a snapshot ends where sending starts."""
+        rows, stretches = run.rows, self._stretches
+        for _, _, env in rows:
+            if env[2] in FOLDED:
+                self.transcript.fold(env)
+                if self.awaited and env[2] == _TEXT:
+                    self._note_first_text(env)
+        if stretches is not None and (traced := [row[2] for row in rows if row[2][TRACE]]):
+            stretches.committed(traced)
+        self.rings[run.stream].commit(rows[-1][0])
         self._on_commit()
 
     def _note_first_text(self, env: Envelope) -> None:
@@ -355,5 +389,6 @@ class Outbound:
             now = self._clock.now()
             self._late_s += (now - self._due_at - self._late_s) / 4
             self._coalescer.wait_s = min(_WAIT_MOST_S, _NEAR_S + max(0.0, self._late_s) * _LATE_FACTOR)
-            self._number(self._coalescer.poll(now))
+            for env in self._coalescer.poll(now):
+                self._number(env, DATA)
             self._arm()

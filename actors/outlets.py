@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from laneway.actors.ports import Out
+from laneway.routing.envelope import Envelope
 from laneway.routing.unread import Unread
 
-__all__ = ["Extends", "Steers"]
+__all__ = ["EmitsNow", "Extends", "Steers"]
 
 
 @runtime_checkable
@@ -23,6 +24,18 @@ class Extends(Protocol):
 
         Returns False, having done nothing, if it must be emitted: none waits, or it would not fit, or
         there is no credit. O(1), never waits.
+        """
+        ...
+
+
+@runtime_checkable
+class EmitsNow(Protocol):
+    """An Outlet that can say at once whether an event needs no waiting."""
+
+    def emit_now(self, env: Envelope) -> bool:
+        """As `Outlet.emit`, if it would not wait; else False, and nothing is done.
+
+        Raises for an event that `emit` refuses.
         """
         ...
 

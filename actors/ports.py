@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from laneway.actors.spans import Span, SpanValue
 from laneway.routing.envelope import Envelope
 from laneway.routing.unread import Unread
 
 __all__ = [
-    "AppendsAtOnce",
     "Claim",
     "Clock",
     "Context",
@@ -378,13 +377,4 @@ class Store(Protocol):
 
     async def exhume(self, ids: Sequence[int]) -> list[DeadLetter]:
         """Remove and return dead letters (to drop or redrive them)."""
-        ...
-
-
-@runtime_checkable
-class AppendsAtOnce(Protocol):
-    """A Store whose `append` never waits: it may be called without a task."""
-
-    def append_now(self, claim: Claim, entries: Sequence[Entry]) -> None:
-        """As `Store.append`; if it raises StoreError, nothing was written."""
         ...

@@ -20,11 +20,11 @@ from laneway.actors.attachment import Attachment
 from laneway.actors.census import SessionStatistics
 from laneway.actors.committer import Committer, read_back
 from laneway.actors.door import DispatchPort
-from laneway.actors.ingress import RUN_ENDS, Ingress
+from laneway.actors.ingress import Ingress
 from laneway.actors.intake import INBOUND, Intake
 from laneway.actors.links import Links
 from laneway.actors.meters import SessionMeters
-from laneway.actors.outbound import DATA, URGENT, Outbound
+from laneway.actors.outbound import DATA, RUN_ENDS, URGENT, Outbound
 from laneway.actors.ports import Claim, Clock, Outcome, Principal, Store
 from laneway.actors.spans import SpanValue, Tracer
 from laneway.actors.stretches import Stretches
@@ -95,7 +95,7 @@ class SessionHome:
         claim: the right to write its log.
         link_ids: fresh ids for links.
         on_gone: called once when the home must be forgotten (fenced).
-        observe: called with ("in" | "out", event) for each event taken in or numbered.
+        observe: called with ("in" | "out", events) for events taken in or numbered.
         meters: what is counted and measured.
         tracer: spans of sampled events, or None.
     """
@@ -114,7 +114,7 @@ class SessionHome:
         policy: SessionPolicy,
         link_ids: Callable[[], str],
         on_gone: Callable[[SessionHome], None],
-        observe: Callable[[str, Envelope], None],
+        observe: Callable[[str, Sequence[Envelope]], None],
         meters: SessionMeters | None = None,
         tracer: Tracer | None = None,
     ) -> None:
@@ -184,7 +184,8 @@ class SessionHome:
             spill_bytes=policy.spill_bytes if self._store.durable or self._store.shared else 0,
             stall_s=policy.stall_s,
             on_commit=lambda: self.links.wake(),
-            on_number=lambda env: self._observe("out", env),
+            on_number=self._numbered,
+            on_end=lambda run: self.ingress.run_told(run),
             meters=self._meters,
             stretches=self._stretches,
         )
@@ -261,29 +262,9 @@ class SessionHome:
 
     # -- outbound -----------------------------------------------------------------------------
 
-    async def emit(self, env: Envelope) -> None:
-        """Number, log and fan out one event; waits for credit. Raises Fenced when the home is gone."""
+    def _numbered(self, envs: Sequence[Envelope]) -> None:
         self._touched = self._clock.now()
-        await self.outbound.emit(env)
-        if env[KIND] in RUN_ENDS:
-            self.ingress.run_told(env[RUN])
-
-    async def emit_all(self, envs: Sequence[Envelope]) -> None:
-        """As `emit` for each, in order."""
-        self._touched = self._clock.now()
-        await self.outbound.emit_all(envs)
-        for env in envs:
-            if env[KIND] in RUN_ENDS:
-                self.ingress.run_told(env[RUN])
-
-    def emit_ready(self, envs: Sequence[Envelope]) -> int:
-        """As `emit_all` for the first of them, up to one that waits or is refused; returns how many."""
-        self._touched = self._clock.now()
-        taken = self.outbound.emit_ready(envs)
-        for env in envs[:taken]:
-            if env[KIND] in RUN_ENDS:
-                self.ingress.run_told(env[RUN])
-        return taken
+        self._observe("out", envs)
 
     def messages(self) -> list[dict[str, Any]]:
         """Return the session's AG-UI messages, oldest first."""

@@ -14,11 +14,11 @@ import msgpack
 
 from laneway.routing.envelope import BODY, ENTITY, KIND, SEAL, Envelope, envelope_id
 
-__all__ = ["CUT", "Transcript"]
+__all__ = ["CUT", "FOLDED", "Transcript"]
 
 _MAX_BYTES: Final = 262_144
 _MESSAGE_OVERHEAD_BYTES: Final = 96
-_FOLDED: Final = frozenset(
+FOLDED: Final = frozenset(
     [
         "TEXT_MESSAGE_CONTENT",
         "TOOL_CALL_ARGS",
@@ -30,6 +30,7 @@ _FOLDED: Final = frozenset(
         "MESSAGES_SNAPSHOT",
     ]
 )
+"""Kinds that a transcript is made of."""
 CUT: Final = " [cut: too long for the transcript]"
 """The end of a message that is not here whole."""
 
@@ -89,7 +90,7 @@ class Transcript:
     def fold(self, env: Envelope) -> None:
         """Take one event in, inbound or outbound; kinds without text are ignored. O(1) amortised."""
         kind = env[KIND]
-        if kind not in _FOLDED:
+        if kind not in FOLDED:
             return
         if kind == "TEXT_MESSAGE_CONTENT":
             self._text(env)

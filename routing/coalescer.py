@@ -68,7 +68,7 @@ class Coalescer:
         LocalProtocolError: `min_chars` below 1, a negative `hold_s` or `near_s`.
     """
 
-    __slots__ = ("_flows", "_held", "_hold_s", "_min_chars", "_near_s", "_text_kinds", "bytes", "wait_s")
+    __slots__ = ("_flows", "_held", "_hold_s", "_min_chars", "_near_s", "_text_kinds", "bytes", "shaped", "wait_s")
 
     def __init__(
         self, min_chars: int = 4, hold_s: float = 0.015, text_kinds: frozenset[str] = _TEXT, *, near_s: float = 0.0
@@ -82,6 +82,8 @@ class Coalescer:
         self._near_s = self.wait_s = near_s
         """How long deltas that come close together gather; may be changed at any time."""
         self._text_kinds = text_kinds
+        self.shaped = text_kinds | _RUN_ENDS
+        """Kinds that must be offered; all others would only pass, as long as nothing is held."""
         self._held: dict[str, _Flow] = {}  # run -> what waits, in order of arrival
         self._flows: OrderedDict[str, _Flow] = OrderedDict()  # run -> its last entity
         self.bytes = 0

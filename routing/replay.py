@@ -113,17 +113,18 @@ class ReplayRing:
         self._dropped: dict[str, int] = {}
         self._left = 0
 
-    def append(self, env: Envelope) -> tuple[int, int]:
-        """Number one event; returns (seq, position after it). O(1) amortised."""
+    def append(self, env: Envelope) -> Numbered:
+        """Number one event; returns (seq, position after it, event). O(1) amortised."""
         self.head = seq = self.head + 1
         self.head_position = position = self.head_position + len(env[11]) + SEQ_COST_BYTES
         entries = self._entries
-        entries.append((seq, position, env))
+        numbered = (seq, position, env)
+        entries.append(numbered)
         if env[2] in self._droppable:
             self._low.append(seq)
         if len(entries) > self._limit or position - self._floor - self._saved > self._max_bytes:
             self._shrink()
-        return seq, position
+        return numbered
 
     def commit(self, seq: int) -> None:
         """Everything up to `seq` is in the log: links may send it. Lower values are ignored.

@@ -125,7 +125,7 @@ async def _ingress(events: Batches) -> Work:
         fail_run=lambda run, outcome: None,
         remember=lambda env: None,
         answer_to=lambda client: None,
-        observe=lambda direction, env: None,
+        observe=lambda direction, envs: None,
     )
     numbered = iter(range(1, 1 << 30))
     own = [[(env[0], next(numbered), *env[2:]) for env in batch] for batch in events]

@@ -88,8 +88,7 @@ async def _number(events: Batches) -> Work:
     def step(number: int) -> None:
         ring = rings[number % 8]
         for env in out[number]:
-            seq, _ = ring.append(env)
-            ring.commit(seq)
+            ring.commit(ring.append(env)[0])
 
     return Work(step, lambda: sum(ring.committed for ring in rings))
 

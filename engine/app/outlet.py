@@ -33,6 +33,10 @@ class CheckedOutlet:
         steer = getattr(outlet, "when_unread", None)
         if steer is not None:
             self.when_unread = steer
+        now = getattr(outlet, "emit_now", None)
+        if now is not None:
+            self._now = now
+            self.emit_now = self._emit_now
         ready = getattr(outlet, "emit_ready", None)
         if ready is not None:
             self._ready = ready
@@ -42,6 +46,11 @@ class CheckedOutlet:
         """Pass on. Raises LocalProtocolError for an entity that is no id, or a body above 1 MiB."""
         self._check(env)
         return self._outlet.emit(env)
+
+    def _emit_now(self, env: Envelope) -> bool:
+        """As `emit`, if it need not wait; see `outlets.EmitsNow`."""
+        self._check(env)
+        return bool(self._now(env))
 
     def emit_all(self, envs: Sequence[Envelope]) -> Coroutine[Any, Any, None]:
         """Pass on all or, if one of them is refused as `emit` would, none."""
@@ -64,6 +73,8 @@ class CheckedOutlet:
                     f"{_ENTITY_CHARS} of A-Z a-z 0-9 _ . : -"
                 )
             self._checked = entity
+        if type(env[BODY]) is not bytes:
+            raise LocalProtocolError(f"a handler emitted {env[KIND]} with no bytes as its body, as every event has")
         if len(env[BODY]) > DEFAULT_LIMITS.body_bytes:
             raise LocalProtocolError(
                 f"a handler emitted {env[KIND]} of {len(env[BODY])} bytes; one event holds {DEFAULT_LIMITS.body_bytes}"

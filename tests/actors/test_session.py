@@ -189,7 +189,7 @@ def test_a_home_that_lost_its_log_falls_silent() -> None:
         assert "CUSTOM" not in viewer.kinds
         assert _errors(viewer) == []
         with pytest.raises(Fenced):
-            await home.emit(stage.event("CUSTOM"))
+            await home.outbound.emit(stage.event("CUSTOM"))
         assert stage.directory.find("t", "s") is None
         await stage.settle(lambda: stage.dispatcher.statistics().pending == 0)
         await stage.close()
@@ -250,7 +250,7 @@ def test_closing_writes_what_was_held() -> None:
         home.close(Draining("over"))
         assert len(await disk.read(session_key("t", "s"), 1, 1)) == 2
         with pytest.raises(Draining):
-            await home.emit(stage.event("CUSTOM"))
+            await home.outbound.emit(stage.event("CUSTOM"))
         await stage.close()
 
     run(main())
@@ -342,7 +342,7 @@ def test_everything_that_passes_can_be_watched() -> None:
 
     async def main() -> None:
         shown: list[tuple[str, str]] = []
-        stage = Stage(pools=[RUNS], observe=lambda direction, env: shown.append((direction, env[2])))
+        stage = Stage(pools=[RUNS], observe=lambda direction, envs: shown.extend((direction, env[2]) for env in envs))
         await stage.start()
         viewer = await stage.attach()
         counters = itertools.count(1)

@@ -51,7 +51,7 @@ class Session:
 
     def emit(self, env: Envelope, *, commit: bool = True) -> None:
         stream = URGENT if env[7] == Lane.CRITICAL else DATA
-        seq, position = self.rings[stream].append(env)
+        seq, position, _ = self.rings[stream].append(env)
         self.log[stream].append((seq, position, env))
         if commit:
             self.rings[stream].commit(seq)

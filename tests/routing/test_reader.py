@@ -15,7 +15,7 @@ def ring_of(count: int, *, keep: int = 1000, body: bytes = b"x") -> tuple[Replay
     ring, log = ReplayRing(keep), []
     for _ in range(count):
         env = make(body)
-        log.append((*ring.append(env), env))
+        log.append(ring.append(env))
     ring.commit(count)
     return ring, log
 

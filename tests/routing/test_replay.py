@@ -29,7 +29,7 @@ def test_a_ring_of_any_size_keeps_numbers_positions_and_bounds(events, max_event
     for counter, (kind, size, action) in enumerate(events, 1):
         env = make(counter, b"x" * size, kind)
         position += weight_bytes(env)
-        assert ring.append(env) == (counter, position)
+        assert ring.append(env) == (counter, position, env)
         log.append((counter, position, env))
         ring.commit(counter)
         if action == "release":
@@ -63,7 +63,7 @@ def test_a_restored_ring_goes_on_where_the_log_ended(sizes, skip):
     whole, log = ReplayRing(), []
     for counter, size in enumerate(sizes, 1):
         env = make(counter, b"y" * size)
-        log.append((*whole.append(env), env))
+        log.append(whole.append(env))
     whole.commit(len(sizes))
     again = ReplayRing()
     tail = log[skip:]

@@ -105,7 +105,7 @@ class Stage:
         *,
         pools: Sequence[PoolSpec] = (),
         kinds: KindTable | None = None,
-        observe: Callable[[str, Envelope], None] = lambda direction, env: None,
+        observe: Callable[[str, Sequence[Envelope]], None] = lambda direction, envs: None,
         **policy: Any,
     ) -> None:
         clock = VirtualClock(asyncio.get_running_loop())

@@ -51,6 +51,10 @@ class ReadySink(Sink):
         self.taken.extend(envs[:1])
         return 1
 
+    def emit_now(self, env: Envelope) -> bool:
+        self.taken.append(env)
+        return True
+
 
 def test_what_is_taken_at_once_is_checked_first() -> None:
     """As far as the outlet behind takes it; none if one is refused; an outlet that cannot, does not."""
@@ -60,10 +64,17 @@ def test_what_is_taken_at_once_is_checked_first() -> None:
     with pytest.raises(LocalProtocolError, match="a handler emitted CUSTOM"):
         outlet.emit_ready([event(), event("two words")])
     assert len(sink.taken) == 1
+    assert outlet.emit_now(event())
+    with pytest.raises(LocalProtocolError, match="a handler emitted CUSTOM"):
+        outlet.emit_now(event("two words"))
+    assert len(sink.taken) == 2
     assert not hasattr(CheckedOutlet(Sink()), "emit_ready")
+    assert not hasattr(CheckedOutlet(Sink()), "emit_now")
 
 
-@pytest.mark.parametrize("bad", [event("two words"), event("x" * 129), event("a\n"), event(body=bytes(1_048_577))])
+@pytest.mark.parametrize(
+    "bad", [event("two words"), event("x" * 129), event("a\n"), event(body=bytes(1_048_577)), event(body="text")]
+)  # type: ignore[arg-type]
 def test_others_are_the_handlers_error(bad: Envelope) -> None:
     """Nothing reaches the session."""
 

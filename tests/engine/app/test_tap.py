@@ -26,7 +26,7 @@ def test_rows_are_numbered_and_without_bodies() -> None:
     """A reader asks for what came after what it has seen."""
     tap = Tap(lambda: 7.0, "e1")
     for _ in range(4):
-        tap("in", _event(body=b"xyz", trace=TRACE))
+        tap("in", (_event(body=b"xyz", trace=TRACE),))
     page = tap.page(ALL)
     assert (page["last"], page["engine"], page["missed"], page["more"]) == (4, "e1", 0, False)
     assert _numbers(page) == [1, 2, 3, 4]
@@ -57,10 +57,10 @@ def test_rows_are_numbered_and_without_bodies() -> None:
 def test_filters(wanted: dict[str, Any], numbers: list[int]) -> None:
     """Any of one field, all fields together."""
     tap = Tap(lambda: 7.0)
-    tap("in", _event())
-    tap("out", _event("TEXT_MESSAGE_CONTENT", "s2", body=b"0123456789"))
-    tap("in", _event("TEXT_MESSAGE_END", run="r1", lane=0))
-    tap("out", _event("B", "s2", tenant="u", lane=3))
+    tap("in", (_event(),))
+    tap("out", (_event("TEXT_MESSAGE_CONTENT", "s2", body=b"0123456789"),))
+    tap("in", (_event("TEXT_MESSAGE_END", run="r1", lane=0),))
+    tap("out", (_event("B", "s2", tenant="u", lane=3),))
     filtered = TapFilter.read(wanted)
     assert _numbers(tap.page(filtered)) == numbers
     assert _numbers(tap.page(filtered, 0)) == numbers
@@ -84,7 +84,7 @@ def test_pages_go_on_without_a_gap(name: str) -> None:
     """What does not fit one page comes with the next, filtered or not; a page fits a frame's header."""
     tap = Tap(lambda: 1e9 + 0.123456)
     for number in range(1_000):
-        tap("in", _event("A" if number % 2 else "B", name, run=name, entity=name * 2, producer=name, trace=TRACE))
+        tap("in", (_event("A" if number % 2 else "B", name, run=name, entity=name * 2, producer=name, trace=TRACE),))
     assert _all(tap, ALL, 0) == (list(range(1, 1_001)), 0)
     assert _all(tap, TapFilter(kinds=("A",)), 0) == (list(range(2, 1_001, 2)), 0)
 
@@ -94,7 +94,7 @@ def test_a_beginning_shows_the_newest_500() -> None:
     tap = Tap(lambda: 0.0)
     assert _all(tap, ALL, None) == ([], 0)
     for number in range(2_400):
-        tap("in", _event("A" if number % 2 else "B"))
+        tap("in", (_event("A" if number % 2 else "B"),))
     assert _all(tap, ALL, None) == (list(range(1_901, 2_401)), 0)
     assert _all(tap, TapFilter(kinds=("A",)), None) == (list(range(1_402, 2_401, 2)), 0)
     assert _all(tap, TapFilter(kinds=("C",)), None) == ([], 0)
@@ -104,7 +104,7 @@ def test_an_overtaken_reader_is_told_how_many_it_missed() -> None:
     """The ring keeps 2,000; a reader that had seen 100 missed 400 of the 2,500."""
     tap = Tap(lambda: 0.0)
     for _ in range(2_500):
-        tap("out", _event())
+        tap("out", (_event(),))
     assert _all(tap, ALL, 100) == (list(range(501, 2_501)), 400)
     assert tap.page(ALL, 500)["missed"] == 0
 
@@ -113,7 +113,7 @@ def test_numbers_of_another_engine_mean_nothing_here() -> None:
     """After a restart reading begins at the oldest that is kept."""
     tap = Tap(lambda: 0.0, "e2")
     for _ in range(3):
-        tap("in", _event())
+        tap("in", (_event(),))
     assert _numbers(tap.page(ALL, 2, "e1")) == [1, 2, 3]
     assert _numbers(tap.page(ALL, 2, "e2")) == [3]
     assert tap.page(ALL, 900, "e2")["events"] == []

@@ -147,7 +147,7 @@ class Session:
         if kind == "RUN_ERROR":
             env = (*env[:11], pack_body({"message": "boom", "code": "HANDLER_FAILED", "after": data.head}), env[12])
         ring = self.rings[0 if lane == 0 else 1]
-        seq, _ = ring.append(env)
+        seq, _, _ = ring.append(env)
         ring.commit(seq)
         for attachment in self.attachments.values():
             attachment.wake()

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laneway.actors.keeping import Run
 from laneway.actors.ports import Entry
-from laneway.engine.stores.continuity import MAX_STREAM, advanced, fenced
+from laneway.engine.stores.continuity import MAX_STREAM, advanced, fenced, follows
+from laneway.routing.envelope import envelope
 from laneway.routing.errors import LocalProtocolError
 
 
@@ -47,3 +49,15 @@ def test_streams_have_a_range() -> None:
 def test_a_fenced_home_is_told_both_generations() -> None:
     """The message says which claim is over and which holds."""
     assert "generation 3 of log k is over, it is at 5" in fenced("k", 3, 5).message
+
+
+def test_a_run_follows_its_head() -> None:
+    """As its first and last event say; a stream that is new begins at seq 1."""
+    env = envelope("CUSTOM", producer="p", counter=1, tenant="t", session="s", lane=2)
+    run = Run(1, [(3, 60, env), (4, 80, env)], lambda env: b"")
+    assert follows("k", 1, (2, 40), run) == (4, 80)
+    for head in (None, (3, 60), (2, 61)):
+        with pytest.raises(LocalProtocolError, match="cannot follow"):
+            follows("k", 1, head, run)
+    with pytest.raises(LocalProtocolError, match="outside"):
+        follows("k", MAX_STREAM + 1, (2, 40), run)

@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
+from laneway.actors.keeping import Run
 from laneway.actors.ports import Entry
 from laneway.engine.stores.memory import MemoryStore
-from laneway.routing.errors import StoreError
+from laneway.routing.envelope import COUNTER, Envelope, envelope
+from laneway.routing.errors import Fenced, LocalProtocolError, StoreError
 
 
 def test_each_instance_is_an_epoch() -> None:
@@ -35,6 +37,83 @@ def test_bytes_are_counted_back_to_zero() -> None:
         assert store.used_bytes > empty + 1_010
         await store.trim(claim, 1, 11)
         await store.delete("v")
+        assert store.used_bytes == empty
+
+    asyncio.run(main())
+
+
+def _run(first: int, last: int, size_bytes: int = 10) -> Run:
+    body = bytes(size_bytes)
+    rows = [
+        (n, n * 26, envelope("CUSTOM", producer="p", counter=n, tenant="t", session="s", lane=2, body=body))
+        for n in range(first, last + 1)
+    ]
+    return Run(1, rows, _pack)
+
+
+def _pack(env: Envelope) -> bytes:
+    return b"%d" % env[COUNTER]
+
+
+def test_events_are_kept_as_they_are_and_packed_when_read() -> None:
+    """Beside records of bytes, in one stream or in several; what leaves gives its bytes back."""
+
+    async def main() -> None:
+        store = MemoryStore()
+        claim = await store.claim("k")
+        empty = store.used_bytes
+        store.append_now(claim, [Entry(1, 1, 26, b"1"), Entry(2, 1, 5, b"other")], [_run(2, 4)])
+        store.append_now(claim, [], [_run(5, 6)])
+        await store.append(claim, [Entry(1, 7, 7 * 26, b"7")])
+        assert await store.read("k", 1, 1) == [Entry(1, n, n * 26, b"%d" % n) for n in range(1, 8)]
+        assert await store.read("k", 1, 3, max_bytes=2) == [Entry(1, n, n * 26, b"%d" % n) for n in (3, 4)]
+        assert (await store.claim("k")).heads == {1: (7, 182), 2: (1, 5)}
+        claim = await store.claim("k")
+        await store.trim(claim, 1, 4)
+        assert [entry.seq for entry in await store.read("k", 1, 1)] == [4, 5, 6, 7]
+        await store.trim(claim, 1, 8)
+        await store.trim(claim, 2, 2)
+        assert store.used_bytes == empty
+
+    asyncio.run(main())
+
+
+def test_a_run_follows_its_log_or_nothing_is_kept() -> None:
+    """All or nothing, with the records beside it."""
+
+    async def main() -> None:
+        store = MemoryStore(30_000)
+        claim = await store.claim("k")
+        empty = store.used_bytes
+        with pytest.raises(LocalProtocolError, match="cannot follow"):
+            store.append_now(claim, [Entry(2, 1, 5, b"other")], [_run(2, 4)])
+        with pytest.raises(StoreError, match="full"):
+            store.append_now(claim, [Entry(2, 1, 5, b"other")], [_run(1, 2, 20_000)])
+        newer = await store.claim("k")
+        with pytest.raises(Fenced):
+            store.append_now(claim, [], [_run(1, 2)])
+        assert (store.used_bytes, newer.heads, await store.read("k", 2, 1)) == (empty, {}, [])
+
+    asyncio.run(main())
+
+
+def test_old_events_are_packed_once_half_of_the_memory_is_used() -> None:
+    """The newest 1,024 of a stream stay as they are; what is read is the same, and it all adds up."""
+
+    async def main() -> None:
+        store = MemoryStore(1_200_000)
+        claim = await store.claim("k")
+        empty = store.used_bytes
+        for first in range(1, 3_001, 100):
+            store.append_now(claim, [], [_run(first, first + 99)])
+        assert store.used_bytes < 3_000 * 400, "as events they would take more"
+        found: list[Entry] = []
+        while page := await store.read("k", 1, len(found) + 1):
+            found += page
+        assert found == [Entry(1, n, n * 26, b"%d" % n) for n in range(1, 3_001)]
+        await store.trim(claim, 1, 1_501)
+        store.append_now(claim, [], [_run(3_001, 3_100)])
+        await store.trim(claim, 1, 3_101)
         assert store.used_bytes == empty
 
     asyncio.run(main())
