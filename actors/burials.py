@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from laneway.actors.packer import Packer
 from laneway.actors.ports import Clock, DeadLetter, Store
-from laneway.actors.session import Packer, SessionHome
+from laneway.actors.session import SessionHome
 from laneway.routing.envelope import KIND
 
 __all__ = ["Burials"]

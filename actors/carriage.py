@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from laneway.actors.context import Ask
 from laneway.actors.endings import cancelled, expired, failed
+from laneway.actors.packer import Packer
 from laneway.actors.peers import ANSWER, CANCEL, EMITTED, Message, Peer
 from laneway.actors.ports import Clock, Outcome, Outlet, Principal
 from laneway.actors.sayings import Ready, Sayings, Tellings
-from laneway.actors.session import Packer
 from laneway.routing.envelope import DEADLINE, LANE, NO_DEADLINE, RUN, SESSION, TENANT, Envelope, envelope_id
 from laneway.routing.errors import LanewayError, LocalProtocolError, Overloaded, PeerProtocolError
 from laneway.routing.lanes import Lane

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -18,12 +18,14 @@ from laneway.actors.attachment import Attachment
 from laneway.actors.burials import Burials
 from laneway.actors.census import Census, DirectoryStatistics
 from laneway.actors.deeds import Life
+from laneway.actors.deliveries import DeliveryJournal
 from laneway.actors.door import DispatchPort
 from laneway.actors.meters import SessionMeters
+from laneway.actors.packer import Packer
 from laneway.actors.ports import Claim, Clock, Journal, Out, Principal, Probe, Store
 from laneway.actors.publications import Publications
 from laneway.actors.recovery import UNREADABLE, Recovery
-from laneway.actors.session import Packer, SessionHome, SessionPolicy, session_key
+from laneway.actors.session import SessionHome, SessionPolicy, session_key
 from laneway.actors.spans import SpanValue, Tracer
 from laneway.actors.topics import Topics
 from laneway.routing.classify import KindTable
@@ -39,6 +41,8 @@ from laneway.routing.errors import (
     StoreUnavailable,
 )
 from laneway.routing.handshake import Hello
+from laneway.routing.lanes import Lane
+from laneway.routing.shedding import Shedding
 from laneway.routing.unread import Unread
 
 if TYPE_CHECKING:
@@ -51,7 +55,7 @@ _OPEN_DEADLINE_S: Final = 10.0
 
 
 class SessionDirectory:
-    """Implements the Entry, Outlet and Journal ports over session homes.
+    """Implements the Entry and Outlet ports over session homes.
 
     Args:
         store: open store.
@@ -61,6 +65,7 @@ class SessionDirectory:
         observe: called with ("in" | "out", events) for the events of any session.
         max_sessions: homes awake at once; beyond it new sessions are refused (Overloaded).
         probe: what homes count and measure; see `SessionMeters`.
+        shedding: has the level of overload; from level 2 on sessions that are not awake get no links.
 
     Attributes:
         unreadable: (tenant, session) -> why its log cannot be read; opening raises StoreError. draining: refuses links.
@@ -81,6 +86,7 @@ class SessionDirectory:
         probe: Probe | None = None,
         tracer: Tracer | None = None,
         homes: Homes | None = None,
+        shedding: Shedding | None = None,
     ) -> None:
         self.topics = Topics()
         self.unreadable: dict[tuple[str, str], str] = {}
@@ -101,7 +107,9 @@ class SessionDirectory:
             observe=observe,
             meters=SessionMeters(probe),
             tracer=tracer,
+            shedding=shedding,
         )
+        self._shedding = shedding or Shedding()
         self._dispatcher: DispatchPort | None = None
         self._homes: dict[tuple[str, str], SessionHome] = {}
         self._opening: dict[tuple[str, str], asyncio.Task[SessionHome]] = {}
@@ -181,8 +189,11 @@ class SessionDirectory:
         Args:
             relayed: another front took the link in; one to a session that is awake is served during a shutdown too.
         """
-        if self.draining and not (relayed and (principal.tenant, hello.session) in self._homes):
+        awake = (principal.tenant, hello.session) in self._homes
+        if self.draining and not (relayed and awake):
             raise Draining("this engine is shutting down; connect to another one", retry_after_ms=1000)
+        if not awake and (refusal := self._shedding.refuse(Lane.NORMAL, starts_run=False, new=True)) is not None:
+            raise refusal
         home = await self.open(principal.tenant, hello.session)
         try:
             attachment = home.attach(hello, principal, origin)
@@ -224,8 +235,8 @@ class SessionDirectory:
 
     @property
     def journal(self) -> Journal | None:
-        """Who records the starts of handlers: this directory, or nobody if the store dies with the process."""
-        return self if self._store.durable else None
+        """Who records the starts of handlers: the sessions' logs, or nobody if the store dies with the process."""
+        return DeliveryJournal(self.find) if self._store.durable else None
 
     def emit(self, env: Envelope) -> Coroutine[Any, Any, None]:
         """Outlet: hand an event to its session's home; waits for credit."""
@@ -263,18 +274,6 @@ class SessionDirectory:
         if key in self._lost:
             raise Fenced("another host has this session; what runs here does not speak for it any more")
         await (await self.open(*key)).outbound.emit_all(envs)
-
-    async def starting(self, envs: Sequence[Envelope]) -> None:
-        """Journal: record deliveries about to be made, one group commit per session."""
-        by_home: dict[SessionHome, list[Envelope]] = defaultdict(list)
-        for env in envs:
-            if (home := self._homes.get((env[TENANT], env[SESSION]))) is not None:
-                by_home[home].append(env)
-        if len(by_home) == 1:
-            ((home, batch),) = by_home.items()
-            await home.ingress.starting(batch)
-        elif by_home:
-            await asyncio.gather(*(home.ingress.starting(batch) for home, batch in by_home.items()))
 
     def principal_of(self, env: Envelope) -> Principal:
         """Return who is behind an event."""

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from laneway.actors.packer import Packer
 from laneway.actors.peers import EMIT, UNREAD, Message
 from laneway.actors.ports import Clock, Out
-from laneway.actors.session import Packer
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import BODY, ENTITY, KIND, LANE, SEAL, Envelope, with_body
 from laneway.routing.errors import LanewayError, LocalProtocolError, PeerProtocolError, SlowConsumer

@@ -21,6 +21,7 @@ from laneway.routing.errors import AccessError, LaneFull, LanewayError, PeerProt
 from laneway.routing.handshake import Hello, LinkPolicy, negotiate
 from laneway.routing.link import Link, LinkFrame
 from laneway.routing.replay import Cursor
+from laneway.routing.shedding import Shedding
 
 __all__ = ["Links"]
 
@@ -34,7 +35,7 @@ class Links:
         snapshot: makes the snapshot event.
         begins: run -> the seqs after which it begins (urgent, data), or None.
         meters: counter `link.attached`.
-        stretches: as for an attachment.
+        stretches: as for an attachment. shedding: as for a link.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Links:
         begins: Callable[[str], tuple[int, int] | None],
         meters: SessionMeters | None = None,
         stretches: Stretches | None = None,
+        shedding: Shedding | None = None,
     ) -> None:
         self._owner = owner
         self._outbound = outbound
@@ -69,6 +71,7 @@ class Links:
         self._begins = begins
         self._meters = meters or SessionMeters()
         self._stretches = stretches
+        self._shedding = shedding
         self._thinned = [0, 0]
         self._attached: set[Attachment] = set()
         self._by_client: dict[str, Attachment] = {}
@@ -93,7 +96,7 @@ class Links:
         plan = negotiate(hello, self._policy)
         self._make_room(hello, principal)  # last: who is refused ends nobody's link
         self._meters.count("link.attached", resume=resume)
-        link = Link(plan, *self._outbound.rings, cursor, self._kinds, now)
+        link = Link(plan, *self._outbound.rings, cursor, self._kinds, now, self._shedding)
         if hello.grant is not None and resume == "resumed":
             link.receive({"grant": hello.grant}, now)
         opening = [LinkFrame({"welcome": self._welcome(link, plan.describe(), cursor, resume, reason)}, [])]

@@ -8,6 +8,7 @@ what they are called outside is the engine's table of metrics.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeAlias
 
 from laneway.actors.ports import Probe
@@ -35,6 +36,10 @@ class _Mute:
         return _nothing
 
 
+def _dropped(probe: Probe, kind: str) -> None:
+    probe.count("overload.dropped", kind=kind)
+
+
 def _nothing(value: float) -> None:
     """Stands for a measurement that nobody wants."""
 
@@ -53,17 +58,18 @@ class SessionMeters:
     """What the homes of one process measure; made once and shared by all of them.
 
     Attributes:
-        count: the probe's.
+        count: the probe's. dropped: counts an outbound event that was left out, by its kind.
         commit: one append to the store, from its start to its answer.
         first_text: a run's acceptance to its first text in the log.
         response: a run's acceptance to its end.
     """
 
-    __slots__ = ("commit", "count", "first_text", "response")
+    __slots__ = ("commit", "count", "dropped", "first_text", "response")
 
     def __init__(self, probe: Probe | None = None) -> None:
         bound = probe or MUTE
         self.count = bound.count
+        self.dropped = partial(_dropped, bound)
         self.commit = bound.histogram("store.commit")
         self.first_text = bound.histogram("run.first_text")
         self.response = bound.histogram("run.response")

@@ -12,20 +12,23 @@ import asyncio
 import contextlib
 import heapq
 from collections.abc import Callable, Sequence
-from typing import Any, Final
-
-import msgpack
+from typing import Final
 
 from laneway.actors.committer import Committer
 from laneway.actors.keeping import Run
 from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Clock, Out
+from laneway.actors.standing import standing_after
 from laneway.actors.stretches import Stretches
 from laneway.actors.transcript import FOLDED, Transcript
+from laneway.routing.classify import KindTable
 from laneway.routing.coalescer import Coalescer
-from laneway.routing.envelope import BODY, KIND, LANE, RUN, TRACE, Envelope, with_body
+from laneway.routing.envelope import KIND, LANE, RUN, TRACE, Envelope
 from laneway.routing.errors import LanewayError, Paused, SlowConsumer
+from laneway.routing.flush import stretched_s
 from laneway.routing.replay import Numbered, ReplayRing
+from laneway.routing.shedding import Shedding
+from laneway.routing.thinning import Thinner
 from laneway.routing.unread import UnreadRuns
 
 __all__ = ["DATA", "RUN_ENDS", "URGENT", "Outbound"]
@@ -60,6 +63,7 @@ class Outbound:
         on_number: told of the events that got a number, before they are written.
         on_end: told of each run whose end got a number.
         stretches: told of sampled events, if they are traced.
+        shedding: the level of overload: what is left out, and how long text gathers. kinds: what may be left out.
 
     Attributes:
         awaited: run -> when it was accepted, for runs that have not said anything yet; the owner's to
@@ -83,6 +87,8 @@ class Outbound:
         on_end: Callable[[str], None] = lambda run: None,
         meters: SessionMeters | None = None,
         stretches: Stretches | None = None,
+        shedding: Shedding | None = None,
+        kinds: KindTable | None = None,
     ) -> None:
         self.rings = (ReplayRing(ring_events, ring_bytes), ReplayRing(ring_events, ring_bytes))
         self.transcript = Transcript()
@@ -100,6 +106,9 @@ class Outbound:
         self._on_end = on_end
         self._meters = meters or SessionMeters()
         self._stretches = stretches
+        self._shedding = shedding or Shedding()
+        self._thinner = Thinner(self._shedding, kinds or KindTable(), self._meters.dropped)
+        self._omitted = self._thinner.omitted
         self._coalescer = Coalescer(near_s=_NEAR_S)
         self._shaped = self._coalescer.shaped
         self._data = self.rings[DATA]
@@ -164,6 +173,8 @@ class Outbound:
         """Take one event in, if `emit` would neither wait for it nor refuse it; else False, and nothing is done."""
         if self._error is not None:
             return False
+        if (self._shedding.level or self._omitted) and not self._thinner.passes(env):
+            return True
         if not env[7]:
             self.emit_urgent(env)
             return True
@@ -176,7 +187,7 @@ class Outbound:
         """Number an event of the data stream, or let it gather."""
         coalescer = self._coalescer
         if coalescer.bytes or env[2] in self._shaped:
-            for each in coalescer.offer(env, self._clock.now(), crowded=self._untaken):
+            for each in coalescer.offer(env, self._clock.now(), crowded=self._untaken or self._shedding.level > 0):
                 self._number(each, DATA)
             if env[2] in RUN_ENDS:
                 self._on_end(env[5])
@@ -199,7 +210,7 @@ class Outbound:
         if self._error is not None:
             raise self._error
         self.flush()
-        self._number(self._standing_after(env), URGENT)
+        self._number(standing_after(env, self.rings[DATA].head), URGENT)
         if env[KIND] in RUN_ENDS:
             self._on_end(env[RUN])
 
@@ -326,14 +337,6 @@ class Outbound:
             heapq.heapify(self._waiters)
         self.wake_producers()
 
-    def _standing_after(self, env: Envelope) -> Envelope:
-        """Name in RUN_ERROR the data seq after which it stands; other urgent bodies are not ours to open."""
-        if env[KIND] != "RUN_ERROR":
-            return env
-        body: dict[str, Any] = msgpack.unpackb(env[BODY]) if env[BODY] else {}
-        body["after"] = self.rings[DATA].head
-        return with_body(env, msgpack.packb(body))
-
     def _number(self, env: Envelope, stream: int) -> None:
         gathered = self._gathered
         if not gathered[URGENT] and not gathered[DATA]:
@@ -388,7 +391,8 @@ class Outbound:
         if self._error is None:
             now = self._clock.now()
             self._late_s += (now - self._due_at - self._late_s) / 4
-            self._coalescer.wait_s = min(_WAIT_MOST_S, _NEAR_S + max(0.0, self._late_s) * _LATE_FACTOR)
+            wait_s = min(_WAIT_MOST_S, _NEAR_S + max(0.0, self._late_s) * _LATE_FACTOR)
+            self._coalescer.wait_s = stretched_s(wait_s, self._shedding.level)
             for env in self._coalescer.poll(now):
                 self._number(env, DATA)
             self._arm()

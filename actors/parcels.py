@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from laneway.actors.packer import Packer
 from laneway.actors.ports import Clock, Principal
-from laneway.actors.session import Packer
 from laneway.routing.envelope import DEADLINE, NO_DEADLINE, Envelope
 from laneway.routing.handshake import Hello
 from laneway.routing.link import LinkFrame

@@ -18,10 +18,10 @@ from laneway.actors.carriage import Carriage, Desk, answer_of
 from laneway.actors.dispatcher import Dispatcher
 from laneway.actors.endings import cancelled
 from laneway.actors.meters import by_lane
+from laneway.actors.packer import Packer
 from laneway.actors.peers import ASK, DONE, EMIT, HANDLED, ROOM, UNREAD, Message, Peer
 from laneway.actors.ports import Clock, Outcome, Outlet, Principal, Probe
 from laneway.actors.remote_cell import RemoteCell
-from laneway.actors.session import Packer
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import LanewayError, PeerProtocolError
 

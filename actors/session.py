@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgpack
 
@@ -25,6 +25,7 @@ from laneway.actors.intake import INBOUND, Intake
 from laneway.actors.links import Links
 from laneway.actors.meters import SessionMeters
 from laneway.actors.outbound import DATA, RUN_ENDS, URGENT, Outbound
+from laneway.actors.packer import Packer
 from laneway.actors.ports import Claim, Clock, Outcome, Principal, Store
 from laneway.actors.spans import SpanValue, Tracer
 from laneway.actors.stretches import Stretches
@@ -33,23 +34,12 @@ from laneway.routing.envelope import DEADLINE, KIND, NO_DEADLINE, RUN, Envelope,
 from laneway.routing.errors import Fenced, LanewayError, Paused
 from laneway.routing.handshake import Hello, LinkPolicy
 from laneway.routing.lanes import Lane
+from laneway.routing.shedding import Shedding
 
-__all__ = ["Packer", "SessionHome", "SessionPolicy", "session_key"]
+__all__ = ["SessionHome", "SessionPolicy", "session_key"]
 
 _MADE_BITS: Final = 32
 """Events of its own that one home may make: ids of a later home begin beyond them."""
-
-
-class Packer(Protocol):
-    """Envelope <-> bytes for logs."""
-
-    def pack(self, env: Envelope, now: float) -> bytes:
-        """Envelope to bytes."""
-        ...
-
-    def unpack(self, data: bytes, now: float) -> Envelope:
-        """Bytes to envelope."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +87,7 @@ class SessionHome:
         on_gone: called once when the home must be forgotten (fenced).
         observe: called with ("in" | "out", events) for events taken in or numbered.
         meters: what is counted and measured.
-        tracer: spans of sampled events, or None.
+        tracer: spans of sampled events, or None. shedding: has the level of overload.
     """
 
     def __init__(
@@ -117,6 +107,7 @@ class SessionHome:
         observe: Callable[[str, Sequence[Envelope]], None],
         meters: SessionMeters | None = None,
         tracer: Tracer | None = None,
+        shedding: Shedding | None = None,
     ) -> None:
         self.tenant = tenant
         self.name = name
@@ -135,7 +126,8 @@ class SessionHome:
         self._committer = Committer(store, claim, clock=clock, on_fenced=self._fenced, meters=self._meters)
         self._intake = Intake(tenant, self._pack, self._unpack, policy.checkpoint_records)
         self._stretches = Stretches(tracer, clock, name) if tracer is not None else None
-        self.outbound = self._make_outbound(policy)
+        self._shedding = shedding
+        self.outbound = self._make_outbound(policy, kinds)
         self.links = self._make_links(kinds, policy, link_ids)
         self.ingress = Ingress(
             tenant,
@@ -171,9 +163,10 @@ class SessionHome:
             begins=self._intake.starts.place,
             meters=self._meters,
             stretches=self._stretches,
+            shedding=self._shedding,
         )
 
-    def _make_outbound(self, policy: SessionPolicy) -> Outbound:
+    def _make_outbound(self, policy: SessionPolicy, kinds: KindTable) -> Outbound:
         return Outbound(
             self._committer,
             self._pack,
@@ -188,6 +181,8 @@ class SessionHome:
             on_end=lambda run: self.ingress.run_told(run),
             meters=self._meters,
             stretches=self._stretches,
+            shedding=self._shedding,
+            kinds=kinds,
         )
 
     async def restore(self, claim: Claim) -> None:

@@ -41,6 +41,7 @@ from laneway.engine.sections import (
     EdgeConfig,
     LimitsConfig,
     NlpConfig,
+    OverloadConfig,
     RuntimeConfig,
     Section,
     SessionConfig,
@@ -52,6 +53,7 @@ from laneway.routing.dispatch import DispatchPolicy
 from laneway.routing.errors import ConfigError
 from laneway.routing.handshake import LinkPolicy
 from laneway.routing.limits import AdmissionPolicy
+from laneway.routing.overload import OverloadPolicy
 
 if TYPE_CHECKING:
     from laneway.actors.session import SessionPolicy
@@ -64,6 +66,7 @@ __all__ = [
     "EdgeConfig",
     "LimitsConfig",
     "NlpConfig",
+    "OverloadConfig",
     "RuntimeConfig",
     "SessionConfig",
     "StoreConfig",
@@ -82,6 +85,7 @@ class Config(Section):
     limits: LimitsConfig = LimitsConfig()
     session: SessionConfig = SessionConfig()
     dispatch: DispatchConfig = DispatchConfig()
+    overload: OverloadConfig = OverloadConfig()
     nlp: NlpConfig = NlpConfig()
     tools: ToolsConfig = ToolsConfig()
     auth: AuthConfig = AuthConfig()
@@ -127,6 +131,10 @@ class Config(Section):
         """Return what the dispatcher admits and how it ages."""
         admission = self.dispatch.model_dump(exclude={"age_s"})
         return DispatchPolicy(AdmissionPolicy(**admission), age_s=self.dispatch.age_s)
+
+    def overload_policy(self) -> OverloadPolicy | None:
+        """Return when which level of overload begins and ends; None: never."""
+        return OverloadPolicy(self.overload.lag_s, self.overload.calm_s) if self.overload.enabled else None
 
     @model_validator(mode="wrap")
     @classmethod

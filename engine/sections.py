@@ -21,6 +21,7 @@ __all__ = [
     "EdgeConfig",
     "LimitsConfig",
     "NlpConfig",
+    "OverloadConfig",
     "RuntimeConfig",
     "Section",
     "SessionConfig",
@@ -211,6 +212,26 @@ class DispatchConfig(Section):
     tenant_bytes: _Bytes = 67_108_864
     process_bytes: _Bytes = 1_073_741_824
     age_s: _Seconds = 0.25
+
+
+class OverloadConfig(Section):
+    """When the engine sheds load; see `OverloadPolicy` and "When the engine is overloaded" in docs/operations.md.
+
+    Attributes:
+        enabled: false = only measured, never acted on.
+        lag_s: how late the event loop is, in seconds, when levels 1, 2 and 3 begin.
+        calm_s: how long it must be calm before a level ends.
+    """
+
+    enabled: bool = True
+    lag_s: tuple[_Seconds, _Seconds, _Seconds] = (0.05, 0.15, 0.4)
+    calm_s: _Seconds = 10.0
+
+    @model_validator(mode="after")
+    def _levels_rise(self) -> OverloadConfig:
+        if not self.lag_s[0] < self.lag_s[1] < self.lag_s[2]:
+            raise ValueError("lag_s names three rising numbers of seconds, one for each level")
+        return self
 
 
 class NlpConfig(Section):

@@ -34,6 +34,7 @@ class Kind:
         direction: IN, OUT or INOUT, as seen from the engine's clients.
         text: the body is plain UTF-8 and adjacent ones of one entity may be merged.
         droppable: may be dropped under overload, covered by a GAP.
+        detail: tells how a run gets to its answer; left out under heavy overload, before it is numbered.
         control: acted on by the dispatcher itself, not routed to a pool.
         number: wire number of a built-in kind, 0 for users' kinds.
     """
@@ -44,12 +45,13 @@ class Kind:
     direction: str = OUT
     text: bool = False
     droppable: bool = False
+    detail: bool = False
     control: bool = False
     number: int = 0
 
 
 _ROWS: Final[tuple[tuple[str, Lane, str, str], ...]] = (
-    # name, lane, direction, flags (t text, d droppable, c control, v volatile)
+    # name, lane, direction, flags (t text, d droppable, s step detail, c control, v volatile)
     ("INTERRUPT", Lane.CRITICAL, IN, "c"),
     ("CANCEL", Lane.CRITICAL, IN, "c"),
     ("RUN_ERROR", Lane.CRITICAL, OUT, ""),
@@ -76,26 +78,26 @@ _ROWS: Final[tuple[tuple[str, Lane, str, str], ...]] = (
     ("STATE_SNAPSHOT", Lane.NORMAL, OUT, ""),
     ("STATE_DELTA", Lane.NORMAL, OUT, ""),
     ("MESSAGES_SNAPSHOT", Lane.NORMAL, OUT, ""),
-    ("ACTIVITY_SNAPSHOT", Lane.NORMAL, OUT, ""),
-    ("ACTIVITY_DELTA", Lane.NORMAL, OUT, ""),
+    ("ACTIVITY_SNAPSHOT", Lane.NORMAL, OUT, "s"),
+    ("ACTIVITY_DELTA", Lane.NORMAL, OUT, "s"),
     ("RAW", Lane.LOW, OUT, "dv"),
     ("CUSTOM", Lane.NORMAL, OUT, ""),
     ("RUN_STARTED", Lane.NORMAL, OUT, ""),
     ("RUN_FINISHED", Lane.NORMAL, OUT, ""),
-    ("STEP_STARTED", Lane.NORMAL, OUT, ""),
-    ("STEP_FINISHED", Lane.NORMAL, OUT, ""),
-    ("REASONING_START", Lane.NORMAL, OUT, ""),
-    ("REASONING_MESSAGE_START", Lane.NORMAL, OUT, ""),
-    ("REASONING_MESSAGE_CONTENT", Lane.NORMAL, OUT, "t"),
-    ("REASONING_MESSAGE_END", Lane.NORMAL, OUT, ""),
+    ("STEP_STARTED", Lane.NORMAL, OUT, "s"),
+    ("STEP_FINISHED", Lane.NORMAL, OUT, "s"),
+    ("REASONING_START", Lane.NORMAL, OUT, "s"),
+    ("REASONING_MESSAGE_START", Lane.NORMAL, OUT, "s"),
+    ("REASONING_MESSAGE_CONTENT", Lane.NORMAL, OUT, "ts"),
+    ("REASONING_MESSAGE_END", Lane.NORMAL, OUT, "s"),
     ("REASONING_MESSAGE_CHUNK", Lane.NORMAL, OUT, ""),
-    ("REASONING_END", Lane.NORMAL, OUT, ""),
+    ("REASONING_END", Lane.NORMAL, OUT, "s"),
     ("REASONING_ENCRYPTED_VALUE", Lane.NORMAL, OUT, ""),
     ("SUBAGENT_STARTED", Lane.NORMAL, OUT, ""),
     ("SUBAGENT_FINISHED", Lane.NORMAL, OUT, ""),
     ("SUBAGENT_ERROR", Lane.NORMAL, OUT, ""),
 )
-"""Name, lane, direction, flags (t text, d droppable, c control, v volatile); the wire number is the row's."""
+"""The wire number is the row's."""
 
 
 def _builtin() -> tuple[Kind, ...]:
@@ -107,6 +109,7 @@ def _builtin() -> tuple[Kind, ...]:
             direction=direction,
             text="t" in flags,
             droppable="d" in flags,
+            detail="s" in flags,
             control="c" in flags,
             number=number,
         )
@@ -133,11 +136,13 @@ class KindTable:
             self.add(kind)
 
     def add(self, kind: Kind) -> None:
-        """Add a user's kind. Raises ConfigError if the name is taken or a low kind is durable."""
+        """Add a user's kind. Raises ConfigError: the name is taken, or it may be dropped where nothing may be."""
         if kind.name in self._by_name:
             raise ConfigError(f"kind {kind.name!r} exists already; choose another name")
         if kind.droppable and kind.lane is not Lane.LOW:
             raise ConfigError(f"kind {kind.name!r} is droppable but in lane {kind.lane.name}; only low may be dropped")
+        if kind.detail and kind.lane is Lane.CRITICAL:
+            raise ConfigError(f"kind {kind.name!r} is critical and detail; what is critical is never left out")
         self._by_name[kind.name] = kind
 
     def __contains__(self, name: object) -> bool:

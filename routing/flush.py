@@ -7,13 +7,19 @@ the link is idle, full company when it is busy. Answers ride on the next frame; 
 half a gap after they were seen and a gap after the last frame. A full frame's worth goes at once. A
 declared bandwidth is a token bucket of a quarter second, kept as one time (GCRA). A link that asked
 for whole sentences may hold text back for half a second, no longer.
+
+While the engine is overloaded text that goes on waits longer, as with a network one or two grades
+worse: fewer frames, fewer writes. What begins (the first text of an entity), and every other event,
+waits no longer than ever, and chunks stay as large as they are: smaller ones would be more items.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["FlushTimer"]
+from laneway.routing.shedding import Shedding
+
+__all__ = ["FlushTimer", "stretched_s"]
 
 _NEVER: Final = float("-inf")
 _BURST_S: Final = 0.25
@@ -21,6 +27,15 @@ _HOLD_S: Final = 0.5
 _GAPS: Final = 5
 """Gaps in a flush window: 2 ms of 10, so at most 500 frames of events and 500 of answers a second
 (docs/adr/0010-waiting-pays-for-text.md has the measurement)."""
+
+_STRETCH: Final = (1.0, 2.5, 5.0, 5.0)
+"""By level of overload: what FAIR and POOR are to GOOD in `quality.PLANS`."""
+_STRETCHED_MOST_S: Final = 0.050
+
+
+def stretched_s(wait_s: float, level: int) -> float:
+    """Return how long text that goes on waits for company at a level of overload, instead of `wait_s`."""
+    return max(wait_s, min(_STRETCHED_MOST_S, wait_s * _STRETCH[level]))
 
 
 class FlushTimer:
@@ -30,6 +45,7 @@ class FlushTimer:
         flush_s: longest wait for company, seconds.
         full: this many waiting events make a frame.
         pace_bytes_per_s: token rate, 0 = not paced.
+        shedding: has the level of overload.
     """
 
     __slots__ = (
@@ -42,11 +58,13 @@ class FlushTimer:
         "_pace",
         "_paced_until",
         "_sent_at",
+        "_shedding",
         "flush_s",
     )
 
-    def __init__(self, flush_s: float, full: int, pace_bytes_per_s: int) -> None:
+    def __init__(self, flush_s: float, full: int, pace_bytes_per_s: int, shedding: Shedding | None = None) -> None:
         self.flush_s = flush_s
+        self._shedding = shedding or Shedding()
         self._full = full
         self._pace = pace_bytes_per_s
         self._due_at: float | None = None
@@ -71,10 +89,11 @@ class FlushTimer:
         gap_s = self.flush_s / _GAPS
         return max(now + gap_s / 2, self._frame_at + gap_s)
 
-    def due(self, now: float, pending: int, head: int, *, force: bool, alone: bool) -> bool:
+    def due(self, now: float, pending: int, head: int, *, force: bool, alone: bool, begins: bool = False) -> bool:
         """Return whether data goes now, with `pending` seqs waiting up to seq `head`.
 
-        `force` = a frame goes anyway; `alone` = an event that merges with nothing is among them.
+        `force` = a frame goes anyway; `alone` = an event that merges with nothing is among them;
+        `begins` = they are the first text of an entity.
         """
         company_s = self._gap_s if alone else self.flush_s
         if self._paced_until > now:
@@ -86,7 +105,8 @@ class FlushTimer:
                 return now >= self._due_at
             self._due_at = min(self._held_at + _HOLD_S, max(self._held_at, self._sent_at + company_s))
         elif self._due_at is None:
-            self._due_at = now if now - self._sent_at >= self.flush_s else now + self.flush_s
+            wait_s = self.flush_s if begins else stretched_s(self.flush_s, self._shedding.level)
+            self._due_at = now if now - self._sent_at >= wait_s else now + wait_s
         if alone:
             self._due_at = min(self._due_at, max(now, self._sent_at + company_s))
         return force or now >= self._due_at or pending >= self._full

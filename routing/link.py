@@ -33,9 +33,11 @@ from laneway.routing.handshake import LinkPlan, parse_count, parse_cursor
 from laneway.routing.headers import HeaderQueue, notice
 from laneway.routing.heartbeat import Heartbeat
 from laneway.routing.items import Batch, plan_items
+from laneway.routing.linkstate import step
 from laneway.routing.quality import PLANS, Grade, Quality
 from laneway.routing.reader import RESERVE_BYTES, RESERVE_EVENTS, LinkStatistics, StreamReader
 from laneway.routing.replay import Cursor, Numbered, ReplayRing
+from laneway.routing.shedding import Shedding
 from laneway.routing.window import INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES, CreditWindow
 
 __all__ = ["DATA", "URGENT", "Cursor", "Link", "LinkFrame", "LinkStatistics"]
@@ -50,17 +52,6 @@ _FRAME_BYTES: Final = 65_536
 _READ_EVENTS: Final = 512
 _CLOSING_FRAMES: Final = 64
 _UNLIMITED: Final = float("inf")
-
-_STEPS: Final[Mapping[tuple[str, str], str]] = {
-    ("OPEN", "poll"): "LIVE",
-    ("OPEN", "close"): "CLOSING",
-    ("LIVE", "close"): "CLOSING",
-    ("CLOSING", "poll"): "CLOSED",
-    ("OPEN", "bye"): "CLOSED",
-    ("LIVE", "bye"): "CLOSED",
-    ("CLOSING", "bye"): "CLOSED",
-}
-"""(state, event) -> next state; every other event leaves the state as it is."""
 
 
 class LinkFrame(NamedTuple):
@@ -77,15 +68,22 @@ class Link:
         plan: what was agreed in the handshake.
         urgent, data: the session's rings, shared with every other link.
         cursor: what the client has; sending starts after it.
-        kinds: tells which kinds are text.
-        now: monotonic seconds.
+        kinds: tells which kinds are text. now: monotonic seconds.
+        shedding: has the level of overload.
 
     Raises:
         LocalProtocolError: the cursor lies beyond what was numbered (check it before).
     """
 
     def __init__(
-        self, plan: LinkPlan, urgent: ReplayRing, data: ReplayRing, cursor: Cursor, kinds: KindTable, now: float
+        self,
+        plan: LinkPlan,
+        urgent: ReplayRing,
+        data: ReplayRing,
+        cursor: Cursor,
+        kinds: KindTable,
+        now: float,
+        shedding: Shedding | None = None,
     ) -> None:
         if cursor.urgent > urgent.committed or cursor.data > data.committed:
             raise LocalProtocolError(f"cursor {cursor} lies beyond the committed events of its session")
@@ -107,7 +105,7 @@ class Link:
         self._heartbeat = Heartbeat(plan.heartbeat_s, plan.dead_after_s, now) if plan.grants else None
         self._headers = HeaderQueue()
         self._answers_at: float | None = None
-        self._timer = FlushTimer(plan.flush_s, plan.max_items, plan.pace_bytes_per_s)
+        self._timer = FlushTimer(plan.flush_s, plan.max_items, plan.pace_bytes_per_s, shedding)
         self._gapped = [0, 0]
         self._merged = self._bytes = self._frames = 0
 
@@ -281,7 +279,7 @@ class Link:
         return frames
 
     def _step(self, event: str) -> None:
-        self._state = _STEPS.get((self._state, event), self._state)
+        self._state = step(self._state, event)
 
     def _acknowledge(self, ack: Cursor, now: float) -> None:
         if ack.epoch != self._epoch:
@@ -329,8 +327,8 @@ class Link:
             self._timer.nothing()
             return False
         reader = self._data
-        alone = reader.alone(self._text_kinds)
-        return self._timer.due(now, reader.pending, reader.committed, force=force, alone=alone)
+        alone, begins = reader.alone(self._text_kinds), reader.begins(self._text_kinds)
+        return self._timer.due(now, reader.pending, reader.committed, force=force, alone=alone, begins=begins)
 
     def _take_data(self, now: float) -> Batch | None:
         reader, timer = self._data, self._timer

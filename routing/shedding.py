@@ -1,8 +1,9 @@
 """Which load is shed at which level of overload.
 
 Law of this file: load is shed from the bottom: at level 1 the low lane, at 2 sessions not known here,
-at 3 new runs. What is going on is never shed, nor a critical event of a known session. Load shedding
-by class, with a retry-after that grows with the level, as in Google's SRE book, chapter 21.
+at 3 new runs. What is going on is never shed, nor a critical event at any level. Load shedding by
+class, with a retry-after that grows with the level, as in Google's SRE book, chapter 21. The level is
+found by `overload.py`; one object of this class is shared by all that act on it.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Shedding:
             starts_run: its handling is a run. new: its session is not known here.
         """
         level, what = self.level, ""
+        if lane == Lane.CRITICAL:
+            return None
         if level >= 1 and lane == Lane.LOW:
             what = "events of the low lane"
         elif level >= 2 and new:

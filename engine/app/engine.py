@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, Unpack, overload
 
 from laneway.actors.accounts import DispatcherStatistics
 from laneway.actors.census import DirectoryStatistics
-from laneway.actors.context import Surroundings
-from laneway.actors.directory import SessionDirectory
 from laneway.actors.dispatcher import Dispatcher
 from laneway.actors.entry import Entry
 from laneway.actors.ports import Principal, Probe, Store
 from laneway.engine.app.additions import AddedPools, PoolOptions
+from laneway.engine.app.assembly import make_directory, surroundings_of
 from laneway.engine.app.brain import Brain
 from laneway.engine.app.calls import Calls
 from laneway.engine.app.choices import choose_neighbours, choose_runtime, choose_store
@@ -31,7 +30,7 @@ from laneway.engine.app.clock import SystemClock
 from laneway.engine.app.closing import close_patiently
 from laneway.engine.app.embedded import EmbeddedSession
 from laneway.engine.app.outlet import CheckedOutlet
-from laneway.engine.app.packing import LogPacking
+from laneway.engine.app.overload import Overload
 from laneway.engine.app.pools import BuiltinPools
 from laneway.engine.app.readings import measured
 from laneway.engine.app.tap import Tap
@@ -110,10 +109,13 @@ class Engine:
         self._probe = self.telemetry.probe
         self._store = choose_store(self.config, store)
         self.neighbours = choose_neighbours(self.config, self._store)
-        self.directory = self._directory()
-        self.outlet = CheckedOutlet(self.directory)
         core = DispatchCore(self.kinds, self.config.dispatch_policy())
-        self.dispatcher = Dispatcher(core, self._surroundings(), journal=self.directory.journal, probe=self._probe)
+        shedding = core.admission.shedding
+        self.overload = Overload(self.telemetry.lag, shedding, self.config.overload_policy(), self._probe)
+        self.directory = make_directory(self, shedding)
+        self.outlet = CheckedOutlet(self.directory)
+        around = surroundings_of(self)
+        self.dispatcher = Dispatcher(core, around, journal=self.directory.journal, probe=self._probe)
         self.directory.bind(self.dispatcher)
         self.entry: Entry = self.directory
         if self.neighbours is not None:
@@ -141,33 +143,6 @@ class Engine:
         self._starting: asyncio.Task[Any] | None = None
         self._started = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-
-    def _directory(self) -> SessionDirectory:
-        return SessionDirectory(
-            self._store,
-            homes=self.neighbours.homes if self.neighbours is not None else None,
-            clock=self.clock,
-            kinds=self.kinds,
-            packer=LogPacking(self.kinds),
-            policy=self.config.session_policy(),
-            link_ids=lambda: os.urandom(16).hex(),
-            wall=time.time,
-            max_sessions=self.config.limits.sessions,
-            observe=self.tap,
-            probe=self._probe,
-            tracer=self.telemetry.tracer,
-        )
-
-    def _surroundings(self) -> Surroundings:
-        return Surroundings(
-            outlet=self.outlet,
-            clock=self.clock,
-            kinds=self.kinds,
-            ids=lambda: f"call-{os.urandom(16).hex()}",
-            principal=self.directory.principal_of,
-            tools=self.tools.specs,
-            tracer=self.telemetry.tracer,
-        )
 
     # -- what an embedder sets up -------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from laneway.actors.accounts import DispatcherStatistics
 from laneway.actors.books import ENDINGS
 from laneway.actors.census import DirectoryStatistics
+from laneway.engine.app.overload import LEVELS
 from laneway.engine.edge.status import HTTP_STATUSES
 from laneway.engine.edge.traffic import RESULTS, Traffic
 from laneway.engine.telemetry.families import Family, Readings, families
@@ -60,6 +61,8 @@ def domains(engine: Engine) -> Mapping[str, Sequence[str]]:
         "resume": _RESUMES,
         "code": ERROR_CODES,
         "result": ("OK", *ERROR_CODES),
+        "level": LEVELS,
+        "kind": sorted(kind.name for kind in engine.kinds if kind.droppable or kind.detail),
         "pool": [pool.name for pool in pools],
         "cell": [cell.name for pool in pools for cell in pool.cells],
         "tool": [_UNKNOWN_TOOL, *(tool.spec.name for tool in engine.tools.catalogue)],
@@ -73,6 +76,7 @@ def readings(engine: Engine) -> Readings:
         **_of_dispatcher(dispatcher),
         **_of_sessions(sessions),
         **process_readings(),
+        "laneway_overload_level": engine.overload.level,
         "laneway_spans_dropped_total": engine.telemetry.spans_lost,
         "laneway_log_lines_dropped_total": _log_lines_dropped(),
     }

@@ -247,7 +247,9 @@ def _service_routes(engine: Engine, gateway: EngineGateway, streams: Streams) ->
     return [
         Endpoint("GET", "/v1/tools", ToolList(gateway)),
         Endpoint("GET", "/healthz", Alive(), public=True),
-        Endpoint("GET", "/readyz", Ready(streams, lambda: _trouble(engine)), public=True),
+        Endpoint(
+            "GET", "/readyz", Ready(streams, lambda: _trouble(engine), lambda: engine.overload.level), public=True
+        ),
         Endpoint("GET", "/metrics", Metrics(engine.metrics)),
     ]
 

@@ -49,6 +49,7 @@ class Telemetry:
         traffic: connections and bytes by transport.
         read: as given.
         tracer: spans of sampled events, or None: nothing is traced.
+        lag: how late the event loop is, measured from `start` to `close`.
         provider: as given.
     """
 
@@ -71,7 +72,7 @@ class Telemetry:
         self.tracer: Tracer | None = self._spans
         self._otlp: OtlpSpans | None = None
         self._push: MetricsPush | None = None
-        self._lag = LagTicker(clock, self.probe)
+        self.lag = LagTicker(clock, self.probe)
 
     def _make_tracer(self) -> OtelTracer:
         from laneway.engine.telemetry.sampling import Sampler
@@ -97,7 +98,7 @@ class Telemetry:
 
     async def start(self) -> None:
         """Begin to measure and to export."""
-        self._lag.start()
+        self.lag.start()
         if self._spans is not None and self.provider is not None:
             self._spans.use(self.provider, _version())
         if self._config.otlp:
@@ -117,7 +118,7 @@ class Telemetry:
 
     async def close(self) -> None:
         """Send what is left, within bounds; idempotent."""
-        await self._lag.close()
+        await self.lag.close()
         if self._spans is not None:
             self._spans.stop()
         otlp, self._otlp = self._otlp, None

@@ -31,14 +31,14 @@ def ready(
 ) -> None:
     """Ask the engine of this configuration, on this machine, whether it is ready; exit code 1 if it is not."""
     edge = server_config(config, {"edge": {"http": http}}).edge
-    said = _asked(edge, timeout_s)
+    serves, said = _asked(edge, timeout_s)
     typer.echo(said)
-    if said != "ready":
+    if not serves:
         raise typer.Exit(1)
 
 
-def _asked(edge: EdgeConfig, timeout_s: float) -> str:
-    """Return "ready", or what the engine answered instead, or why nothing came."""
+def _asked(edge: EdgeConfig, timeout_s: float) -> tuple[bool, str]:
+    """Return whether it is ready, and what it answered, or why nothing came."""
     import http.client
 
     connection = _connection(edge, timeout_s)
@@ -47,10 +47,10 @@ def _asked(edge: EdgeConfig, timeout_s: float) -> str:
         answer = connection.getresponse()
         body = answer.read(4096).decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
-        return f"no answer from {edge.http}: {error}"
+        return False, f"no answer from {edge.http}: {error}"
     finally:
         connection.close()
-    return "ready" if answer.status == 200 else f"{answer.status} {body}"
+    return (True, body) if answer.status == 200 else (False, f"{answer.status} {body}")
 
 
 def _connection(edge: EdgeConfig, timeout_s: float) -> http.client.HTTPConnection:

@@ -2,6 +2,8 @@
 
 Law of this file: alive means that this process answers, and nothing more, so that nobody restarts
 an engine for what its store does; ready means that a client sent here would be served.
+An overloaded engine stays ready, and says so: it tells whom it turns away when to come back, and to take
+it out of a balancer would put its load on the next one.
 """
 
 from __future__ import annotations
@@ -32,11 +34,15 @@ class Ready:
 
     Args:
         trouble: returns why the engine cannot serve now, or None.
+        level: returns its level of overload, 0 to 3.
     """
 
-    def __init__(self, streams: Streams, trouble: Callable[[], LanewayError | None]) -> None:
+    def __init__(
+        self, streams: Streams, trouble: Callable[[], LanewayError | None], level: Callable[[], int] = lambda: 0
+    ) -> None:
         self._streams = streams
         self._trouble = trouble
+        self._level = level
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer 200, or the error with its status (503)."""
@@ -45,7 +51,8 @@ class Ready:
         trouble = self._trouble()
         if trouble is not None:
             raise trouble
-        await exchange.respond(200, _TEXT, b"ready\n")
+        level = self._level()
+        await exchange.respond(200, _TEXT, b"ready, overload level %d\n" % level if level else b"ready\n")
 
 
 class Metrics:

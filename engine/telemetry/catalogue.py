@@ -188,6 +188,23 @@ _DROPS: Final = (
         "pool",
         source="context.late_emits",
     ),
+    _gauge(
+        "laneway_overload_level",
+        "What is shed because the event loop is late: 0 nothing; 1 low events; 2 new sessions and step detail too; "
+        "3 new runs too.",
+    ),
+    _counter(
+        "laneway_overload_changes_total",
+        "Times a level of overload began, by raising from below or lowering from above.",
+        "level",
+        source="overload.level",
+    ),
+    _counter(
+        "laneway_overload_dropped_events_total",
+        "Events for clients that were left out before they were numbered, because of overload.",
+        "kind",
+        source="overload.dropped",
+    ),
     _counter("laneway_document_gaps_total", "Document updates asked for again.", source="documents.gap"),
     _counter(
         "laneway_document_views_lost_total",

@@ -8,6 +8,7 @@ import msgpack
 import pytest
 
 from laneway.actors.attachment import Attachment
+from laneway.actors.deliveries import DeliveryJournal
 from laneway.actors.intake import INBOUND
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Context, DeadLetter, Entry, Out, Principal
@@ -284,28 +285,6 @@ def test_publications_that_wait_are_bounded_per_tenant() -> None:
     run(main())
 
 
-def test_deliveries_are_recorded_with_their_sessions() -> None:
-    """One call of the journal covers events of many sessions, and skips those that are not awake."""
-
-    async def main() -> None:
-        disk = Disk()
-        async with a_directory(disk) as (directory, desk):
-            for name in ("a", "b"):
-                home = await directory.open("t", name)
-                home.ingest(Caller(name), [an_event(1)])
-            await directory.flush()
-            envs = [env for env, _ in desk.queued.values()]
-            assert [env[SESSION] for env in envs] == ["a", "b"]
-            await directory.starting([*envs, an_event(1)])
-            for name in ("a", "b"):
-                records = await disk.read(f"t/session/{name}", INBOUND, 1)
-                assert [entry.blob[:1] for entry in records] == [b"P", b"A", b"S"]
-                assert directory.principal_of(envs[0]) == ALICE
-            assert directory.principal_of(an_event(1)) == Principal("", "t")
-
-    run(main())
-
-
 # -- life -------------------------------------------------------------------------------------
 
 
@@ -500,7 +479,7 @@ def test_poison_is_buried_and_only_then_over() -> None:
         for _ in range(3):
             async with a_directory(disk) as (directory, desk):
                 await directory.recover()
-                await directory.starting([env for env, _ in desk.queued.values()])
+                await DeliveryJournal(directory.find).starting([env for env, _ in desk.queued.values()])
         async with a_directory(disk) as (directory, desk):
             assert await directory.recover() == 1
             assert desk.queued == {}

@@ -12,14 +12,15 @@ from laneway.routing.shedding import MAX_LEVEL, Shedding
 @pytest.mark.parametrize("level", range(MAX_LEVEL + 1))
 @pytest.mark.parametrize("lane", Lane)
 def test_each_level_sheds_what_the_one_below_does_and_one_class_more(level: int, lane: Lane) -> None:
-    """1 the low lane, 2 also new sessions, 3 also new runs; the retry time grows with the level."""
+    """1 the low lane, 2 also new sessions, 3 also new runs, never the critical lane; the wait grows with the level."""
     shedding = Shedding()
     shedding.set_level(level)
     low = shedding.refuse(lane, False, False)
     assert (low is not None) == (level >= 1 and lane == Lane.LOW)
-    assert (shedding.refuse(lane, False, True) is not None) == (low is not None or level >= 2)
+    critical = lane == Lane.CRITICAL
+    assert (shedding.refuse(lane, False, True) is not None) == (low is not None or (level >= 2 and not critical))
     run = shedding.refuse(lane, True, False)
-    assert (run is not None) == (low is not None or level >= 3)
+    assert (run is not None) == (low is not None or (level >= 3 and not critical))
     if run is not None:
         assert isinstance(run, Overloaded)
         assert run.reason == f"LEVEL_{level}"

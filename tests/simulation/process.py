@@ -168,7 +168,9 @@ class Process:
             outlet=self.directory, clock=self._clock, kinds=kinds, ids=self._link_id,
             principal=self.directory.principal_of, tool_timeout_s=4.0,
         )  # fmt: skip
-        self.dispatcher = Dispatcher(DispatchCore(kinds, DispatchPolicy()), around, journal=self.directory, probe=self)
+        self.dispatcher = Dispatcher(
+            DispatchCore(kinds, DispatchPolicy()), around, journal=self.directory.journal, probe=self
+        )
         tools = Catalogue()
         tools.add(Weatherman(faults, history, self.lifetime))
         self.calls = ToolCalls(tools, Ledger(self.store), clock=self._clock, probe=self, random=faults.rng.random)

@@ -119,7 +119,7 @@ class Stage:
             link_ids=self._name, wall=clock.now, observe=observe,
         )  # fmt: skip
         around = Surroundings(outlet=self.directory, clock=clock, kinds=self.kinds, ids=self._name)
-        self.dispatcher = Dispatcher(DispatchCore(self.kinds, DispatchPolicy()), around, journal=self.directory)
+        self.dispatcher = Dispatcher(DispatchCore(self.kinds, DispatchPolicy()), around, journal=self.directory.journal)
         self.directory.bind(self.dispatcher)
         for pool in pools:
             self.dispatcher.add_pool(pool)

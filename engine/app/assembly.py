@@ -1,0 +1,52 @@
+"""Two parts of an engine that need much of the rest: its sessions, and what its handlers find around them.
+
+Law of this file: nothing is decided here; each argument is a part of the engine or one of its settings.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from laneway.actors.context import Surroundings
+from laneway.actors.directory import SessionDirectory
+from laneway.engine.app.packing import LogPacking
+from laneway.routing.shedding import Shedding
+
+if TYPE_CHECKING:
+    from laneway.engine.app.engine import Engine
+
+__all__ = ["make_directory", "surroundings_of"]
+
+
+def make_directory(engine: Engine, shedding: Shedding) -> SessionDirectory:
+    """Return the sessions of an engine that has its store, its neighbours and its telemetry."""
+    return SessionDirectory(
+        engine.store,
+        homes=engine.neighbours.homes if engine.neighbours is not None else None,
+        clock=engine.clock,
+        kinds=engine.kinds,
+        packer=LogPacking(engine.kinds),
+        policy=engine.config.session_policy(),
+        link_ids=lambda: os.urandom(16).hex(),
+        wall=time.time,
+        max_sessions=engine.config.limits.sessions,
+        observe=engine.tap,
+        probe=engine.telemetry.probe,
+        tracer=engine.telemetry.tracer,
+        shedding=shedding,
+    )
+
+
+def surroundings_of(engine: Engine) -> Surroundings:
+    """Return what the contexts of handlers need of an engine that has its outlet, its sessions and its tools."""
+    return Surroundings(
+        outlet=engine.outlet,
+        clock=engine.clock,
+        kinds=engine.kinds,
+        ids=lambda: f"call-{os.urandom(16).hex()}",
+        principal=engine.directory.principal_of,
+        tools=engine.tools.specs,
+        tracer=engine.telemetry.tracer,
+    )
