@@ -4,6 +4,8 @@ PYTHON ?= python3
 MODEL ?= local-llm
 RUNTIME ?= local
 WORKERS ?= 3
+SEEDS ?= 1000
+JOBS ?= 2
 VENV := .venv
 PY := $(VENV)/bin/python
 EXTRAS := mcp,redis,agui,pydantic-ai,sentencex,local-llm
@@ -22,7 +24,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev $(VENV)/.npm
 	$(PY) -m pytest -n $(WORKERS)
 
-check: format lint types imports test package demo
+check: format lint types imports test simulate package demo
 
 format: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
@@ -49,7 +51,7 @@ bench: $(VENV)/.dev
 	$(PY) -m benchmarks
 
 simulate: $(VENV)/.dev
-	$(PY) -m tests.simulation --seeds $(or $(SEEDS),1000)
+	$(PY) -m tests.simulation --seeds $(SEEDS) --jobs $(JOBS) --events $$(( $(SEEDS) * 1000 ))
 
 chaos: $(VENV)/.dev
 	$(PY) -m tests.chaos --markdown docs/chaos.md

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -12,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tests.simulation.batch import Total, missing, run_seed, setting
+from tests.simulation.batch import Total, command, missing, run_seed, setting
+from tests.simulation.plants import PLANTS
 
 
 def _arguments() -> argparse.Namespace:
@@ -20,19 +22,21 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=200, help="how many seeds to run (default 200)")
     parser.add_argument("--first", type=int, default=1, help="the first seed (default 1)")
     parser.add_argument("--seed", type=int, help="run this one seed only")
-    parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    parser.add_argument("--events", type=int, default=0, help="fail if fewer events than this were simulated")
+    parser.add_argument("--plant", choices=sorted(PLANTS), default="", help="plant this bug in the engine first")
     return parser.parse_args()
 
 
-def _run(seeds: range, jobs: int, console: Console) -> Total:
+def _run(seeds: range, plant: str, jobs: int, console: Console) -> Total:
     total = Total()
     columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
-        Progress(*columns, console=console) as progress,
-        ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool,
+        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+        ProcessPoolExecutor(min(jobs, len(seeds)), mp_context=get_context("spawn")) as pool,
     ):
         bar = progress.add_task("", total=len(seeds))
-        for future in as_completed([pool.submit(run_seed, seed) for seed in seeds]):
+        for future in as_completed([pool.submit(run_seed, seed, plant) for seed in seeds]):
             total.add(future.result())
             progress.advance(bar)
     total.failures.sort(key=lambda report: report.seed)
@@ -44,10 +48,11 @@ def _table(total: Total, real_s: float) -> Table:
     rows = {
         "seeds": total.seeds,
         "failed": len(total.failures),
-        "events sent by clients": total.sent,
+        "events (the next two)": total.events,
+        "sent by clients": total.sent,
         "accepted": total.accepted,
         "handled": total.handled,
-        "events numbered": total.issued,
+        "numbered by sessions": total.issued,
         "items received by clients": total.given,
         "engine processes": total.lives,
         "virtual time": f"{total.virtual_s:.0f} s",
@@ -72,14 +77,16 @@ def main() -> int:
         range(arguments.seed, arguments.seed + 1) if one else range(arguments.first, arguments.first + arguments.seeds)
     )
     began = time.monotonic()
-    total = _run(seeds, arguments.jobs, console)
+    total = _run(seeds, arguments.plant, arguments.jobs, console)
     console.print(_table(total, time.monotonic() - began))
     for report in total.failures:
         console.print(f"[red]seed {report.seed} ({setting(report.seed).name}) failed[/red]; replay it with")
-        console.print(f"  python -m tests.simulation --seed {report.seed}")
+        console.print(f"  {command(report.seed, arguments.plant)}", soft_wrap=True, highlight=False)
         for violation in report.violations[:10]:
             console.print(f"  - {violation}", markup=False, soft_wrap=True)
     gaps = [] if len(seeds) < 100 else missing(total)
+    if total.events < arguments.events:
+        gaps.append(f"only {total.events} events were simulated, {arguments.events} were asked for")
     for gap in gaps:
         console.print(f"[yellow]proves little: {gap}[/yellow]")
     return 1 if total.failures or gaps else 0

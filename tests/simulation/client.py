@@ -92,7 +92,7 @@ class SimClient:
         self._speed = self._rng.choice((1e9, 1e9, 60_000.0, 8_000.0))
         self._chunk_chars = self._rng.choice((40, 100, 200))
         self._mute = grants and faults.happens("client never acks", faults.weather.mute)
-        self._erred = self._fed_up = self.rushes = False
+        self._erred = self._fed_up = self._alien = self.rushes = False
         self._heard_at = 0.0
         self._attempt = 0
         self._pending: set[asyncio.Task[None]] = set()
@@ -207,12 +207,14 @@ class SimClient:
 
     def _hello(self) -> dict[str, Any]:
         cursor: list[Any] | None = None
+        self._alien = False
         if self.inbox.cursor.epoch and self.grants:
             cursor = list(self.inbox.cursor[:3])
             if self._faults.happens("client forgot everything", self._faults.weather.forget):
                 cursor, self.inbox = None, Inbox()
             elif self._faults.happens("client of another epoch", self._faults.weather.other_epoch):
                 cursor[0] = "another"
+                self._alien = True
         return {
             "v": [1],
             "client": self.who.client,
@@ -264,6 +266,8 @@ class SimClient:
             return
         self._connected, self._attempt = True, 0
         self._history.welcomes[welcome["resume"] + (":" + welcome["reason"] if welcome["reason"] else "")] += 1
+        if welcome["resume"] == "resumed" and self._alien:
+            self._history.violations.append(f"{self.who.client} resumed from a cursor of another epoch")
         if welcome["resume"] != "resumed":
             epoch, urgent, data = welcome["cursor"]
             self.inbox.voided = 0

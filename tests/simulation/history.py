@@ -56,11 +56,12 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A handler was given an event, in this life of the engine."""
+    """A handler was given an event, in this life of the engine; `at` orders these among each other."""
 
     life: int
     pool: str
     env: Envelope
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +121,22 @@ class History:
     store_failed: bool = False
     """The engine may have refused events, and the refusals may have been lost on the way."""
 
+    @property
+    def at(self) -> int:
+        """Number of the next thing that is written down."""
+        return len(self.enqueued) + len(self.started)
+
 
 def check(history: History, kinds: KindTable) -> list[str]:
     """Return every contradiction. O(events)."""
     found = list(history.violations)
+    asked: dict[Home, set[str]] = defaultdict(set)
+    for sent in history.sent:
+        asked[sent.tenant, sent.session].add(sent.run)
     for home, log in history.logs.items():
         found += (f"{home[0]}/{home[1]}: {text}" for text in _check_log(home, log))
+        strange = {env[RUN] for stream in log.streams for _, _, env in stream} - asked[home] - {""}
+        found += (f"{home[0]}/{home[1]}: holds events of run {run}, which nobody asked for here" for run in strange)
     for segment in history.segments:
         log = history.logs[segment.tenant, segment.session]
         where = f"{segment.client} in {segment.tenant}/{segment.session}"
@@ -398,13 +409,14 @@ def _check_order(history: History) -> Iterator[str]:
 
     What names an event in `after` starts behind its end.
     """
-    accepted: dict[tuple[object, ...], int] = {}
+    accepted: dict[tuple[object, ...], list[tuple[int, int]]] = defaultdict(list)
     for index, each in enumerate(history.enqueued):
-        accepted.setdefault(_of_life(each), index)
+        accepted[_of_life(each)].append((each.at, index))
     last: dict[tuple[object, ...], tuple[int, Envelope]] = {}
     for each in history.started:
         env = each.env
-        index = accepted.get(_of_life(each), -1)
+        # a session that slept, or came back to this life, accepts anew what was not over or not to be kept
+        index = max((index for at, index in accepted.get(_of_life(each), ()) if at <= each.at), default=-1)
         if index < 0:
             if env[PRODUCER].startswith("engine/"):
                 continue
@@ -421,7 +433,8 @@ def _check_order(history: History) -> Iterator[str]:
 
 
 def _check_producers(history: History) -> Iterator[str]:
-    """A producer's events are accepted in its own order, except those that were refused at first."""
+    """A producer's events are accepted in its own order, except those that were refused at first or taken again."""
+    again: set[tuple[object, ...]] = set()
     high: dict[tuple[object, ...], int] = {}
     retried = {(sent.tenant, sent.session, sent.env[PRODUCER]) for sent in history.sent if sent.refusal}
     if history.refusals or history.store_failed:
@@ -429,8 +442,9 @@ def _check_producers(history: History) -> Iterator[str]:
     for each in history.enqueued:
         env = each.env
         key = (each.life, env[TENANT], env[SESSION], env[PRODUCER], env[LANE])
-        if key[1:4] in retried:
+        if key[1:4] in retried or _of_life(each) in again:
             continue
+        again.add(_of_life(each))
         if env[COUNTER] < high.get(key, 0):
             yield f"{env[PRODUCER]}:{env[COUNTER]} was accepted after {high[key]} of the same lane"
         high[key] = max(high.get(key, 0), env[COUNTER])

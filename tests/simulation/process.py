@@ -96,7 +96,7 @@ class Books:
 
     def enqueue_batch(self, envs: Sequence[Envelope], on_done: OnDone | None = None) -> None:
         """Write down and pass on."""
-        self._history.enqueued += [Started(self._life, "", env) for env in envs]
+        self._history.enqueued += [Started(self._life, "", env, at) for at, env in enumerate(envs, self._history.at)]
         if on_done not in self._wrapped:  # one object each, as the dispatcher asks for
             self._wrapped[on_done] = partial(self._done, on_done)
         self._dispatcher.enqueue_batch(envs, self._wrapped[on_done])
@@ -301,7 +301,7 @@ class Process:
     def _noted(self, pool: str, handler: Any) -> Any:
         async def handle(env: Envelope, context: Context) -> object:
             if self.lifetime.alive:
-                self._history.started.append(Started(self.life, pool, env))
+                self._history.started.append(Started(self.life, pool, env, self._history.at))
             return await handler(env, context)
 
         return handle

@@ -20,7 +20,7 @@ class Shape:
     tenants: int = 2
     sessions: int = 2
     clients: int = 2
-    events: int = 32
+    events: int = 40
     pace_s: float = 0.2
     echo_s: float = 0.02
     ring_events: int = 200

@@ -8,9 +8,9 @@ from typing import Final
 
 import pytest
 
-from tests.simulation.batch import SETTINGS, Total, missing, run_seed, run_seeds
+from tests.simulation.batch import SETTINGS, Total, command, missing, run_seed, run_seeds
 
-_BATCHES: Final = 5
+_BATCHES: Final = 4
 _SEEDS: Final = SETTINGS
 """Of a batch: as many as there are settings, so that each is in each batch. `make simulate` has more of both."""
 
@@ -26,9 +26,7 @@ def batch() -> Callable[[int], Total]:
 def test_every_promise_is_kept(batch: Callable[[int], Total], index: int) -> None:
     """No seed of the batch contradicts itself: nothing lost, doubled, reordered, foreign or left over."""
     total = batch(index)
-    failures = [
-        f"python -m tests.simulation --seed {report.seed}: {report.violations[:3]}" for report in total.failures
-    ]
+    failures = [f"{command(report.seed)}: {report.violations[:3]}" for report in total.failures]
     assert not failures, "\n".join(failures)
     assert total.seeds == _SEEDS
 

@@ -33,7 +33,8 @@ __all__ = ["Report", "World", "simulate"]
 
 _STORM_S: Final = 30.0
 _REST_S: Final = 120.0
-_BACKLOG_BYTES: Final = 2_097_152
+_BACKLOG_BYTES: Final = 1_048_576
+"""What may wait to be written, for each session."""
 
 
 @dataclass(slots=True)
@@ -236,9 +237,9 @@ class World:
                 for ring in home.outbound.rings
                 if len(ring) > 1 and ring.bytes > engine.policy.ring_bytes
             )
-        backlog_bytes = engine.directory.statistics().commit_backlog_bytes
-        if backlog_bytes > _BACKLOG_BYTES:
-            found.append(f"{backlog_bytes} bytes wait to be written")
+        gauges = engine.directory.statistics()
+        if gauges.commit_backlog_bytes > _BACKLOG_BYTES * gauges.sessions:
+            found.append(f"{gauges.commit_backlog_bytes} bytes wait to be written in {gauges.sessions} sessions")
         for attachment in engine.attachments:
             found += _unsound_link(attachment)
         return found[:1]
