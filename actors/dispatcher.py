@@ -112,7 +112,14 @@ class Dispatcher:
         )
         kinds = tuple(spec.kinds)
         self._core.add_pool(
-            PoolRoute(spec.name, kinds, keyed=spec.keyed, accepts=spec.accepts, streams_input=spec.streams_input)
+            PoolRoute(
+                spec.name,
+                kinds,
+                keyed=spec.keyed,
+                accepts=spec.accepts,
+                streams_input=spec.streams_input,
+                target_wait_s=spec.target_wait_s,
+            )
         )
         pump = Pump(
             pool,

@@ -44,6 +44,8 @@ class PoolSpec:
         run_starting: its events are runs: never repeated once started.
         accepts: further condition on an event's content, asked at admission; must be pure and cheap.
         grace_s: seconds between a cancel and giving up on a handler that ignores it.
+        target_wait_s: median wait in its queue above which what may wait is limited; infinity: never; None:
+            as the engine's setting says. See `routing/backlog.py`.
         remote: its cells are on other hosts and come by themselves; `handler` and `cells` say nothing here.
     """
 
@@ -58,6 +60,7 @@ class PoolSpec:
     run_starting: bool = False
     accepts: Callable[[Envelope], bool] | None = field(default=None)
     grace_s: float = 5.0
+    target_wait_s: float | None = None
     remote: bool = False
 
     def __post_init__(self) -> None:

@@ -29,6 +29,7 @@ import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -129,8 +130,9 @@ class Config(Section):
 
     def dispatch_policy(self) -> DispatchPolicy:
         """Return what the dispatcher admits and how it ages."""
-        admission = self.dispatch.model_dump(exclude={"age_s"})
-        return DispatchPolicy(AdmissionPolicy(**admission), age_s=self.dispatch.age_s)
+        own = self.dispatch
+        admission = own.model_dump(include=set(AdmissionPolicy.__dataclass_fields__))
+        return DispatchPolicy(AdmissionPolicy(**admission), age_s=own.age_s, target_wait_s=own.target_wait_s or inf)
 
     def overload_policy(self) -> OverloadPolicy | None:
         """Return when which level of overload begins and ends; None: never."""

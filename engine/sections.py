@@ -78,6 +78,8 @@ _Names: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)
 _Positive: TypeAlias = Annotated[int, Field(ge=1)]
 _Bytes: TypeAlias = Annotated[int, Field(ge=1_024)]
 _Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_SecondsOrOff: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
@@ -201,7 +203,11 @@ class DispatchConfig(Section):
         rate_per_s, burst: events of one session in the long run, and at once.
         session_events, session_bytes: in flight per session; tenant_events, tenant_bytes: per tenant.
         process_bytes: of the whole process; low is refused from 80 %, all but critical from 90 %.
+        low_share, normal_share, run_share: how much of these caps, and of the burst, may be in use for
+            one more low, normal or run-starting event to be let in; the rest is left to more urgent ones.
         age_s: an event that waited this long is lifted by one lane.
+        target_wait_s: when events of a lane wait longer than this for a pool (median; low: four times),
+            what may wait is limited to what the pool serves in that time; 0: never.
     """
 
     rate_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1_000.0
@@ -211,7 +217,11 @@ class DispatchConfig(Section):
     tenant_events: _Positive = 65_536
     tenant_bytes: _Bytes = 67_108_864
     process_bytes: _Bytes = 1_073_741_824
+    low_share: _Share = 0.5
+    normal_share: _Share = 0.75
+    run_share: _Share = 0.875
     age_s: _Seconds = 0.25
+    target_wait_s: _SecondsOrOff = 1.0
 
 
 class OverloadConfig(Section):
@@ -243,10 +253,12 @@ class NlpConfig(Section):
         unread: what becomes of a run that nobody reads: "pause" (it waits at its next event), "continue" (it
             goes on into the log), "close" (its model is let go, and it ends PAUSED), or "auto": "continue"
             over a model that generates whether it is read or not, else "pause".
+        target_wait_s: as `dispatch.target_wait_s`, for runs: people wait for the answer of a busy model.
     """
 
     model: str = ""
     concurrency: _Positive = 256
+    target_wait_s: _SecondsOrOff = 10.0
     unread: Literal["auto", "pause", "continue", "close"] = "auto"
 
 
@@ -255,10 +267,12 @@ class ToolsConfig(Section):
 
     Attributes:
         workers: most processes for plain functions. concurrency: calls at once.
+        target_wait_s: as `dispatch.target_wait_s`, for calls.
     """
 
     workers: Annotated[int, Field(ge=1, le=1_024)] = 2
     concurrency: _Positive = 256
+    target_wait_s: _SecondsOrOff = 5.0
 
 
 class RuntimeConfig(Section):

@@ -30,6 +30,8 @@ __all__ = ["Admission"]
 
 _ENGINE_RETRY_MS: Final = 1000
 """When to come back to an engine that is full."""
+_FEW: Final = 4
+"""Events in flight of a session that floods nobody."""
 _CLASSES: Final = (*(f"{name} events" for name in LANE_NAMES), "new runs")
 """What a row of the limits is for, in words."""
 
@@ -160,6 +162,19 @@ class Admission:
             return False
         self._tenants[env[3]].accounts[env[4]].remember_refused(env)
         return True
+
+    def light(self, env: Envelope) -> bool:
+        """True if the session of this event has next to nothing in flight."""
+        account = self._accounts.find(env[3], env[4])
+        return account is None or len(account.held) < _FEW
+
+    def turn_away(self, env: Envelope, error: LanewayError) -> LanewayError:
+        """Note that an event was refused for its pool's sake: it counts as not yet come."""
+        account = self._accounts.find(env[3], env[4])
+        if account is not None:
+            account.remember_refused(env)
+        self.refusals[error.code] += 1
+        return error
 
     def settled(self, tenant: str, session: str, producer: str, counter: int) -> bool:
         """True if that event was admitted here and is over, as far as is known.

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from laneway.routing.admission import Admission
+from laneway.routing.backlog import TARGET_WAIT_S
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import AFTER, COUNTER, ENTITY, KIND, LANE, PRODUCER, RUN, SESSION, TENANT, Envelope
 from laneway.routing.envelope import envelope_id as id_of
@@ -28,7 +29,7 @@ from laneway.routing.lanes import LANE_WEIGHTS, Lane
 from laneway.routing.limits import AdmissionPolicy
 from laneway.routing.parking import Chain, Parking, blocker_of
 from laneway.routing.parts import PART_BYTES, part_of
-from laneway.routing.routes import PoolQueues, PoolRoute, RouteTable
+from laneway.routing.routes import Limits, PoolQueues, PoolRoute, RouteTable
 from laneway.routing.scheduler import Scheduler
 from laneway.routing.verdicts import Admitted, DispatchStatistics, Refused
 
@@ -46,6 +47,7 @@ class DispatchPolicy:
         part_bytes: larger text bodies are scheduled as parts.
         text_kinds: kinds besides `Kind.text` whose body is plain UTF-8.
         run_kinds: kinds whose handling is a run; see `Admission.admit`.
+        target_wait_s: of pools that have none of their own; see `backlog`. Infinity: no limit.
     """
 
     admission: AdmissionPolicy = field(default_factory=AdmissionPolicy)
@@ -55,6 +57,7 @@ class DispatchPolicy:
     part_bytes: int = PART_BYTES
     text_kinds: frozenset[str] = frozenset({"USER_MESSAGE"})
     run_kinds: frozenset[str] = frozenset({"USER_MESSAGE", "RUN_INPUT"})
+    target_wait_s: float = TARGET_WAIT_S
 
 
 class DispatchCore:
@@ -69,7 +72,13 @@ class DispatchCore:
         self.policy = p = policy or DispatchPolicy()
         self.admission = Admission(p.admission)
         """Accounts and overload level; for `set_level`, `pressure` and `forget`."""
-        self._routes = RouteTable(kinds, p.text_kinds, p.run_kinds, lambda: Scheduler(p.weights, p.age_s))
+        self._routes = RouteTable(
+            kinds,
+            p.text_kinds,
+            p.run_kinds,
+            lambda: Scheduler(p.weights, p.age_s),
+            Limits(p.target_wait_s, p.admission.run_share),
+        )
         self._rows = self._routes.rows
         self._parking = Parking(self.admission.settled, p.after_wait_s)
         self._over: list[Envelope] = []
@@ -197,6 +206,8 @@ class DispatchCore:
         else:
             out = unit.take(room, now, only_critical=only_critical)
         self._over_due(queues, unit)
+        if now >= queues.backlog.look_at and out and not only_critical and queues.backlog.look(out, now):
+            self._rows.clear()
         return out
 
     def expired(self) -> list[Envelope]:
@@ -312,6 +323,7 @@ class DispatchCore:
             waiting=tuple(sum(unit.depth(lane) for unit in units) for lane in Lane),
             pools={name: pool.waiting for name, pool in self._routes.pools.items()},
             oldest={name: at for name, pool in self._routes.pools.items() if (at := pool.oldest) is not None},
+            limits={name: pool.backlog.limits() for name, pool in self._routes.pools.items() if pool.backlog.limited},
         )
 
     # -- inside ---------------------------------------------------------------------------------
@@ -324,7 +336,8 @@ class DispatchCore:
                 row = self._routes.resolve(env[2])
             except PeerProtocolError as error:
                 return self._refuse(error)
-        if row.pool is None and row.choose(env) is None:
+        pool = row.pool or row.choose(env)
+        if pool is None:
             return self._refuse(self._routes.untaken(env))
         lane = env[7]
         if lane < row.lane or lane > 3:
@@ -335,6 +348,10 @@ class DispatchCore:
                     f"after={env[AFTER][:80]!r} is not the id of another event; write producer:counter", reason="BAD_ID"
                 )
             )
+        if row.pool is None:  # it is one of several, or its backlog is limited
+            full = pool.backlog.refuse(env[LANE], row.starts_run, self.admission.light(env), now)
+            if full is not None:
+                return self.admission.turn_away(env, full)
         answer = self.admission.admit(env, now, row.starts_run)
         self._admitted += isinstance(answer, tuple)
         return answer

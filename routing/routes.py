@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
+from laneway.routing.backlog import TARGET_WAIT_S, Backlog
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import ACCEPTED, ENTITY, KIND, RUN, SESSION, TENANT, Envelope
 from laneway.routing.errors import ConfigError, LocalProtocolError, PeerProtocolError
@@ -21,7 +22,7 @@ from laneway.routing.parts import Reassembler, cut
 from laneway.routing.placement import rendezvous
 from laneway.routing.scheduler import Scheduler
 
-__all__ = ["KEYS", "PoolQueues", "PoolRoute", "RouteTable", "Row"]
+__all__ = ["KEYS", "Limits", "PoolQueues", "PoolRoute", "RouteTable", "Row"]
 
 _KEY_FIELDS: Final[Mapping[str, int]] = {"session": SESSION, "entity": ENTITY, "run": RUN}
 KEYS: Final = ("none", *_KEY_FIELDS)
@@ -43,6 +44,8 @@ class PoolRoute:
             an exception counts as no.
         streams_input: its handlers get large text as parts (see `parts`), in order, each ended by
             `done`; the event is over with its last part. Otherwise parts are put together first.
+        target_wait_s: median wait above which what may wait is limited (see `backlog`); infinity: never;
+            None: as the dispatcher's policy says.
     """
 
     name: str
@@ -50,20 +53,35 @@ class PoolRoute:
     keyed: str = "none"
     accepts: Callable[[Envelope], bool] | None = None
     streams_input: bool = False
+    target_wait_s: float | None = None
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a route that cannot work."""
+        if self.target_wait_s is not None and not self.target_wait_s > 0:
+            raise ConfigError(f"pool {self.name!r} has a target wait of {self.target_wait_s} s; give more than 0")
         if self.keyed not in KEYS:
             raise ConfigError(f"pool {self.name!r} is keyed by {self.keyed!r}; choose one of {', '.join(KEYS)}")
+
+
+class Limits(NamedTuple):
+    """Limits of backlogs, for pools that have none of their own; see `Backlog`."""
+
+    target_wait_s: float = TARGET_WAIT_S
+    run_share: float = 1.0
+
+
+_DEFAULT: Final = Limits()
 
 
 class PoolQueues:
     """The serving units of one pool: one for all, or one per cell of a keyed pool."""
 
-    __slots__ = ("_key_field", "_make", "_placed", "_reassembler", "cells", "cut", "name", "route", "shared")
+    __slots__ = ("_key_field", "_make", "_placed", "_reassembler", "backlog", "cells", "cut", "name", "route", "shared")
 
-    def __init__(self, route: PoolRoute, make: Callable[[], Scheduler]) -> None:
+    def __init__(self, route: PoolRoute, make: Callable[[], Scheduler], limits: Limits = _DEFAULT) -> None:
         self.route = route
+        target_s = limits.target_wait_s if route.target_wait_s is None else route.target_wait_s
+        self.backlog = Backlog(route.name, target_s, self._counts, limits.run_share)
         self.name = route.name
         self.shared = make()
         self.cells: dict[str, Scheduler] = {}
@@ -84,6 +102,14 @@ class PoolQueues:
     def oldest(self) -> float | None:
         """When about the longest waiting event was accepted, or None if nothing waits. O(units)."""
         return min((at for unit in self.units() if (at := unit.oldest()) is not None), default=None)
+
+    def _counts(self, lane: int) -> tuple[int, int]:
+        """Events of a lane that wait, and that were taken since the start. O(units)."""
+        waiting, taken = 0, 0
+        for unit in self.units():
+            waiting += unit.depth(lane)
+            taken += unit.taken(lane)
+        return waiting, taken
 
     def units(self) -> Iterator[Scheduler]:
         """All serving units."""
@@ -173,9 +199,10 @@ class Row:
         self.text = text
         self.starts_run = starts_run
         self._choices = choices
-        self.pool = pool if not choices else None
-        """The one pool that takes all events of the kind; None if `choose` must be asked."""
-        if choices and pool is not None:
+        limited = pool is not None and pool.backlog.limited
+        self.pool = pool if not choices and not limited else None
+        """The one pool that takes all events of the kind; None if `choose` must be asked, or its backlog."""
+        if pool is not None:
             self._choices = (*choices, pool)
 
     def choose(self, env: Envelope) -> PoolQueues | None:
@@ -200,13 +227,20 @@ class RouteTable:
         text_kinds: kinds besides `Kind.text` whose body is plain UTF-8.
         run_kinds: kinds whose handling is a run.
         make: makes the queue of a serving unit.
+        limits: of backlogs.
     """
 
-    __slots__ = ("_kinds", "_make", "_run_kinds", "_text_kinds", "pools", "rows")
+    __slots__ = ("_kinds", "_limits", "_make", "_run_kinds", "_text_kinds", "pools", "rows")
 
     def __init__(
-        self, kinds: KindTable, text_kinds: frozenset[str], run_kinds: frozenset[str], make: Callable[[], Scheduler]
+        self,
+        kinds: KindTable,
+        text_kinds: frozenset[str],
+        run_kinds: frozenset[str],
+        make: Callable[[], Scheduler],
+        limits: Limits = _DEFAULT,
     ) -> None:
+        self._limits = limits
         self._kinds = kinds
         self._text_kinds = text_kinds
         self._run_kinds = run_kinds
@@ -228,7 +262,7 @@ class RouteTable:
                         f"kind {kind!r} goes to pool {other.route.name!r} already; give pool {route.name!r} a "
                         "condition (accepts), or another kind"
                     )
-        self.pools[route.name] = PoolQueues(route, self._make)
+        self.pools[route.name] = PoolQueues(route, self._make, self._limits)
         self.rows.clear()
 
     def remove(self, name: str) -> PoolQueues:

@@ -193,6 +193,10 @@ class Scheduler:
         """Events waiting in one lane."""
         return len(self._lanes[lane])
 
+    def taken(self, lane: int) -> int:
+        """Events of one lane taken since the start."""
+        return self._lanes[lane].taken
+
     def oldest(self) -> float | None:
         """When about the longest waiting event was accepted, or None if nothing waits; see `FairQueue.oldest`. O(1)."""
         return min((at for lane in self._lanes if (at := lane.oldest()) is not None), default=None)

@@ -58,3 +58,5 @@ class DispatchStatistics:
     """Queued per pool."""
     oldest: Mapping[str, float]
     """When about the longest waiting event of a pool was accepted; a pool that nothing waits for is not there."""
+    limits: Mapping[str, Mapping[str, float]]
+    """How many events of a lane may wait for a pool; where waits are short there is no limit, and nothing here."""

@@ -24,7 +24,7 @@ __all__ = ["AddedPool", "AddedPools", "PoolOptions"]
 
 
 class PoolOptions(TypedDict, total=False):
-    """Options of `Engine.pool`; see `PoolSpec` for what the first five mean.
+    """Options of `Engine.pool`; see `PoolSpec` for what the first six mean.
 
     Attributes:
         placement: "hosts" (default) or "driver": in the engine's own process; only read on Ray.
@@ -36,6 +36,7 @@ class PoolOptions(TypedDict, total=False):
     keyed: str
     batch: bool
     streams_input: bool
+    target_wait_s: float | None
     placement: str
     hosts: int
     max_hosts: int | None

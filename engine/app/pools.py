@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from laneway.actors.directory import SessionDirectory
@@ -75,8 +76,21 @@ class BuiltinPools:
         for name in FRONT_POOLS:
             placement_of(self._config.runtime, name)  # refused if it is to be elsewhere
         nlp, tools = (placement_of(self._config.runtime, name) == HOSTS for name in ("nlp", "tools"))
-        dispatcher.add_pool(PoolSpec("nlp", NLP_KINDS, self._runs, concurrency=runs, run_starting=True, remote=nlp))
-        dispatcher.add_pool(PoolSpec("tools", TOOL_KINDS, self._tools, concurrency=calls, remote=tools))
+        run_wait_s, call_wait_s = self._config.nlp.target_wait_s or inf, self._config.tools.target_wait_s or inf
+        dispatcher.add_pool(
+            PoolSpec(
+                "nlp",
+                NLP_KINDS,
+                self._runs,
+                concurrency=runs,
+                run_starting=True,
+                target_wait_s=run_wait_s,
+                remote=nlp,
+            )
+        )
+        dispatcher.add_pool(
+            PoolSpec("tools", TOOL_KINDS, self._tools, concurrency=calls, target_wait_s=call_wait_s, remote=tools)
+        )
         dispatcher.add_pool(PoolSpec("state", state, self._on_document, cells=2, keyed="entity"))
         dispatcher.add_pool(PoolSpec("publish", ("PUBLISH",), self._on_publish))
 

@@ -142,6 +142,7 @@ def _by_pool(books: DispatcherStatistics) -> dict[str, _Series]:
         "laneway_pool_backlog_events": {
             (pool.name,): books.core.pools.get(pool.name, 0) + pool.waiting for pool in books.pools
         },
+        "laneway_pool_limited_lanes": {(pool.name,): len(books.core.limits.get(pool.name, ())) for pool in books.pools},
         "laneway_pool_running_events": {(pool.name,): pool.running for pool in books.pools},
         "laneway_handlers_abandoned": {(pool.name,): pool.abandoned for pool in books.pools},
     }

@@ -146,6 +146,9 @@ _MESSAGES: Final = (
     _gauge("laneway_backlog_events", "Events queued in front of the pools.", "lane"),
     _gauge("laneway_parked_events", "Events that wait for the one they name."),
     _gauge("laneway_pool_backlog_events", "Events queued for a pool or waiting in its mailboxes.", "pool"),
+    _gauge(
+        "laneway_pool_limited_lanes", "Lanes that waited too long for a pool, so that what waits is limited.", "pool"
+    ),
     _gauge("laneway_pool_running_events", "Events in a pool's handlers.", "pool"),
     _gauge("laneway_pool_hosts", "Hosts that take a pool's events, as its scaler sees them; 0 = not scaled.", "pool"),
     _gauge("laneway_pool_hosts_wanted", "Hosts that a pool should have, by its scaler.", "pool"),
