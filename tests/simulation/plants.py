@@ -18,7 +18,7 @@ from laneway.actors.dispatcher import Dispatcher
 from laneway.actors.intake import Intake
 from laneway.actors.links import Links
 from laneway.engine.stores.memory import MemoryStore
-from laneway.routing.envelope import KIND, PRODUCER, TENANT, Envelope
+from laneway.routing.envelope import KIND, PRODUCER, RUN, TENANT, Envelope
 from laneway.routing.replay import ReplayRing
 
 __all__ = ["PLANTS", "planted"]
@@ -75,15 +75,21 @@ def _reordered() -> Iterator[None]:
 
 @contextmanager
 def _foreign() -> Iterator[None]:
-    """A directory that hands an event to the same session of another tenant."""
-    strays, emit = _every(_EACH * 3), SessionDirectory.emit
+    """A directory that hands what a run says to the same session of another tenant now and then."""
+    strays, emit, emit_now = _every(_EACH * 3), SessionDirectory.emit, SessionDirectory.emit_now
 
-    def astray(self: SessionDirectory, env: Envelope) -> Any:
-        if env[TENANT] == "t0" and strays():
-            env = (*env[:TENANT], "t1", *env[TENANT + 1 :])  # type: ignore[assignment]
-        return emit(self, env)
+    def astray(env: Envelope) -> Envelope:
+        if not env[RUN] or env[TENANT] != "t0" or not strays():
+            return env
+        return (*env[:TENANT], "t1", *env[TENANT + 1 :])  # type: ignore[return-value]
 
-    with patch.object(SessionDirectory, "emit", astray):
+    def later(self: SessionDirectory, env: Envelope) -> Any:
+        return emit(self, astray(env))
+
+    def now(self: SessionDirectory, env: Envelope) -> bool:
+        return emit_now(self, astray(env))
+
+    with patch.object(SessionDirectory, "emit", later), patch.object(SessionDirectory, "emit_now", now):
         yield
 
 
