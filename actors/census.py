@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from laneway.routing.quality import Grade
+
 __all__ = ["Census", "DirectoryStatistics", "SessionStatistics"]
 
 
@@ -33,6 +35,10 @@ class SessionStatistics:
     """Events that links were told as a GAP, since this home began."""
     merged: int
     """Events that travelled in another's item, since this home began."""
+    conflated: int
+    """Events left out because a later one made them unnecessary, since this home began."""
+    grades: tuple[int, ...]
+    """Attached links by the grade of their client's network, the best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,10 @@ class DirectoryStatistics:
     """Events that links were told as a GAP, since the start."""
     merged: int
     """Events that travelled in another's item, since the start."""
+    conflated: int
+    """Events left out because a later one made them unnecessary, since the start."""
+    grades: tuple[int, ...]
+    """Attached links by the grade of their client's network, the best first."""
     capacity: int
     """Homes that may be awake at once."""
 
@@ -70,7 +80,7 @@ class Census:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._before = (0, 0, 0)
+        self._before = (0, 0, 0, 0)
 
     def gone(self, row: SessionStatistics) -> None:
         """Remember what a home counted that is put to sleep, or lost."""
@@ -78,7 +88,7 @@ class Census:
 
     def of(self, rows: Sequence[SessionStatistics]) -> DirectoryStatistics:
         """Return the sums over the homes awake, with what others counted before. O(rows)."""
-        issued, gapped, merged = self._counted(rows)
+        issued, gapped, merged, conflated = self._counted(rows)
         return DirectoryStatistics(
             sessions=len(rows),
             capacity=self._capacity,
@@ -88,14 +98,17 @@ class Census:
             issued=issued,
             gapped=gapped,
             merged=merged,
+            conflated=conflated,
+            grades=tuple(sum(row.grades[grade] for row in rows) for grade in Grade),
             commit_backlog_bytes=sum(row.commit_backlog_bytes for row in rows),
             failing=sum(row.failing for row in rows),
         )
 
-    def _counted(self, rows: Sequence[SessionStatistics]) -> tuple[int, int, int]:
-        issued, gapped, merged = self._before
+    def _counted(self, rows: Sequence[SessionStatistics]) -> tuple[int, int, int, int]:
+        issued, gapped, merged, conflated = self._before
         return (
             issued + sum(row.issued_urgent + row.issued_data for row in rows),
             gapped + sum(row.gapped for row in rows),
             merged + sum(row.merged for row in rows),
+            conflated + sum(row.conflated for row in rows),
         )

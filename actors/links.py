@@ -20,6 +20,7 @@ from laneway.routing.envelope import Envelope
 from laneway.routing.errors import AccessError, LaneFull, LanewayError, PeerProtocolError, Superseded
 from laneway.routing.handshake import Hello, LinkPolicy, negotiate
 from laneway.routing.link import Link, LinkFrame
+from laneway.routing.quality import Grade
 from laneway.routing.replay import Cursor
 from laneway.routing.shedding import Shedding
 
@@ -72,7 +73,7 @@ class Links:
         self._meters = meters or SessionMeters()
         self._stretches = stretches
         self._shedding = shedding
-        self._thinned = [0, 0]
+        self._thinned = (0, 0, 0)
         self._attached: set[Attachment] = set()
         self._by_client: dict[str, Attachment] = {}
         outbound.bind_grants(self._furthest_grant)
@@ -172,17 +173,29 @@ class Links:
             del self._by_client[attachment.client]
         self._attached.discard(attachment)
         self._outbound.forget_grants()
-        self._thinned = list(self._thinned_with([attachment]))
+        self._thinned = self._thinned_with([attachment])
         self._outbound.wake_producers()
 
-    def thinned(self) -> tuple[int, int]:
-        """Return how many events links were told as a GAP, and how many travelled in another's item. O(links)."""
+    def thinned(self) -> tuple[int, int, int]:
+        """Return how many events links were told as a GAP, how many travelled in another's item, and how many were
+        left out because a later one made them unnecessary. O(links)."""
         return self._thinned_with(self._attached)
 
-    def _thinned_with(self, attachments: Iterable[Attachment]) -> tuple[int, int]:
+    def grades(self) -> tuple[int, ...]:
+        """Return how many links have each grade, the best first. O(links)."""
+        found = [0] * len(Grade)
+        for attachment in self._by_client.values():
+            found[attachment.link.quality.grade] += 1
+        return tuple(found)
+
+    def _thinned_with(self, attachments: Iterable[Attachment]) -> tuple[int, int, int]:
         rows = [attachment.link.statistics() for attachment in attachments]
-        gapped, merged = self._thinned
-        return gapped + sum(sum(row.gapped) for row in rows), merged + sum(row.merged for row in rows)
+        gapped, merged, conflated = self._thinned
+        return (
+            gapped + sum(sum(row.gapped) for row in rows),
+            merged + sum(row.merged for row in rows),
+            conflated + sum(sum(row.conflated) for row in rows),
+        )
 
     def wake(self) -> None:
         """There is something new to send: wake the links that would not look in time by themselves. O(links)."""

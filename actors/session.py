@@ -312,7 +312,7 @@ class SessionHome:
 
     def statistics(self) -> SessionStatistics:
         """Return the gauges of this moment."""
-        gapped, merged = self.links.thinned()
+        gapped, merged, conflated = self.links.thinned()
         return SessionStatistics(
             links=len(self.links),
             pending=self.ingress.pending,
@@ -323,6 +323,8 @@ class SessionHome:
             failing=not self._committer.healthy,
             gapped=gapped,
             merged=merged,
+            conflated=conflated,
+            grades=self.links.grades(),
         )
 
     async def maintain(self) -> None:

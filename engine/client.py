@@ -70,6 +70,9 @@ class Client:
         tls: how to trust the server; None = plain text.
         kinds: users' own kinds, as the engine has them.
         topics: what to listen to beside one's own user and tenant: ``topic:NAME``.
+        wishes: for the link, as in docs/protocol.md: ``chunk_chars``, ``flush_ms``, ``max_items``,
+            ``max_frame_bytes``, ``bandwidth_bytes_per_s``, ``hold``: "sentence" (text in whole sentences, for
+            speech). What came of them stands in ``welcome["plan"]``.
         cursor: where a former process of the same client id stopped (`Client.cursor`).
         on_failure: called with `Receipt.id` and the error when an event that was accepted fails outside
             of a run (a failing run tells by its RUN_ERROR event), maybe before `send_event` returns. Must
@@ -92,6 +95,7 @@ class Client:
         tls: Trust | None = None,
         kinds: KindTable | None = None,
         topics: Sequence[str] = (),
+        wishes: Mapping[str, int | str] = {},
         cursor: Cursor | None = None,
         on_failure: OnFailure = log_failure,
         first_counter: int = 1,
@@ -118,6 +122,7 @@ class Client:
         self._inbox = Inbox(cursor)
         self._resuming = cursor is not None
         self._topics = list(topics)
+        self._wishes = dict(wishes)
         self._on_failure = on_failure
         self._outbox = Outbox(max_attempts=retries + 1)
         self._events = EventQueue()
@@ -193,6 +198,14 @@ class Client:
         """The engine's last welcome: plan, epoch, whether the resume worked. Empty before the first."""
         done = self._link is not None and self._link.welcome.done() and not self._link.welcome.cancelled()
         return self._link.welcome.result() if done and self._link is not None else {}
+
+    @property
+    def quality(self) -> Mapping[str, Any]:
+        """How the engine sees this connection: ``grade`` (good, fair, poor), and the ``chunk_chars`` and ``flush_s``
+        that it follows. Empty before the first welcome."""
+        plan = self.welcome.get("plan", {})
+        first = {"grade": "good", "chunk_chars": plan.get("chunk_chars"), "flush_s": plan.get("flush_s")}
+        return {} if self._link is None or not plan else self._link.quality or first
 
     # ---- sending ----------------------------------------------------------------------------
 
@@ -359,7 +372,7 @@ class Client:
             "client": self.client_id,
             "session": self.session,
             "topics": self._topics,
-            "caps": {"grants": True, "heartbeat_ms": int(self._times[1] * 1000)},
+            "caps": {**self._wishes, "grants": True, "heartbeat_ms": int(self._times[1] * 1000)},
         }
         if self._resuming:
             cursor = self._inbox.cursor

@@ -85,6 +85,8 @@ class ClientLink:
         on_failure: OnFailure,
     ) -> None:
         self.welcome: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+        self.quality: Mapping[str, Any] = {}
+        """What the engine told last of this connection's quality; empty while it is as in the plan."""
         self._call = channel.stream_stream(SESSION_METHOD)(metadata=tuple(metadata))
         self._hello = hello
         self._inbox = inbox
@@ -170,6 +172,8 @@ class ClientLink:
                 if each.envelope[KIND] == "TOOL_CALL_RESULT":
                     self._on_result(Event(each))
         self._outbox.wake.set()
+        if isinstance(header.get("quality"), Mapping):
+            self.quality = header["quality"]
         if isinstance(header.get("notice"), Mapping):
             self._notice(header["notice"])
 

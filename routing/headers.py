@@ -1,7 +1,7 @@
 """Header content waiting for a frame: answers, pings, notices.
 
 Law of this file: content leaves in the order in which it came; lists of answers gather, so that a
-thousand OKs cost one frame; only the newest pong is worth sending. Bounded: the owner asks
+thousand OKs cost one frame; of pongs and qualities only the newest is worth sending. Bounded: the owner asks
 `overfull` and ends the link.
 """
 
@@ -15,6 +15,8 @@ __all__ = ["HeaderQueue", "notice"]
 
 _MAX_ANSWERS: Final = 8192
 _ANSWERS_PER_FRAME: Final = 1024
+_NEWEST: Final = frozenset({"pong", "quality"})
+"""Only the newest of these is worth sending."""
 
 
 class HeaderQueue:
@@ -48,7 +50,7 @@ class HeaderQueue:
                 last.setdefault(name, []).extend(value)
                 return
             value = list(value)
-        elif name == "pong" and self._replace(name, value):
+        elif name in _NEWEST and self._replace(name, value):
             return
         else:
             self.patient = False

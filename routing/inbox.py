@@ -61,6 +61,7 @@ class Inbox:
     Attributes:
         voided: data items not given because their run had ended in an error.
         gapped: seqs that GAPs covered.
+        conflated: seqs left out because the state that came after them made them unnecessary.
     """
 
     def __init__(self, cursor: Cursor | None = None, *, ack_delay_s: float = _ACK_DELAY_S) -> None:
@@ -76,6 +77,7 @@ class Inbox:
         self._dead_runs: OrderedDict[str, int] = OrderedDict()
         self.voided = 0
         self.gapped = 0
+        self.conflated = 0
 
     @property
     def cursor(self) -> Cursor:
@@ -241,7 +243,8 @@ class Inbox:
             self.gapped += item.span
             added = gap.bytes - have
         else:
-            added = size + SEQ_COST_BYTES * (item.span - (1 if item.tail else 0))
+            added = size + item.passed + SEQ_COST_BYTES * (item.span - (1 if item.tail else 0))
+            self.conflated += item.span - 1 if item.passed else 0
         if stream == _DATA and self._consumed is not None:
             self._consumed += added
 

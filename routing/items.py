@@ -6,9 +6,11 @@ Law of this file: an item is `(first, span, skip, tail, envelope)`: its body hol
 next item starts at `first+span` with skip 0, or after a tail at `first+span-1` with skip = tail.
 So only a frame's first seq and skip travel, and any resend can be trimmed to the byte.
 
-After numbering only two things are allowed: merging text of one kind, entity and run that is
-contiguous in seq, and cutting text between grapheme clusters. Tombstones become one GAP item with
-their exact count and weight. Nothing here waits for more text, unless `hold` says so.
+After numbering only three things are allowed: merging text of one kind, entity and run that is
+contiguous in seq, cutting text between grapheme clusters, and leaving out state that a later event
+makes unnecessary (`conflation.py`): such an item has the body of its last seq only, and says how many
+bytes were `passed` over. Tombstones become one GAP item with their exact count and weight. Nothing
+here waits for more text, unless `hold` says so.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from laneway.routing.chunker import cut
+from laneway.routing.conflation import STATE_KINDS, Conflation
 from laneway.routing.envelope import NO_DEADLINE, SEAL, Envelope
 from laneway.routing.errors import PeerProtocolError
 from laneway.routing.lanes import Lane
 from laneway.routing.packed import pack_map, unpack_map
-from laneway.routing.replay import TOMBSTONE, Numbered
+from laneway.routing.replay import SEQ_COST_BYTES, TOMBSTONE, Numbered
 from laneway.routing.sentences import last_sentence_end
 
 __all__ = ["GAP_KIND", "Batch", "Gap", "WireItem", "plan_items", "read_gap", "read_items"]
@@ -30,20 +33,24 @@ GAP_KIND: Final = "GAP"
 _GAP_REASON: Final = "OVERLOAD"
 _WINDOW_SLACK_BYTES: Final = 64
 _MAX_SPAN: Final = 1_000_000_000
+_MAX_PASSED: Final = 2**53
 
 
 _Folded: TypeAlias = tuple[Envelope, int, int, int]
 """(envelope, span, tail, position of the seq that goes on after it)."""
+_Shape: TypeAlias = "tuple[int, int] | tuple[int, int, int]"
+"""(span, tail), or (span, 0, passed)."""
 
 
 class WireItem(NamedTuple):
-    """One item as received; see the law of this file."""
+    """One item as received; see the law of this file. `passed` = 0 for an item that leaves nothing out."""
 
     first: int
     span: int
     skip: int
     tail: int
     envelope: Envelope
+    passed: int = 0
 
 
 class Gap(NamedTuple):
@@ -63,12 +70,13 @@ class Batch(NamedTuple):
         next_seq, next_skip, position: where reading goes on; `position` = start of `next_seq`.
         bytes: bodies in this batch.
         gapped, merged: seqs covered by GAPs; seqs that travel in an earlier seq's item.
+        conflated: seqs left out, because a later one makes them unnecessary.
         held: text is being held back for its sentence end.
     """
 
     first: int
     skip: int
-    shape: list[tuple[int, int]] | None
+    shape: list[_Shape] | None
     envelopes: list[Envelope]
     start: int
     next_seq: int
@@ -77,6 +85,7 @@ class Batch(NamedTuple):
     bytes: int = 0
     gapped: int = 0
     merged: int = 0
+    conflated: int = 0
     held: bool = False
 
     def header(self, stream: int) -> dict[str, object]:
@@ -101,29 +110,26 @@ def plan_items(
     room_bytes: int,
     hold: bool = False,
 ) -> Batch:
-    """Fold contiguous entries into at most `max_items` items.
+    """Fold contiguous entries into at most `max_items` items. O(bytes) of what is sent.
 
     Args:
         entries: what may be sent, contiguous in seq; not empty.
-        position, skip: where the first entry starts; bytes of it that were sent before.
+        position, skip: where the first entry starts; bytes of it sent before.
         text_kinds: kinds that may be merged and cut.
         grant: nothing that starts at or beyond this position is begun.
-        chunk_chars: longest text item in characters (longer only for a single cluster).
-        max_items: items at most.
+        chunk_chars: longest text item in characters (longer only for a single cluster). max_items: at most.
         room_bytes: stop after about this many bytes; one item is always taken.
         hold: give text only up to a sentence end while nothing follows it.
-
-    O(bytes) of what is sent.
     """
     envelopes: list[Envelope] = []
-    shape: list[tuple[int, int]] = []
-    start, first_skip = position, skip
-    at = size = gapped = merged = 0
+    shape: list[_Shape] = []
+    start, first_skip, state = position, skip, Conflation(entries, grant)
+    at = size = gapped = merged = conflated = passed = 0
     plain, held, count = True, False, len(entries)
     while at < count and len(envelopes) < max_items and (size < room_bytes or not envelopes):
         if position >= grant and not skip:
             break
-        _, after, env = entries[at]
+        env = entries[at][2]
         body = env[11]
         if body is TOMBSTONE:
             item = _fold_gap(entries, at, position)
@@ -135,19 +141,22 @@ def plan_items(
                 break
             item = folded
             merged += item[1] - 1
-        elif envelopes and size + len(body) > room_bytes:
-            break
         else:
-            item = (env, 1, 0, after)
+            end = state.needed(at) if env[2] in STATE_KINDS else at
+            _, after, env = entries[end]
+            if envelopes and size + len(env[11]) > room_bytes:
+                break
+            passed = entries[end - 1][1] - position - (end - at) * SEQ_COST_BYTES if end > at else 0
+            conflated += end - at
+            item = (env, end + 1 - at, 0, after)
         env, span, skip, position = item
         envelopes.append(env)
-        shape.append((span, skip))
-        size += len(env[11])
-        if skip or span != 1:
-            plain = False
+        shape.append((span, 0, passed) if passed else (span, skip))
+        size, passed, plain = size + len(env[11]), 0, plain and not skip and span == 1
         at += span - 1 if skip else span
     seq, told = entries[0][0], None if plain else shape
-    return Batch(seq, first_skip, told, envelopes, start, seq + at, skip, position, size, gapped, merged, held)
+    thinned = (gapped, merged, conflated, held)
+    return Batch(seq, first_skip, told, envelopes, start, seq + at, skip, position, size, *thinned)
 
 
 def read_items(header: Mapping[str, object], envelopes: Sequence[Envelope]) -> list[WireItem]:
@@ -166,8 +175,8 @@ def read_items(header: Mapping[str, object], envelopes: Sequence[Envelope]) -> l
         raise PeerProtocolError("a frame's shape must have one pair per item", reason="BAD_SHAPE")
     items = []
     for pair, env in zip(shape, envelopes, strict=True):
-        span, tail = _pair(pair)
-        items.append(WireItem(first, span, skip, tail, env))
+        span, tail, passed = _pair(pair)
+        items.append(WireItem(first, span, skip, tail, env, passed))
         first, skip = (first + span - 1, tail) if tail else (first + span, 0)
     return items
 
@@ -185,12 +194,17 @@ def read_gap(env: Envelope) -> Gap:
     return Gap(by_kind, weight, reason)
 
 
-def _pair(pair: object) -> tuple[int, int]:
-    if isinstance(pair, list | tuple) and len(pair) == 2:
-        span, tail = pair
-        if type(span) is int and type(tail) is int and 1 <= span <= _MAX_SPAN and tail >= 0:
-            return span, tail
-    raise PeerProtocolError("each pair of a frame's shape is [span >= 1, tail >= 0]", reason="BAD_SHAPE")
+def _pair(pair: object) -> tuple[int, int, int]:
+    if isinstance(pair, list | tuple) and len(pair) in (2, 3) and all(type(number) is int for number in pair):
+        span, tail = pair[:2]
+        if 1 <= span <= _MAX_SPAN and tail >= 0:
+            if len(pair) == 2:
+                return span, tail, 0
+            if span > 1 and tail == 0 and 0 < pair[2] <= _MAX_PASSED:
+                return span, 0, pair[2]
+    raise PeerProtocolError(
+        "each part of a frame's shape is [span >= 1, tail >= 0] or [span > 1, 0, passed bytes > 0]", reason="BAD_SHAPE"
+    )
 
 
 def _fold_gap(entries: Sequence[Numbered], at: int, position: int) -> _Folded:

@@ -35,9 +35,10 @@ from laneway.routing.heartbeat import Heartbeat
 from laneway.routing.items import Batch, plan_items
 from laneway.routing.linkstate import step
 from laneway.routing.quality import PLANS, Grade, Quality
-from laneway.routing.reader import RESERVE_BYTES, RESERVE_EVENTS, LinkStatistics, StreamReader
+from laneway.routing.reader import RESERVE_BYTES, RESERVE_EVENTS, StreamReader
 from laneway.routing.replay import Cursor, Numbered, ReplayRing
 from laneway.routing.shedding import Shedding
+from laneway.routing.tally import LinkStatistics, Tally
 from laneway.routing.window import INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES, CreditWindow
 
 __all__ = ["DATA", "URGENT", "Cursor", "Link", "LinkFrame", "LinkStatistics"]
@@ -89,11 +90,11 @@ class Link:
             raise LocalProtocolError(f"cursor {cursor} lies beyond the committed events of its session")
         self.plan = plan
         self.quality = Quality()
+        self._grade = self.quality.grade
         self._epoch = cursor.epoch
         self._urgent = StreamReader(urgent, cursor.urgent)
         self._data = StreamReader(data, cursor.data, cursor.skip)
         self._readers = (self._urgent, self._data)
-        self._start = (cursor.urgent, cursor.data)
         start = self._data.start
         self._window = CreditWindow(0, 0) if start is None else CreditWindow(start)
         self._untold_position = start is None
@@ -106,8 +107,7 @@ class Link:
         self._headers = HeaderQueue()
         self._answers_at: float | None = None
         self._timer = FlushTimer(plan.flush_s, plan.max_items, plan.pace_bytes_per_s, shedding)
-        self._gapped = [0, 0]
-        self._merged = self._bytes = self._frames = 0
+        self._tally = Tally((cursor.urgent, cursor.data))
 
     @property
     def closed(self) -> LanewayError | None:
@@ -155,10 +155,7 @@ class Link:
 
     def statistics(self) -> LinkStatistics:
         """Return the counters of this moment."""
-        sent = [reader.sent - start for reader, start in zip(self._readers, self._start, strict=True)]
-        gapped, pending = (self._gapped[URGENT], self._gapped[DATA]), (self._urgent.pending, self._data.pending)
-        delivered = (sent[URGENT] - gapped[URGENT], sent[DATA] - gapped[DATA])
-        return LinkStatistics(delivered, gapped, pending, self._merged, self._bytes, self._frames)
+        return self._tally.statistics(self._readers, self._grade)
 
     def receive(self, header: Mapping[str, object], now: float) -> None:
         """Take the header of a client's frame; unknown keys are skipped.
@@ -274,7 +271,7 @@ class Link:
             self._timer.went(now)
         if self._error is not None:
             frames.append(LinkFrame({"notice": notice(self._error, fatal=True)}, []))
-        self._frames += len(frames)
+        self._tally.frames(len(frames))
         self._step("poll")
         return frames
 
@@ -293,9 +290,13 @@ class Link:
 
     def _adapt(self, grade: Grade) -> None:
         """Follow the measured quality within what was agreed; a good network gets the plan as it is."""
-        asked = PLANS[grade]
+        if grade is self._grade:
+            return
+        self._grade, asked = grade, PLANS[grade]
         self._chunk_chars = min(self.plan.chunk_chars, asked.chunk_chars)
-        self._timer.flush_s = max(self.plan.flush_s, asked.flush_s) if grade else self.plan.flush_s
+        self._timer.flush_s = flush_s = max(self.plan.flush_s, asked.flush_s) if grade else self.plan.flush_s
+        followed = {"grade": grade.name.lower(), "chunk_chars": self._chunk_chars, "flush_s": flush_s}
+        self._headers.add("quality", followed)
 
     def _watch(self, now: float) -> None:
         """Close what is silent or too slow; send the heartbeat."""
@@ -371,9 +372,7 @@ class Link:
         reader.advance(batch)
         if not self.plan.grants:
             reader.acknowledge(reader.sent)  # such a client cannot ack: sent is the best that is known
-        self._gapped[stream] += batch.gapped
-        self._merged += batch.merged
-        self._bytes += batch.bytes
+        self._tally.take(stream, batch)
         return batch
 
     def _drain(self, now: float) -> list[tuple[int, Batch]]:

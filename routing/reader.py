@@ -7,7 +7,6 @@ it was last given, so a slow link costs nothing and slows nobody.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from laneway.routing.envelope import SEAL, Envelope
@@ -15,33 +14,13 @@ from laneway.routing.errors import LocalProtocolError
 from laneway.routing.items import Batch
 from laneway.routing.replay import TOMBSTONE, Numbered, ReplayRing, weight_bytes
 
-__all__ = ["RESERVE_BYTES", "RESERVE_EVENTS", "LinkStatistics", "StreamReader"]
+__all__ = ["RESERVE_BYTES", "RESERVE_EVENTS", "StreamReader"]
 
 RESERVE_EVENTS: Final = 64
 RESERVE_BYTES: Final = 65_536
 """Urgent events that may be sent without an ack."""
 _LOOK_EVENTS: Final = 64
 """At a time; as many waiting events are a full frame, which does not wait."""
-
-
-@dataclass(frozen=True, slots=True)
-class LinkStatistics:
-    """Counters of one link; pairs are (urgent, data).
-
-    Attributes:
-        delivered: seqs sent whole, GAPs not counted. gapped: seqs covered by a sent GAP.
-        pending: committed seqs not sent whole yet. For each stream and at any time:
-            committed - where the link began = delivered + gapped + pending.
-        merged: seqs that travelled in an earlier seq's item.
-        bytes: bodies sent. frames: frames given out.
-    """
-
-    delivered: tuple[int, int]
-    gapped: tuple[int, int]
-    pending: tuple[int, int]
-    merged: int
-    bytes: int
-    frames: int
 
 
 class StreamReader:
@@ -138,15 +117,21 @@ class StreamReader:
         return self._ring.read(self.next, limit)
 
     def alone(self, text_kinds: frozenset[str]) -> bool:
-        """Return whether an event waits that merges with no other. Each event is looked at once."""
+        """Return whether an event waits that merges with no other, or the first text of a message, which somebody
+        waits for. Each event is looked at once.
+        """
         if self._alone >= self.next:
             return True
         first = max(self.next, self._looked + 1, self._ring.first)
-        for seq, _, env in self._ring.read(first, _LOOK_EVENTS):
-            self._looked = seq
-            if env[2] not in text_kinds and env[11] is not TOMBSTONE:
-                self._alone = seq
-                return True
+        opened = ""  # what the event before opened, perhaps: no text, but of the same entity
+        for seq, _, env in self._ring.read(max(first - 1, self._ring.first), _LOOK_EVENTS + 1):
+            text = env[2] in text_kinds
+            if seq >= first:
+                self._looked = seq
+                if (env[6] == opened and opened) if text else env[11] is not TOMBSTONE:
+                    self._alone = seq
+                    return True
+            opened = "" if text else env[6]
         return False
 
     def begins(self, text_kinds: frozenset[str]) -> bool:

@@ -20,6 +20,7 @@ from laneway.engine.telemetry.families import Family, Readings, families
 from laneway.engine.telemetry.process import process_readings
 from laneway.routing.errors import LanewayError
 from laneway.routing.lanes import LANE_NAMES
+from laneway.routing.quality import Grade
 
 if TYPE_CHECKING:
     from laneway.engine.app.engine import Engine
@@ -54,6 +55,7 @@ def domains(engine: Engine) -> Mapping[str, Sequence[str]]:
     pools = engine.statistics()[0].pools
     return {
         "lane": LANE_NAMES,
+        "grade": [grade.name.lower() for grade in Grade],
         "status": ENDINGS,
         "http_status": tuple(str(status) for status in HTTP_STATUSES),
         "transport": tuple(engine.telemetry.traffic),
@@ -82,6 +84,7 @@ def readings(engine: Engine) -> Readings:
     }
     return {
         **{name: {(): value} for name, value in single.items()},
+        "laneway_links_by_grade": {(grade.name.lower(),): sessions.grades[grade] for grade in Grade},
         **_by_lane(dispatcher),
         **_by_pool(dispatcher),
         **_by_scaled_pool(engine, dispatcher),
@@ -110,6 +113,7 @@ def _of_sessions(sums: DirectoryStatistics) -> dict[str, float]:
         "laneway_producers_paused": sums.paused,
         "laneway_gap_events_total": sums.gapped,
         "laneway_merged_events_total": sums.merged,
+        "laneway_conflated_events_total": sums.conflated,
         "laneway_store_failing_sessions": sums.failing,
         "laneway_store_backlog_bytes": sums.commit_backlog_bytes,
     }

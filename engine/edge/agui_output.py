@@ -103,7 +103,7 @@ class RunOutput:
             return b""  # a stock client brings its own history
         out: list[str] = []
         urgent = header.get("stream") == _URGENT
-        for first, span, _, tail, env in read_items(header, envelopes):
+        for first, span, _, tail, env, _ in read_items(header, envelopes):
             last = first + span - 1
             if urgent:
                 self._urgent = last

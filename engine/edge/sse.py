@@ -159,7 +159,7 @@ class _EventWire:
         if not isinstance(first, int):
             return
         seq, tail = first, 0
-        for span, tail in header.get("shape") or [(1, 0)] * items:
+        for span, tail, *_ in header.get("shape") or [(1, 0)] * items:
             seq += span - 1 if tail else span
         if header["stream"] == _DATA:
             self._cursor = self._cursor._replace(data=seq - 1, skip=tail)

@@ -114,6 +114,7 @@ _CONNECTIONS: Final = (
         source="link.attached",
     ),
     _gauge("laneway_links", "Links attached to sessions now."),
+    _gauge("laneway_links_by_grade", "Links by the measured quality of their client's network.", "grade"),
     _gauge("laneway_sessions", "Sessions awake now."),
     _gauge("laneway_sessions_capacity", "Sessions that may be awake at once."),
     _counter("laneway_received_bytes_total", "Bytes of frames taken in.", "transport"),
@@ -185,6 +186,7 @@ _RUNS: Final = (
 _DROPS: Final = (
     _counter("laneway_gap_events_total", "Events that a client too slow for them was told as a GAP."),
     _counter("laneway_merged_events_total", "Events that travelled in another's item, nothing lost."),
+    _counter("laneway_conflated_events_total", "State events not sent because a later one made them unnecessary."),
     _counter(
         "laneway_late_events_total",
         "Events that a handler emitted after its answer, discarded.",

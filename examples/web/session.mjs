@@ -88,11 +88,11 @@ export class Session {
     if (first === undefined) return;
     if (position !== undefined) this.starts(position);
     let seq = first;
-    (shape ?? events.map(() => [1, 0])).forEach(([span, tail], index) => {
+    (shape ?? events.map(() => [1, 0])).forEach(([span, tail, passed = 0], index) => {
       const whole = span - (tail ? 1 : 0);
       seq += whole;
       if (stream !== DATA) return;
-      this.position += weight(events[index], whole, this.skip);
+      this.position += weight(events[index], whole, this.skip) + passed;
       this.skip = tail;
     });
     this.cursor = this.cursor.with(stream === URGENT ? 1 : 2, seq - 1);

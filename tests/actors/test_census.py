@@ -14,6 +14,8 @@ AWAKE = SessionStatistics(
     failing=True,
     gapped=3,
     merged=5,
+    conflated=2,
+    grades=(1, 0, 1),
 )
 
 
@@ -22,9 +24,11 @@ def test_what_a_session_counted_stays_when_it_sleeps():
     census = Census(capacity=7)
     both = census.of([AWAKE, AWAKE])
     assert (both.sessions, both.capacity, both.links, both.pending, both.paused) == (2, 7, 4, 2, 2)
-    assert (both.issued, both.gapped, both.merged) == (10, 6, 10)
+    assert (both.issued, both.gapped, both.merged, both.conflated) == (10, 6, 10, 4)
+    assert both.grades == (2, 0, 2)
     assert (both.commit_backlog_bytes, both.failing) == (20, 2)
     census.gone(AWAKE)
     one = census.of([AWAKE])
-    assert (one.issued, one.gapped, one.merged) == (10, 6, 10)
+    assert (one.issued, one.gapped, one.merged, one.conflated) == (10, 6, 10, 4)
+    assert one.grades == (1, 0, 1)
     assert (one.sessions, one.failing) == (1, 1)

@@ -49,7 +49,7 @@ class Reader:
         """Trim what is known, refuse holes, move the cursor."""
         assert self.cursor is not None
         stream, seq, skip = header["stream"], header["first"], header.get("skip", 0)
-        for (span, tail), item in zip(header.get("shape") or [[1, 0]] * len(items), items, strict=True):
+        for (span, tail, *passed), item in zip(header.get("shape") or [[1, 0]] * len(items), items, strict=True):
             fields = msgpack.unpackb(item)
             have = self.cursor[1 + stream]
             assert seq == have + 1, f"stream {stream}: {seq} after {have}"
@@ -61,7 +61,7 @@ class Reader:
             whole = span - 1 if tail else span
             if stream:
                 self.skip = tail
-                self.position += len(fields[11]) + 16 * whole
+                self.position += len(fields[11]) + 16 * whole + sum(passed)
             self.cursor[1 + stream] += whole
             seq, skip = seq + whole, tail
 

@@ -346,7 +346,7 @@ def test_a_client_that_stops_reading_pauses_its_run(tmp_path: Path) -> None:
                 assert isinstance(raw, bytes)
                 header, items = decode_frame(raw)
                 if "stream" in header:
-                    for item, (span, tail) in zip(items, header.get("shape") or [(1, 0)] * len(items), strict=True):
+                    for item, (span, tail, *_) in zip(items, header.get("shape") or [(1, 0)] * len(items), strict=True):
                         env = unpack_envelope(item, 0.0, KINDS)
                         whole = span - 1 if tail else span
                         position, cursor = position + len(env[BODY]) + 16 * whole, cursor + whole

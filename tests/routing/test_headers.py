@@ -60,3 +60,12 @@ def test_a_notice_says_what_a_program_and_a_person_need():
         "retry_after_ms": 500,
     }
     assert notice(error, fatal=True)["fatal"] is True
+
+
+def test_only_the_newest_quality_is_sent_and_it_does_not_wait():
+    """A network that changes twice before a frame goes costs one field."""
+    queue = HeaderQueue()
+    queue.add("quality", {"grade": "fair"})
+    queue.add("quality", {"grade": "poor"})
+    assert not queue.patient
+    assert queue.take() == {"quality": {"grade": "poor"}}

@@ -103,3 +103,21 @@ def test_the_reserve_counts_bytes_too():
     ring.commit(2)
     move(reader, 2, RESERVE_BYTES + 16)
     assert reader.overrun()
+
+
+def test_the_first_text_of_a_message_is_alone_and_the_next_ones_are_not():
+    """It stands right behind what opened the message, which may have been sent already."""
+    ring = ReplayRing(100)
+    reader = StreamReader(ring, 0)
+    kinds = frozenset({"TEXT_MESSAGE_CONTENT"})
+    seen = []
+    for kind, entity in (
+        ("TEXT_MESSAGE_START", "m"), ("TEXT_MESSAGE_CONTENT", "m"), ("TEXT_MESSAGE_CONTENT", "m"),
+        ("TEXT_MESSAGE_CONTENT", "n"), ("CUSTOM", ""), ("TEXT_MESSAGE_CONTENT", ""),
+    ):  # fmt: skip
+        env = envelope(kind, producer="e", counter=1, tenant="t", session="s", lane=2, entity=entity, body=b"x")
+        seq, position, *_ = ring.append(env)
+        ring.commit(seq)
+        seen.append(reader.alone(kinds))
+        move(reader, seq + 1, position)
+    assert seen == [True, True, False, False, True, False]

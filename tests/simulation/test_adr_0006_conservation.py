@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import msgpack
+
 from laneway.actors.accounts import DispatcherStatistics
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Context
@@ -50,7 +52,7 @@ def test_every_accepted_event_is_in_exactly_one_account() -> None:
 
 def _outbound(viewer: Viewer, stage_committed: int) -> None:
     books = viewer.attachment.link.statistics()
-    assert books.delivered[1] + books.gapped[1] + books.pending[1] == stage_committed
+    assert books.delivered[1] + books.conflated[1] + books.gapped[1] + books.pending[1] == stage_committed
 
 
 def test_every_seq_of_a_link_is_delivered_gapped_or_pending() -> None:
@@ -98,6 +100,42 @@ def test_a_gap_tells_exactly_what_it_hides_and_only_droppable_kinds() -> None:
         home = await stage.home()
         assert viewer.inbox.position == home.outbound.rings[1].head_position, "the weight of the GAP is exact"
         assert viewer.inbox.gapped == viewer.attachment.link.statistics().gapped[1]
+        await stage.close()
+
+    run(main())
+
+
+def test_state_that_was_left_out_is_counted_and_its_weight_is_exact() -> None:
+    """A client that did not read gets the newest value of what was set a hundred times; seqs and credit add up, also
+    over a reconnect in between."""
+
+    async def main() -> None:
+        stage = await Stage().start()
+        viewer = await stage.attach()
+        await viewer.read()
+        home = await stage.home()
+        for number in range(100):
+            await stage.emit("STATE_DELTA", {"delta": [{"op": "replace", "path": "/done", "value": number}]})
+            _outbound(viewer, home.outbound.rings[1].committed)
+        await stage.settle()
+        await viewer.read(1)
+        told = [msgpack.unpackb(item.envelope[11])["delta"][0]["value"] for item in viewer.items]
+        assert told[-1] == 99
+        books = viewer.attachment.link.statistics()
+        assert len(told) <= 2 + 100 // 64, "64 are looked at together"
+        assert books.conflated[1] == viewer.inbox.conflated == 100 - len(told)
+        assert books.delivered[1] == len(told)
+        _outbound(viewer, home.outbound.rings[1].committed)
+        assert viewer.inbox.position == home.outbound.rings[1].head_position
+        await viewer.attachment.close()
+        assert home.statistics().conflated == books.conflated[1]
+        for number in range(3):
+            await stage.emit("STATE_SNAPSHOT", {"snapshot": {"done": number}})
+        await stage.settle()
+        again = await (await stage.attach(inbox=viewer.inbox)).read()
+        assert again.welcome["resume"] == "resumed"
+        assert [item.envelope[11] for item in again.items] == [msgpack.packb({"snapshot": {"done": 2}})]
+        assert again.inbox.position == home.outbound.rings[1].head_position
         await stage.close()
 
     run(main())

@@ -372,8 +372,8 @@ def _unsound_link(attachment: Attachment) -> list[str]:
     books = link.statistics()
     found = []
     for stream in (0, 1):
-        due = rings[stream].committed - link._start[stream]
-        accounted = books.delivered[stream] + books.gapped[stream] + books.pending[stream]
+        due = rings[stream].committed - link._tally._start[stream]
+        accounted = sum(sums[stream] for sums in (books.delivered, books.conflated, books.gapped, books.pending))
         if due != accounted:
             found.append(f"a link was due {due} seqs of stream {stream} and accounts for {accounted}")
     return found

@@ -12,8 +12,8 @@ from laneway.engine.telemetry.catalogue import BUCKETS_S, BY_NAME, BY_SOURCE, CA
 
 ROOT = Path(__file__).parents[3]
 ALLOWED_LABELS = {
-    "cell", "code", "http_status", "kind", "lane", "level", "outcome", "pool", "result", "resume", "status", "tool",
-    "transport",
+    "cell", "code", "grade", "http_status", "kind", "lane", "level", "outcome", "pool", "result", "resume", "status",
+    "tool", "transport",
 }  # fmt: skip
 
 
