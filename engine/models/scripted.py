@@ -38,6 +38,7 @@ class Answer:
         status: an HTTP status other than 200 is sent with `text` as its error message.
         cut_after: close the connection without an end after this many pieces; None = never.
         gap_s: seconds between two pieces.
+        pushes: generated whether it is read or not, as by a model server; else at the pace of its reader.
     """
 
     text: str = ""
@@ -46,6 +47,7 @@ class Answer:
     status: int = 200
     cut_after: int | None = None
     gap_s: float = 0.0
+    pushes: bool = False
 
 
 Script: TypeAlias = Callable[[Mapping[str, Any]], Answer]
@@ -72,6 +74,7 @@ class _Counters:
     served: int = 0
     interrupted: int = 0
     active: int = 0
+    said: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
 
@@ -80,9 +83,11 @@ class ScriptedServer:
 
     Args:
         script: what to answer.
+        slots: answers at once; a request beyond them is refused (503), as by a full model server.
     """
 
-    def __init__(self, script: Script = obedient) -> None:
+    def __init__(self, script: Script = obedient, *, slots: int = 1_000_000) -> None:
+        self._slots = slots
         self.requests: deque[dict[str, Any]] = deque(maxlen=_KEPT_REQUESTS)
         self._script = script
         self._server: asyncio.Server | None = None
@@ -134,6 +139,12 @@ class ScriptedServer:
         """Answers whose reader went away."""
         return self._counters.interrupted
 
+    def statistics(self) -> dict[str, int]:
+        """Return what `GET /slots` tells: slots in use, answers served and interrupted, pieces generated."""
+        counted = self._counters
+        rows = (("active", counted.active), ("served", counted.served), ("interrupted", counted.interrupted))
+        return {**dict(rows), "said": counted.said}
+
     async def idle(self, timeout_s: float) -> None:
         """Return when no answer is being streamed. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s), self._counters.changed:
@@ -164,6 +175,8 @@ class ScriptedServer:
         method, path, body = request
         if (method, path) == ("GET", "/health"):
             await _send_json(writer, 200, {"status": "ok"})
+        elif (method, path) == ("GET", "/slots"):
+            await _send_json(writer, 200, self.statistics())
         elif (method, path) == ("GET", "/v1/models"):
             await _send_json(writer, 200, {"object": "list", "data": [{"id": _MODEL_NAME, "object": "model"}]})
         elif (method, path) == ("POST", "/v1/chat/completions"):
@@ -179,11 +192,14 @@ class ScriptedServer:
         if answer.status != 200:
             await _send_json(writer, answer.status, {"error": {"message": answer.text}})
             return
+        if self._counters.active >= self._slots:
+            await _send_json(writer, 503, {"error": {"message": "every slot is taken"}})
+            return
         self._counters.active += 1
         gone = asyncio.ensure_future(reader.read(1))  # a client sends nothing more: anything here is its end
         try:
             writer.write(_head(200, "text/event-stream", chunked=True))
-            whole = await _stream(answer, asked, writer, gone)
+            whole = await self._stream(answer, asked, writer, gone)
             self._counters.served += whole
             self._counters.interrupted += not whole and gone.done()
             if not whole:
@@ -194,6 +210,29 @@ class ScriptedServer:
             self._counters.active -= 1
             async with self._counters.changed:
                 self._counters.changed.notify_all()
+
+    async def _stream(
+        self, answer: Answer, asked: Mapping[str, Any], writer: asyncio.StreamWriter, gone: asyncio.Future[bytes]
+    ) -> bool:
+        """Send the answer piece by piece; False if it was cut or its reader went away."""
+        for number, chunk in enumerate(_chunks(answer, asked)):
+            if answer.cut_after is not None and number >= answer.cut_after:
+                return False
+            if answer.gap_s:
+                await asyncio.wait({gone}, timeout=answer.gap_s)
+            else:
+                await asyncio.sleep(0)
+            if gone.done():
+                return False
+            self._counters.said += 1
+            writer.write(_chunk(f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n".encode()))
+            if not answer.pushes:
+                await writer.drain()
+        writer.write(_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+        if not answer.pushes:
+            await writer.drain()
+        writer.write_eof()
+        return True
 
 
 class ScriptedModel:
@@ -232,27 +271,6 @@ class ScriptedModel:
                 yield out
         finally:
             await outs.aclose()  # type: ignore[attr-defined]
-
-
-async def _stream(
-    answer: Answer, asked: Mapping[str, Any], writer: asyncio.StreamWriter, gone: asyncio.Future[bytes]
-) -> bool:
-    """Send the answer piece by piece; False if it was cut or its reader went away."""
-    for number, chunk in enumerate(_chunks(answer, asked)):
-        if answer.cut_after is not None and number >= answer.cut_after:
-            return False
-        if answer.gap_s:
-            await asyncio.wait({gone}, timeout=answer.gap_s)
-        else:
-            await asyncio.sleep(0)
-        if gone.done():
-            return False
-        writer.write(_chunk(f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n".encode()))
-        await writer.drain()
-    writer.write(_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
-    await writer.drain()
-    writer.write_eof()
-    return True
 
 
 def _chunks(answer: Answer, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
