@@ -54,17 +54,20 @@ def test_continue_a_run_is_done_before_anybody_reads_it_and_nothing_is_lost(tmp_
     """The server's slot is free as soon as it is done; the engine holds no more than its rings; the log has it all."""
 
     async def main() -> None:
-        async with Upstream(WORDS) as upstream, _engine(upstream, tmp_path, "auto") as (engine, target):
-            async with Client(target, session="s") as client:
-                receipt = await client.send("tell")
-                await upstream.reaches(served=1, active=0)
-                home = _home(engine, "s")
-                while home.statistics().pending:
-                    await asyncio.sleep(0.01)
-                assert sum(ring.bytes for ring in home.outbound.rings) <= RING_BYTES + 1_000
-                assert home.outbound.rings[1].head_position > len(tale(WORDS))
-                text, end = await _read(client, receipt.run)
-                assert (text, end.kind) == (tale(WORDS), "RUN_FINISHED")
+        async with (
+            Upstream(WORDS) as upstream,
+            _engine(upstream, tmp_path, "auto") as (engine, target),
+            Client(target, session="s") as client,
+        ):
+            receipt = await client.send("tell")
+            await upstream.reaches(served=1, active=0)
+            home = _home(engine, "s")
+            while home.statistics().pending:  # noqa: ASYNC110 (a condition of the engine, not of this test)
+                await asyncio.sleep(0.01)
+            assert sum(ring.bytes for ring in home.outbound.rings) <= RING_BYTES + 1_000
+            assert home.outbound.rings[1].head_position > len(tale(WORDS))
+            text, end = await _read(client, receipt.run)
+            assert (text, end.kind) == (tale(WORDS), "RUN_FINISHED")
 
     asyncio.run(main())
 
@@ -73,25 +76,29 @@ def test_close_frees_the_slot_at_once_and_a_new_run_goes_on(tmp_path: Path) -> N
     """The server sees its connection closed and serves the next; the parts of the answer are the whole answer."""
 
     async def main() -> None:
-        async with Upstream(WORDS, slots=1) as upstream, _engine(upstream, tmp_path, "close") as (_, target):
-            async with Client(target, session="s") as client, Client(target, session="other") as other:
-                run = (await client.send("tell")).run
-                told = await upstream.reaches(interrupted=1, active=0)
-                assert told["served"] == 0
-                assert told["said"] < WORDS
-                receipt = await other.send("tell")  # the only slot is free again, though nobody reads the first run
-                assert (await _read(other, receipt.run))[0] == tale(WORDS)
-                parts = []
-                while True:
-                    text, end = await _read(client, run)
-                    parts.append(text)
-                    if end.kind == "RUN_FINISHED":
-                        break
-                    error = end.data
-                    assert (error["code"], error["metadata"]["retryable"]) == ("PAUSED", True)
-                    run, parent = f"r{len(parts)}", run
-                    await client.send_event("RUN_INPUT", json.dumps({"parentRunId": parent}).encode(), run=run)
-                assert len(parts) > 1
-                assert "".join(parts) == tale(WORDS)
+        async with (
+            Upstream(WORDS, slots=1) as upstream,
+            _engine(upstream, tmp_path, "close") as (_, target),
+            Client(target, session="s") as client,
+            Client(target, session="other") as other,
+        ):
+            run = (await client.send("tell")).run
+            told = await upstream.reaches(interrupted=1, active=0)
+            assert told["served"] == 0
+            assert told["said"] < WORDS
+            receipt = await other.send("tell")  # the only slot is free again, though nobody reads the first run
+            assert (await _read(other, receipt.run))[0] == tale(WORDS)
+            parts = []
+            while True:
+                text, end = await _read(client, run)
+                parts.append(text)
+                if end.kind == "RUN_FINISHED":
+                    break
+                error = end.data
+                assert (error["code"], error["metadata"]["retryable"]) == ("PAUSED", True)
+                run, parent = f"r{len(parts)}", run
+                await client.send_event("RUN_INPUT", json.dumps({"parentRunId": parent}).encode(), run=run)
+            assert len(parts) > 1
+            assert "".join(parts) == tale(WORDS)
 
     asyncio.run(main())

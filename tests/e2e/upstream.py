@@ -65,7 +65,7 @@ class Upstream:
     async def reaches(self, **figures: int) -> dict[str, int]:
         """Wait until it tells these figures."""
         async with asyncio.timeout(_BEGIN_S):
-            while not figures.items() <= (told := await self.slots()).items():
+            while not figures.items() <= (told := await self.slots()).items():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         return told
 
