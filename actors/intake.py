@@ -147,6 +147,10 @@ class Intake:
                 records.append(self._record(b"S" + envelope_id(env).encode()))
         return records
 
+    def run_over(self, run: str) -> bool:
+        """Return whether a run was asked for and has ended. O(pending)."""
+        return self.starts.known(run) and all(item.env[RUN] != run for item in self.pending.values())
+
     def ended(self, env: Envelope) -> Entry | None:
         """Return the record of an event that is over, or None if it was not journalled."""
         key = envelope_id(env)

@@ -35,6 +35,7 @@ class Links:
         floors: stream -> first seq the log still holds; the owner moves it when it trims.
         snapshot: makes the snapshot event.
         begins: run -> the seqs after which it begins (urgent, data), or None.
+        run_over: whether a run was asked for and has ended.
         meters: counter `link.attached`.
         stretches: as for an attachment. shedding: as for a link.
     """
@@ -54,6 +55,7 @@ class Links:
         link_ids: Callable[[], str],
         snapshot: Callable[[], Envelope],
         begins: Callable[[str], tuple[int, int] | None],
+        run_over: Callable[[str], bool],
         meters: SessionMeters | None = None,
         stretches: Stretches | None = None,
         shedding: Shedding | None = None,
@@ -70,6 +72,7 @@ class Links:
         self._link_ids = link_ids
         self._snapshot = snapshot
         self._begins = begins
+        self._run_over = run_over
         self._meters = meters or SessionMeters()
         self._stretches = stretches
         self._shedding = shedding
@@ -100,7 +103,10 @@ class Links:
         link = Link(plan, *self._outbound.rings, cursor, self._kinds, now, self._shedding)
         if hello.grant is not None and resume == "resumed":
             link.receive({"grant": hello.grant}, now)
-        opening = [LinkFrame({"welcome": self._welcome(link, plan.describe(), cursor, resume, reason)}, [])]
+        welcome = self._welcome(link, plan.describe(), cursor, resume, reason)
+        if hello.run and self._run_over(hello.run):
+            welcome["over"] = True
+        opening = [LinkFrame({"welcome": welcome}, [])]
         if resume in ("new", "failed") and len(self._outbound.transcript):
             opening.append(LinkFrame({"snapshot": True}, [self._snapshot()]))
         attachment = Attachment(

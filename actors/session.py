@@ -161,6 +161,7 @@ class SessionHome:
             link_ids=link_ids,
             snapshot=self._snapshot,
             begins=self._intake.starts.place,
+            run_over=self._intake.run_over,
             meters=self._meters,
             stretches=self._stretches,
             shedding=self._shedding,

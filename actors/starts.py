@@ -56,6 +56,10 @@ class Starts:
         """Return (urgent, data): the seqs after which the run begins, or None if that is not known."""
         return self._places.get(run)
 
+    def known(self, run: str) -> bool:
+        """Return whether this run was asked for, as far as is remembered."""
+        return run in self._digests
+
     def rows(self) -> list[list[object]]:
         """Return what `restore` needs: who asks again after a restart must not start a run twice."""
         return [[run, digest] for run, digest in self._digests.items()]

@@ -26,7 +26,10 @@ from laneway.routing.replay import Cursor
 
 __all__ = ["RunLink"]
 
+_URGENT: Final = 0
 _ANSWER_S: Final = 30.0
+_EVERYTHING: Final = 2**53
+"""A grant for a reader in this process that passes over what it reads."""
 _LOST: Final = "what this run said before cannot be read from there any more; ask again as a new run"
 
 
@@ -51,6 +54,7 @@ class RunLink:
         self._attachment: Attachment | None = None
         self._output = RunOutput(asked, Place(Cursor()))
         self._ready: list[bytes] = []
+        self._ended = False
 
     @property
     def over(self) -> bool:
@@ -70,10 +74,35 @@ class RunLink:
             raise DeadlineExceeded(
                 f"the run was not accepted within {_ANSWER_S:g} s; repeat the request: it does not run twice"
             ) from error
-        if grade == "duplicate" and how == "new":  # known only since, or too long ago: where does it begin?
+        if self._place is not None and self._ended:
+            await self._find_end(self._place.cursor)
+        elif grade == "duplicate" and how == "new":  # known only since, or too long ago: where does it begin?
             self._ready.clear()
             if await self._attach() == "new":
                 raise ResumeFailed(_LOST, reason="OUT_OF_WINDOW")
+
+    async def _find_end(self, have: Cursor) -> None:
+        """The run is over: if its end lies before the client's place, nothing would come; it is told again.
+
+        A run of which the session does not know any more where it began is left as it is.
+        """
+        hello = Hello((1,), f"{self._client}-end", self._asked.session, run=self._asked.run_id)
+        looking = await self._gateway.attach(hello, self._principal, origin("agui"))
+        try:
+            welcome = (await looking.frames())[0].header["welcome"]
+            if welcome["resume"] != "run":
+                return
+            found = RunOutput(self._asked, Place(parse_cursor(welcome["cursor"], "welcome.cursor")), only_end=True)
+            await looking.receive({"grant": _EVERYTHING}, [])
+            async with asyncio.timeout(_ANSWER_S):
+                said, urgent = await _until_over(looking, found)
+        except TimeoutError:
+            return  # the client's own link goes on
+        finally:
+            await looking.close()
+        end = found.place.cursor
+        if end.urgent <= have.urgent if urgent else end.data <= have.data:
+            self._output, self._ready = found, [said]
 
     async def read(self) -> bytes:
         """Wait for what comes next; may be empty. Raises the LanewayError that ended the link."""
@@ -107,7 +136,7 @@ class RunLink:
         )
         self._attachment = await self._gateway.attach(hello, self._principal, origin("agui"))
         welcome: Mapping[str, Any] = (await self._attachment.frames())[0].header["welcome"]
-        how = str(welcome["resume"])
+        how, self._ended = str(welcome["resume"]), welcome.get("over") is True
         if how == "failed":
             raise ResumeFailed(_LOST, reason=str(welcome["reason"]))
         start = parse_cursor(welcome["cursor"], "welcome.cursor")
@@ -146,3 +175,12 @@ class RunLink:
             trace=self._trace,
             body=body,
         )
+
+
+async def _until_over(attachment: Attachment, output: RunOutput) -> tuple[bytes, bool]:
+    """Read to the run's end; returns what is said of it, and whether it is an urgent event."""
+    while True:
+        for frame in await attachment.frames():
+            said = output.take(frame.header, frame.envelopes)
+            if output.over:
+                return said, frame.header["stream"] == _URGENT

@@ -75,13 +75,15 @@ class RunOutput:
         asked: the run.
         place: where the link begins.
         resumed: the client has had the beginning of the run.
+        only_end: write nothing of the run but its end.
 
     Attributes:
         over: the run has ended; nothing more will be written.
     """
 
-    def __init__(self, asked: RunRequest, place: Place, *, resumed: bool = False) -> None:
+    def __init__(self, asked: RunRequest, place: Place, *, resumed: bool = False, only_end: bool = False) -> None:
         self.over = False
+        self._only_end = only_end
         self._asked = asked
         self._run = asked.run_id
         self._begun = resumed
@@ -118,7 +120,7 @@ class RunOutput:
 
     def _write(self, env: Envelope, out: list[str]) -> None:
         kind, run = env[KIND], env[RUN]
-        if run != self._run and run:
+        if (run != self._run and run) or (self._only_end and kind not in _ENDS):
             return
         if not self._begun and kind != "RUN_STARTED" and (kind not in _ENDS or not run):
             return

@@ -82,6 +82,24 @@ def test_a_repeated_request_goes_on_after_the_last_event_id() -> None:
     posted(test)
 
 
+def test_who_has_everything_of_a_run_is_told_its_end_again() -> None:
+    """A Last-Event-ID at the run's end, or behind it: the answer ends, as the one before did."""
+
+    async def test(application: Asgi, model: Counting) -> None:
+        whole = parsed((await run_of(application)).body)
+        async with asyncio.timeout(20):
+            again = parsed((await run_of(application, **{"last-event-id": whole[-1][0]})).body)
+            await run_of(application, run="another")
+            epoch, urgent, data = whole[-1][0].split(".")
+            behind = f"{epoch}.{urgent}.{int(data) + 2}"
+            later = parsed((await run_of(application, **{"last-event-id": behind})).body)
+        assert [event for _, event in again] == [event for _, event in later] == [whole[-1][1]]
+        assert again[0][0] == whole[-1][0]
+        assert model.runs == 2
+
+    posted(test)
+
+
 def test_what_cannot_be_served_is_a_status_and_runs_nothing() -> None:
     """Each with our error document, before the stream."""
 
