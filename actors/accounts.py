@@ -1,6 +1,6 @@
 """What a dispatcher tells about itself: its books and gauges at one moment.
 
-Law of this file: plain data; accepted = handled + expired + cancelled + failed + dead + pending.
+Law of this file: plain data; accepted = handled + expired + dropped + cancelled + failed + dead + pending.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class DispatcherStatistics:
     accepted: int
     handled: int
     expired: int
+    dropped: int
     cancelled: int
     failed: int
     dead: int

@@ -1,6 +1,6 @@
 """The books of accepted events: each is entered once, leaves once, and whoever waits for it is told.
 
-Law of this file: accepted = handled + expired + cancelled + failed + dead + pending, after every call.
+Law of this file: accepted = handled + expired + dropped + cancelled + failed + dead + pending, after every call.
 `pending` is counted from what is open, not computed from the others, so the sum is a real check.
 
 A large text may be handled in parts: the event is over with its last part, and it failed if one did.
@@ -22,7 +22,7 @@ from laneway.routing.parts import part_of
 
 __all__ = ["ENDINGS", "Books", "Ended", "Key", "OnDone", "key_of"]
 
-ENDINGS: Final = ("handled", "expired", "cancelled", "failed", "dead")
+ENDINGS: Final = ("handled", "expired", "dropped", "cancelled", "failed", "dead")
 """How an accepted event can end."""
 
 Ended: TypeAlias = tuple[Envelope, Outcome]

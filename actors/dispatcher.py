@@ -1,7 +1,7 @@
 """The dispatcher: a thin loop around the pure DispatchCore, and the books of every accepted event.
 
 Law of this file: each accepted event is over exactly once, and whoever waits for it is told:
-accepted = handled + expired + cancelled + failed + dead + pending, at any moment. Refusals are
+accepted = handled + expired + dropped + cancelled + failed + dead + pending, at any moment. Refusals are
 answered at the door and are not accepted.
 
 What decides (lanes, quotas, fairness, placement) is in `routing/dispatch.py`; what waits for time or
@@ -22,7 +22,7 @@ from laneway.actors.books import Books, Ended, OnDone
 from laneway.actors.cancels import Cancel
 from laneway.actors.context import ContextMaker, LateEmits, Surroundings
 from laneway.actors.door import Door, Verdict
-from laneway.actors.endings import cancelled, drained, expired
+from laneway.actors.endings import cancelled, drained, dropped, expired
 from laneway.actors.harvest import Harvest
 from laneway.actors.journeys import Journeys, parts_in
 from laneway.actors.losses import Losses
@@ -297,9 +297,12 @@ class Dispatcher:
                 self._wake_others()
 
     def _taken(self) -> None:
-        """Something was taken from the core: end what was found expired on the way."""
+        """Something was taken from the core: end what was found expired on the way, or dropped."""
         if late := self._core.expired():
             self._books.close([(env, expired()) for env in late], self._clock.now())
+        if thinned := self._core.dropped():
+            outcome = dropped(self._core.policy.codel.interval_s)
+            self._books.close([(env, outcome) for env in thinned], self._clock.now())
         self._wake_others()
 
     def _poll(self) -> None:

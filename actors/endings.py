@@ -1,15 +1,24 @@
 """How events end other than by their handler's answer: one outcome per cause, worded once.
 
 Law of this file: an ending names the cause (`code`), says it in a sentence, and whether the same
-event may be sent again. "expired" is only what never began; what was begun and stopped is "cancelled".
+event may be sent again. "expired" and "dropped" is only what never began; what was begun and stopped is "cancelled".
 """
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Final
 
 from laneway.actors.ports import Outcome
-from laneway.routing.errors import Cancelled, DeadlineExceeded, Drained, HandlerFailed, HostLost, LanewayError
+from laneway.routing.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    Drained,
+    HandlerFailed,
+    HostLost,
+    LanewayError,
+    Overloaded,
+)
 
 __all__ = [
     "CARRIER_LOST",
@@ -17,6 +26,7 @@ __all__ = [
     "POISON",
     "cancelled",
     "drained",
+    "dropped",
     "expired",
     "failed",
     "quarantined",
@@ -50,6 +60,17 @@ def expired() -> Outcome:
     """Its deadline passed before its handler began."""
     message = "its deadline passed before its handler began"
     return Outcome("expired", code=DeadlineExceeded.code, message=message, retryable=DeadlineExceeded.retryable)
+
+
+def dropped(retry_after_s: float) -> Outcome:
+    """A low event that had waited too long, behind others that had; it never began."""
+    return Outcome(
+        "dropped",
+        code=Overloaded.code,
+        message="events of its session keep waiting too long in the low lane, so this one was dropped; send fewer",
+        retryable=Overloaded.retryable,
+        retry_after_ms=ceil(retry_after_s * 1000),
+    )
 
 
 def stopped_late() -> Outcome:

@@ -372,9 +372,10 @@ class Ingress:
 
     def _tell_failure(self, env: Envelope, outcome: Outcome) -> None:
         """Tell the producer what its event came to, if it ended badly outside a run."""
-        if outcome.status not in ("failed", "expired", "dead"):
+        if outcome.status not in ("failed", "expired", "dropped", "dead"):
             return
         speaker = self._answer_to(env[PRODUCER])
         if speaker is not None:
             told = {"code": outcome.code, "message": outcome.message, "retryable": outcome.retryable}
-            speaker.tell(notice={**told, "counter": env[COUNTER]})
+            when = {} if outcome.retry_after_ms is None else {"retry_after_ms": outcome.retry_after_ms}
+            speaker.tell(notice={**told, **when, "counter": env[COUNTER]})

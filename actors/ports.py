@@ -74,9 +74,10 @@ class Outcome:
     """How the handling of one event ended.
 
     Attributes:
-        status: "handled", "expired", "cancelled", "failed" or "dead" (dead-lettered).
+        status: "handled", "expired", "dropped", "cancelled", "failed" or "dead" (dead-lettered).
         value: bytes the handler returned to an asker, or empty.
         code: error code when not handled; message: its sentence.
+        retry_after_ms: when to send it again at the earliest, or None if unknown.
     """
 
     status: str
@@ -84,6 +85,7 @@ class Outcome:
     code: str = ""
     message: str = ""
     retryable: bool = False
+    retry_after_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ _RESULTS: Final = {
     "cancelled": "interrupted",
     "failed": "failed",
     "expired": "failed",
+    "dropped": "failed",
     "dead": "lost",
 }
 """What the ending of an event means for the run that it started."""

@@ -50,6 +50,7 @@ from laneway.engine.sections import (
     TelemetryConfig,
     ToolsConfig,
 )
+from laneway.routing.codel import CodelPolicy
 from laneway.routing.dispatch import DispatchPolicy
 from laneway.routing.errors import ConfigError
 from laneway.routing.handshake import LinkPolicy
@@ -132,7 +133,12 @@ class Config(Section):
         """Return what the dispatcher admits and how it ages."""
         own = self.dispatch
         admission = own.model_dump(include=set(AdmissionPolicy.__dataclass_fields__))
-        return DispatchPolicy(AdmissionPolicy(**admission), age_s=own.age_s, target_wait_s=own.target_wait_s or inf)
+        return DispatchPolicy(
+            AdmissionPolicy(**admission),
+            age_s=own.age_s,
+            codel=CodelPolicy(own.low_target_s or inf, own.low_interval_s),
+            target_wait_s=own.target_wait_s or inf,
+        )
 
     def overload_policy(self) -> OverloadPolicy | None:
         """Return when which level of overload begins and ends; None: never."""

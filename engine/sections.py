@@ -208,6 +208,8 @@ class DispatchConfig(Section):
         age_s: an event that waited this long is lifted by one lane.
         target_wait_s: when events of a lane wait longer than this for a pool (median; low: four times),
             what may wait is limited to what the pool serves in that time; 0: never.
+        low_target_s, low_interval_s: low events of a session that have all waited above the target for the
+            interval are dropped one by one, the more often the longer it lasts (CoDel); a target of 0: never.
     """
 
     rate_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1_000.0
@@ -222,6 +224,8 @@ class DispatchConfig(Section):
     run_share: _Share = 0.875
     age_s: _Seconds = 0.25
     target_wait_s: _SecondsOrOff = 1.0
+    low_target_s: _SecondsOrOff = 0.5
+    low_interval_s: _Seconds = 5.0
 
 
 class OverloadConfig(Section):

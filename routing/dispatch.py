@@ -2,7 +2,7 @@
 
 Law of this file: every event admitted is in exactly one place until it is over: reserved by its
 session, parked behind the event it names, queued, or handed out. ``admitted = done + expired +
-cancelled + released + pending`` at any moment. Events of one (session, producer, lane) leave a
+dropped + cancelled + released + pending`` at any moment. Events of one (session, producer, lane) leave a
 serving unit in the order in which they were enqueued. No clock, no loop: time comes in.
 
 A *serving unit* is what workers pull from: the pool, or for a keyed pool each of its cells. Pulling,
@@ -17,47 +17,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 from laneway.routing.admission import Admission
-from laneway.routing.backlog import TARGET_WAIT_S
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import AFTER, COUNTER, ENTITY, KIND, LANE, PRODUCER, RUN, SESSION, TENANT, Envelope
 from laneway.routing.envelope import envelope_id as id_of
 from laneway.routing.errors import LanewayError, PeerProtocolError
-from laneway.routing.lanes import LANE_WEIGHTS, Lane
-from laneway.routing.limits import AdmissionPolicy
+from laneway.routing.lanes import Lane
 from laneway.routing.parking import Chain, Parking, blocker_of
-from laneway.routing.parts import PART_BYTES, part_of
+from laneway.routing.parts import part_of
+from laneway.routing.policy import DispatchPolicy
 from laneway.routing.routes import Limits, PoolQueues, PoolRoute, RouteTable
 from laneway.routing.scheduler import Scheduler
 from laneway.routing.verdicts import Admitted, DispatchStatistics, Refused
 
 __all__ = ["Admitted", "DispatchCore", "DispatchPolicy", "DispatchStatistics", "PoolRoute", "Refused"]
-
-
-@dataclass(frozen=True, slots=True)
-class DispatchPolicy:
-    """How one dispatcher decides.
-
-    Attributes:
-        admission: rates, caps and budgets.
-        weights, age_s: shares of the lanes, and ageing; see `Scheduler`.
-        after_wait_s: how long an event waits at most for the one its `after` names.
-        part_bytes: larger text bodies are scheduled as parts.
-        text_kinds: kinds besides `Kind.text` whose body is plain UTF-8.
-        run_kinds: kinds whose handling is a run; see `Admission.admit`.
-        target_wait_s: of pools that have none of their own; see `backlog`. Infinity: no limit.
-    """
-
-    admission: AdmissionPolicy = field(default_factory=AdmissionPolicy)
-    weights: tuple[int, ...] = LANE_WEIGHTS
-    age_s: float = 0.25
-    after_wait_s: float = 5.0
-    part_bytes: int = PART_BYTES
-    text_kinds: frozenset[str] = frozenset({"USER_MESSAGE"})
-    run_kinds: frozenset[str] = frozenset({"USER_MESSAGE", "RUN_INPUT"})
-    target_wait_s: float = TARGET_WAIT_S
 
 
 class DispatchCore:
@@ -76,15 +50,16 @@ class DispatchCore:
             kinds,
             p.text_kinds,
             p.run_kinds,
-            lambda: Scheduler(p.weights, p.age_s),
+            lambda: Scheduler(p.weights, p.age_s, p.codel),
             Limits(p.target_wait_s, p.admission.run_share),
         )
         self._rows = self._routes.rows
         self._parking = Parking(self.admission.settled, p.after_wait_s)
         self._over: list[Envelope] = []
+        self._thinned: list[Envelope] = []
         self._woken: set[str] = set()
         self._refused: Counter[str] = Counter()
-        self._admitted = self._done = self._expired = self._cancelled = self._released = 0
+        self._admitted = self._done = self._expired = self._dropped = self._cancelled = self._released = 0
 
     # -- pools ----------------------------------------------------------------------------------
 
@@ -98,7 +73,7 @@ class DispatchCore:
         Events it was handed out stay in flight until `done`. Raises LocalProtocolError for an unknown name.
         """
         pool = self._routes.remove(name)
-        queued = [env for unit in pool.units() for env in (*unit.expired(), *unit.clear())]
+        queued = [env for unit in pool.units() for env in (*unit.expired(), *unit.dropped(), *unit.clear())]
         parked, _ = self._parking.remove(lambda chain, _: chain[4] == name)
         ended = self._end(pool, queued) + self._end(None, parked)
         self._cancelled += len(ended)
@@ -215,6 +190,11 @@ class DispatchCore:
         over, self._over = self._over, []
         return over
 
+    def dropped(self) -> list[Envelope]:
+        """Hand out, once, the low events that were dropped because they had waited too long. They are over."""
+        thinned, self._thinned = self._thinned, []
+        return thinned
+
     def give_back(self, pool: str, envs: Sequence[Envelope]) -> None:
         """Queue events that were handed out and not handled again, ahead of what was accepted later. O(waiting)."""
         self._routes.pool(pool).give_back(envs)
@@ -289,8 +269,8 @@ class DispatchCore:
 
     @property
     def stirred(self) -> bool:
-        """True if `woken` or `expired` has something, or something is parked: rarely."""
-        return bool(self._woken or self._over or self._parking.count)
+        """True if `woken`, `expired` or `dropped` has something, or something is parked: rarely."""
+        return bool(self._woken or self._over or self._thinned or self._parking.count)
 
     def woken(self) -> list[str]:
         """Hand out, once, the pools that got work other than by `enqueue`: from `done`, `cancel`, `take`, `poll`."""
@@ -312,6 +292,7 @@ class DispatchCore:
             admitted=self._admitted,
             done=self._done,
             expired=self._expired,
+            dropped=self._dropped,
             cancelled=self._cancelled,
             released=self._released,
             pending=self.admission.events,
@@ -365,6 +346,10 @@ class DispatchCore:
             ended = self._end(queues, unit.expired())
             self._expired += len(ended)
             self._over += ended
+        if unit.has_dropped:
+            ended = self._end(queues, unit.dropped())
+            self._dropped += len(ended)
+            self._thinned += ended
 
     def _end(self, pool: PoolQueues | None, envs: list[Envelope]) -> list[Envelope]:
         """End events that will not be handed out; each comes back once, however many parts it was in."""

@@ -130,6 +130,12 @@ class FairQueue:
             heads.append(self.arrivals[0][ACCEPTED])
         return min(heads, default=None)
 
+    def behind(self, tenant: str, session: str) -> bool:
+        """True if something of this session waits, of what has been sorted. O(1)."""
+        share = self._shares.get(tenant)
+        flow = share.flows.get(session) if share is not None else None
+        return flow is not None and bool(flow.queue)
+
     def sort(self) -> None:
         """Move arrivals into their flows."""
         shares = self._shares

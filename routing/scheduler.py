@@ -4,7 +4,8 @@ Law of this file: per (tenant, session, lane) events leave in the order in which
 leaves first. High, normal and low share what remains 8:4:1 in bytes; inside a lane tenants share
 equally, inside a tenant sessions do: who queues more waits longer, and nobody else does. A lane that
 was passed over for `age_s` and by 32 events gets a turn ahead of everybody, so that low never
-starves, not even under a flood of critical events.
+starves, not even under a flood of critical events. Low events that keep waiting all the same are thinned
+out (see `codel`): whoever sends more of them than are served loses the oldest, and is told.
 
 Shares are by surplus round robin, as inside a lane (see `fairqueue`), so a take of 1 resumes exactly
 where the last one stopped.
@@ -19,9 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
-from laneway.routing.envelope import DEADLINE, LANE, NO_DEADLINE, Envelope, cost_bytes
+from laneway.routing.codel import Codel, CodelPolicy
+from laneway.routing.envelope import ACCEPTED, AFTER, DEADLINE, LANE, NO_DEADLINE, SESSION, TENANT, Envelope, cost_bytes
 from laneway.routing.errors import ConfigError
 from laneway.routing.fairqueue import MAX_DEBT_BYTES, FairQueue
 from laneway.routing.lanes import LANE_COUNT, LANE_WEIGHTS
@@ -41,10 +44,11 @@ _AGED_SHARE: Final = 8
 class _Lane(FairQueue):
     """The queue of one lane, and what it is owed against the other lanes."""
 
-    __slots__ = ("deficit", "passed_at", "quantum", "served_at", "taken")
+    __slots__ = ("codel", "deficit", "passed_at", "quantum", "served_at", "taken")
 
-    def __init__(self, weight: int) -> None:
+    def __init__(self, weight: int, codel: Codel | None) -> None:
         super().__init__()
+        self.codel = codel
         self.quantum = weight * _LANE_QUANTUM_BYTES
         self.deficit = 0
         self.taken = 0
@@ -56,7 +60,26 @@ class _Lane(FairQueue):
     def clear(self) -> list[Envelope]:
         """As the queue does; and nothing is owed any more."""
         self.deficit, self.served_at = 0, NO_DEADLINE
+        if self.codel is not None:
+            self.codel.forget()
         return super().clear()
+
+    def thin(self, before: int, now: float, out: list[Envelope], dropped: list[Envelope]) -> int:
+        """Move what CoDel drops of `out[before:]` to `dropped`; returns how many. Parts stay: their event is whole."""
+        codel = self.codel
+        assert codel is not None
+        gone = len(dropped)
+        for env in out[before:]:
+            key = (env[TENANT], env[SESSION])
+            if now - env[ACCEPTED] < codel.target_s or not self.behind(*key):
+                codel.within(key)
+            elif codel.above(key, now) and not env[AFTER]:
+                dropped.append(env)
+        gone = len(dropped) - gone
+        if gone:
+            lost = set(map(id, dropped[-gone:]))
+            out[before:] = [env for env in out[before:] if id(env) not in lost]
+        return gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +90,7 @@ class SchedulerStatistics:
     waiting_bytes: int
     taken: tuple[int, ...]
     expired: int
+    dropped: int
     removed: int
     aged: int
     """Turns given to lanes that had been passed over."""
@@ -78,6 +102,7 @@ class Scheduler:
     Args:
         weights: shares of the lanes in bytes; the first (critical) is strict and its weight unused.
         age_s: how long a lane is passed over at most, once 32 events went ahead of it.
+        codel: when low events that keep waiting are dropped; None: never.
 
     Raises:
         ConfigError: a weight below 1, or not one per lane.
@@ -87,6 +112,8 @@ class Scheduler:
         "_age_s",
         "_aged",
         "_arrivals",
+        "_dropped",
+        "_dropped_total",
         "_expired",
         "_expired_total",
         "_lanes",
@@ -96,15 +123,21 @@ class Scheduler:
         "_turn",
     )
 
-    def __init__(self, weights: Sequence[int] = LANE_WEIGHTS, age_s: float = 0.25) -> None:
+    def __init__(
+        self, weights: Sequence[int] = LANE_WEIGHTS, age_s: float = 0.25, codel: CodelPolicy | None = None
+    ) -> None:
         if len(weights) != LANE_COUNT or min(weights[1:]) < 1:
             raise ConfigError(f"weights {tuple(weights)} must be {LANE_COUNT} numbers, from the second on at least 1")
-        self._lanes = tuple(_Lane(weight) for weight in weights)
+        *urgent, low = weights
+        thinned = Codel(codel) if codel is not None and codel.target_s < inf else None
+        self._lanes = (*(_Lane(weight, None) for weight in urgent), _Lane(low, thinned))
         self._age_s = age_s
         self._arrivals = tuple(lane.arrivals for lane in self._lanes)
         self._soonest = NO_DEADLINE
         self._expired: list[Envelope] = []
         self._expired_total = 0
+        self._dropped: list[Envelope] = []
+        self._dropped_total = 0
         self._served = 0
         self._removed = 0
         self._aged = 0
@@ -172,6 +205,17 @@ class Scheduler:
         self._expired_total += len(expired)
         return expired
 
+    @property
+    def has_dropped(self) -> bool:
+        """True if `dropped` has something to hand out."""
+        return bool(self._dropped)
+
+    def dropped(self) -> list[Envelope]:
+        """Hand out, once, the low events that CoDel dropped."""
+        dropped, self._dropped = self._dropped, []
+        self._dropped_total += len(dropped)
+        return dropped
+
     def remove(
         self, match: Callable[[Envelope], bool], tenant: str | None = None, session: str | None = None
     ) -> list[Envelope]:
@@ -208,6 +252,7 @@ class Scheduler:
             waiting_bytes=self.bytes,
             taken=tuple(lane.taken for lane in self._lanes),
             expired=self._expired_total + len(self._expired),
+            dropped=self._dropped_total + len(self._dropped),
             removed=self._removed,
             aged=self._aged,
         )
@@ -289,7 +334,13 @@ class Scheduler:
 
     def _serve(self, lane: _Lane, room: int, budget: int, now: float, out: list[Envelope]) -> None:
         before = len(out)
-        lane.deficit = max(lane.deficit - lane.serve(room, budget, now, out, self._expired), -MAX_DEBT_BYTES)
+        spent = lane.serve(room, budget, now, out, self._expired)
+        if lane.codel is not None:
+            begin = before
+            while (gone := lane.thin(begin, now, out, self._dropped)) and lane.waiting:
+                begin = len(out)
+                spent += lane.serve(gone, budget, now, out, self._expired)  # others take the places
+        lane.deficit = max(lane.deficit - spent, -MAX_DEBT_BYTES)
         taken = len(out) - before
         lane.taken += taken
         self._served += taken

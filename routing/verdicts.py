@@ -39,6 +39,8 @@ class DispatchStatistics:
     admitted: int
     done: int
     expired: int
+    dropped: int
+    """Low events that had waited too long, one after the other."""
     cancelled: int
     released: int
     """Admitted and given back before they were enqueued."""

@@ -143,7 +143,8 @@ class Stage:
         """Look at what the clients saw and at what is left in the engine."""
         idle = await self._ask_model()
         dispatcher, directory = self.engine.statistics()
-        ended = dispatcher.handled + dispatcher.expired + dispatcher.cancelled + dispatcher.failed + dispatcher.dead
+        ended = dispatcher.handled + dispatcher.expired + dispatcher.dropped + dispatcher.cancelled
+        ended += dispatcher.failed + dispatcher.dead
         hosting = None
         if self.on_hosts:
             hosting = Hosting(self.engine.hosts, self._started_s, losses, hosts.handled_again(self.engine))

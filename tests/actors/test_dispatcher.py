@@ -82,7 +82,7 @@ class Engine:
         """The books, which must balance, and agree with what the decisions hold."""
         s = self.dispatcher.statistics()
         assert self.core.statistics().pending == s.pending + s.reserved
-        assert s.accepted == s.handled + s.expired + s.cancelled + s.failed + s.dead + s.pending
+        assert s.accepted == s.handled + s.expired + s.dropped + s.cancelled + s.failed + s.dead + s.pending
         return s
 
     async def __aenter__(self):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from laneway.routing.classify import IN, Kind, KindTable
+from laneway.routing.codel import CodelPolicy
 from laneway.routing.dispatch import Admitted, DispatchCore, DispatchPolicy, PoolRoute, Refused
 from laneway.routing.envelope import (
     AFTER,
@@ -62,7 +63,7 @@ def _counters(envs: list[Envelope]) -> list[int]:
 
 def _books(core: DispatchCore) -> tuple[int, int, int, int, int, int]:
     s = core.statistics()
-    assert s.admitted == s.done + s.expired + s.cancelled + s.released + s.pending
+    assert s.admitted == s.done + s.expired + s.dropped + s.cancelled + s.released + s.pending
     return s.admitted, s.done, s.expired, s.cancelled, s.released, s.pending
 
 
@@ -541,3 +542,18 @@ def test_overload_is_set_from_outside() -> None:
     assert isinstance(answer, Refused)
     assert answer.error.code == "OVERLOADED"
     assert _counters(core.take("p", 9, 0.0)) == [1]
+
+
+def test_low_events_that_keep_waiting_are_dropped_and_accounted_for() -> None:
+    """CoDel ends them: their caps are free, they are handed out once as dropped, and the books stay balanced."""
+    core = _core(policy=replace(_POLICY, codel=CodelPolicy(target_s=0.1, interval_s=0.2)))
+    assert core.offer_batch([_event(number, lane=Lane.LOW) for number in range(1, 101)], 0.0) == []
+    for tick in range(40):
+        core.done(core.take("p", 1, 1.0 + tick * 0.05))
+    dropped = core.dropped()
+    assert len(dropped) > 3
+    assert core.dropped() == []
+    books = core.statistics()
+    assert (books.done, books.dropped) == (40, len(dropped))
+    assert books.admitted == books.done + books.dropped + books.pending
+    assert core.admission.settled("t", "s", "p", dropped[0][COUNTER])

@@ -15,7 +15,7 @@ from tests.simulation.stage import Stage, Viewer
 
 
 def _inbound(books: DispatcherStatistics) -> int:
-    return books.handled + books.expired + books.cancelled + books.failed + books.dead + books.pending
+    return books.handled + books.expired + books.dropped + books.cancelled + books.failed + books.dead + books.pending
 
 
 async def _moody(env: Envelope, context: Context) -> None:
@@ -25,8 +25,8 @@ async def _moody(env: Envelope, context: Context) -> None:
 
 
 def test_every_accepted_event_is_in_exactly_one_account() -> None:
-    """accepted = handled + expired + cancelled + failed + dead + pending, looked at all the time, zero pending at
-    the end; a refused event is in none."""
+    """accepted = handled + expired + dropped + cancelled + failed + dead + pending, looked at all the time,
+    zero pending at the end; a refused event is in none."""
 
     async def main() -> None:
         stage = await Stage(pools=[PoolSpec("moody", ["ECHO"], _moody, concurrency=2)]).start()

@@ -228,7 +228,8 @@ class World:
         """Return what does not hold although it must hold at every moment."""
         found = []
         books = engine.dispatcher.statistics()
-        over = books.handled + books.expired + books.cancelled + books.failed + books.dead + books.pending
+        over = books.handled + books.expired + books.dropped + books.cancelled + books.failed + books.dead
+        over += books.pending
         if books.accepted != over:
             found.append(f"the dispatcher accepted {books.accepted} events and accounts for {over}")
         for home in engine.directory.homes():
