@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import (
+    credit,
     dispatch,
     documents,
     edge,
@@ -74,6 +75,7 @@ WORKLOADS: Final = (
     Workload(goodput.WORKLOAD, goodput.run, lambda rows: [goodput.table(rows)]),
     Workload("stages", stage_costs.run, lambda rows: [stage_costs.table(rows)]),
     Workload("tracing", tracing.run, lambda rows: [tracing.table(rows)]),
+    Workload("credit", credit.run, lambda rows: [credit.table(rows)]),
     Workload("edge", edge.run),
     Workload("hosts", hosts.run),
     Workload("state", documents.run),

@@ -28,6 +28,7 @@ ROLES: Final[Mapping[str, str]] = {
     "overload": "benchmarks.overload_served",
     "spans": "benchmarks.span_sink",
     "traced": "benchmarks.traced_engine",
+    "upstream": "benchmarks.upstream",
 }
 """Role -> module with `serving(*arguments)`, which yields where it listens."""
 

@@ -222,7 +222,7 @@ class ScriptedServer:
                 await asyncio.wait({gone}, timeout=answer.gap_s)
             else:
                 await asyncio.sleep(0)
-            if gone.done():
+            if gone.done() or writer.is_closing():
                 return False
             self._counters.said += 1
             writer.write(_chunk(f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n".encode()))
