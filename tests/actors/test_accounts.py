@@ -17,4 +17,4 @@ def test_totals_are_over_all_lanes(rig):
     left = rig.event(9, lane=3)
     books.enter(key_of(left), left, None)
     assert totals(books) == {"accepted": 7, **dict.fromkeys(ENDINGS, 1)}
-    assert books.accepted == [1, 2, 1, 2]
+    assert books.accepted == [1, 2, 2, 2]

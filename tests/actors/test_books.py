@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from laneway.actors.books import Books, key_of
 from laneway.actors.ports import Outcome
 
-STATUSES = ["handled", "expired", "cancelled", "failed", "dead"]
+STATUSES = ["handled", "expired", "dropped", "cancelled", "failed", "dead"]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 10), st.sampled_from(STATUSES)), max_size=60))
