@@ -210,7 +210,8 @@ class Model(Protocol):
     """A language model: one run in, AG-UI events out.
 
     It may also have `provider` and `name` (str), by which spans call it, and `pushes` (bool): true if
-    what it stands for generates whether it is read or not, as a server behind HTTP does.
+    what it stands for generates whether it is read or not, as a server behind HTTP does. One that stands
+    for several has `choose`, asked at the beginning of each run; see `nlp.chosen`.
     """
 
     def stream(self, run: Mapping[str, Any], context: Context) -> AsyncIterator[Out]:

@@ -35,8 +35,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ValidationError, model_validator
 
+from laneway.engine.fields import Address
 from laneway.engine.sections import (
-    Address,
     AuthConfig,
     DispatchConfig,
     EdgeConfig,

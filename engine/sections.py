@@ -6,16 +6,25 @@ rules that join sections, and where values come from, are in `config.py`.
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
-from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from laneway.engine.fields import (
+    Address,
+    AddressField,
+    Bytes,
+    Names,
+    Positive,
+    Seconds,
+    SecondsOrOff,
+    Secret,
+    Share,
+)
 from laneway.engine.limits import Limits
 
 __all__ = [
-    "Address",
     "AuthConfig",
     "DispatchConfig",
     "EdgeConfig",
@@ -29,57 +38,6 @@ __all__ = [
     "TelemetryConfig",
     "ToolsConfig",
 ]
-
-_MIN_SECRET_BYTES: Final = 32
-"""RFC 7518 section 3.2: an HMAC key is at least as long as the hash."""
-
-
-class Address(NamedTuple):
-    """Where to listen; port 0 = any free one."""
-
-    host: str
-    port: int
-
-    @property
-    def loopback(self) -> bool:
-        """True if only this machine can reach it; a name other than localhost counts as public."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def _address(given: object) -> object:
-    if not isinstance(given, str):
-        return given
-    host, colon, port = given.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ValueError("give HOST:PORT, such as 127.0.0.1:7700 or [::1]:7700")
-    return Address(host, int(port))
-
-
-def _comma_separated(given: object) -> object:
-    return [part.strip() for part in given.split(",")] if isinstance(given, str) else given
-
-
-def _long_secret(secret: SecretStr) -> SecretStr:
-    if len(secret.get_secret_value().encode()) < _MIN_SECRET_BYTES:
-        raise ValueError(f"an HMAC secret has at least {_MIN_SECRET_BYTES} bytes; make one with `openssl rand -hex 32`")
-    return secret
-
-
-_AddressField: TypeAlias = Annotated[Address, BeforeValidator(_address)]
-_Secret: TypeAlias = Annotated[SecretStr, AfterValidator(_long_secret)]
-_Names: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
-_Positive: TypeAlias = Annotated[int, Field(ge=1)]
-_Bytes: TypeAlias = Annotated[int, Field(ge=1_024)]
-_Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_SecondsOrOff: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
@@ -105,20 +63,20 @@ class EdgeConfig(Section):
         stall_s: how long one write may wait for a client that does not read.
     """
 
-    grpc: _AddressField = Address("127.0.0.1", 7700)
-    http: _AddressField = Address("127.0.0.1", 7701)
-    origins: _Names = ()
-    agents: _Names = ()
+    grpc: AddressField = Address("127.0.0.1", 7700)
+    http: AddressField = Address("127.0.0.1", 7701)
+    origins: Names = ()
+    agents: Names = ()
     on_disconnect: Literal["continue", "cancel"] = "continue"
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
     insecure: bool = False
-    max_streams: _Positive = 20_000
-    max_streams_per_principal: _Positive = 20_000
+    max_streams: Positive = 20_000
+    max_streams_per_principal: Positive = 20_000
     max_connection_age_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    hello_s: _Seconds = 5.0
-    stall_s: _Seconds = 30.0
+    hello_s: Seconds = 5.0
+    stall_s: Seconds = 30.0
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> EdgeConfig:
@@ -146,14 +104,14 @@ class StoreConfig(Section):
 
     url: Annotated[str, Field(min_length=1, repr=False)] = "memory"
     sync: Literal["full", "normal"] = "full"
-    busy_s: _Seconds = 2.0
-    memory_bytes: _Bytes = 268_435_456
-    pending_bytes: _Bytes = 67_108_864
-    max_dead: _Positive = 10_000
-    max_dead_bytes: _Bytes = 67_108_864
+    busy_s: Seconds = 2.0
+    memory_bytes: Bytes = 268_435_456
+    pending_bytes: Bytes = 67_108_864
+    max_dead: Positive = 10_000
+    max_dead_bytes: Bytes = 67_108_864
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")] = "laneway"
     assume_durable: bool = False
-    answer_s: _Seconds = 5.0
+    answer_s: Seconds = 5.0
 
 
 class LimitsConfig(Section):
@@ -164,15 +122,15 @@ class LimitsConfig(Section):
         drain_s: how long runs may still take at shutdown.
     """
 
-    frame_bytes: _Bytes = 1_048_576
-    header_bytes: _Bytes = 65_536
+    frame_bytes: Bytes = 1_048_576
+    header_bytes: Bytes = 65_536
     items: Annotated[int, Field(ge=1, le=65_535)] = 1_024
-    body_bytes: _Bytes = 1_048_576
+    body_bytes: Bytes = 1_048_576
     depth: Annotated[int, Field(ge=1, le=200)] = 32
-    elements: _Positive = 10_000
-    values: _Positive = 50_000
-    sessions: _Positive = 10_000
-    drain_s: _Seconds = 30.0
+    elements: Positive = 10_000
+    values: Positive = 50_000
+    sessions: Positive = 10_000
+    drain_s: Seconds = 30.0
 
     def codec(self) -> Limits:
         """Return the decoders' part."""
@@ -182,18 +140,18 @@ class LimitsConfig(Section):
 class SessionConfig(Section):
     """Bounds of one session and its links; see `SessionPolicy` and `LinkPolicy`."""
 
-    ring_events: _Positive = 1_000
-    ring_bytes: _Bytes = 262_144
-    budget_bytes: _Bytes = 262_144
-    spill_bytes: _Bytes = 16_777_216
-    retention_bytes: _Bytes = 16_777_216
-    idle_s: _Seconds = 120.0
-    max_links: _Positive = 64
+    ring_events: Positive = 1_000
+    ring_bytes: Bytes = 262_144
+    budget_bytes: Bytes = 262_144
+    spill_bytes: Bytes = 16_777_216
+    retention_bytes: Bytes = 16_777_216
+    idle_s: Seconds = 120.0
+    max_links: Positive = 64
     chunk_chars: Annotated[int, Field(ge=16)] = 200
     flush_s: Annotated[float, Field(ge=0.001, le=1)] = 0.010
     max_items: Annotated[int, Field(ge=1, le=1_024)] = 64
     heartbeat_s: Annotated[float, Field(ge=1, le=300)] = 10.0
-    pace_bytes_per_s: _Bytes = 262_144
+    pace_bytes_per_s: Bytes = 262_144
 
 
 class DispatchConfig(Section):
@@ -214,18 +172,18 @@ class DispatchConfig(Section):
 
     rate_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1_000.0
     burst: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3_000.0
-    session_events: _Positive = 384
-    session_bytes: _Bytes = 393_216
-    tenant_events: _Positive = 65_536
-    tenant_bytes: _Bytes = 67_108_864
-    process_bytes: _Bytes = 1_073_741_824
-    low_share: _Share = 0.5
-    normal_share: _Share = 0.75
-    run_share: _Share = 0.875
-    age_s: _Seconds = 0.25
-    target_wait_s: _SecondsOrOff = 1.0
-    low_target_s: _SecondsOrOff = 0.5
-    low_interval_s: _Seconds = 5.0
+    session_events: Positive = 384
+    session_bytes: Bytes = 393_216
+    tenant_events: Positive = 65_536
+    tenant_bytes: Bytes = 67_108_864
+    process_bytes: Bytes = 1_073_741_824
+    low_share: Share = 0.5
+    normal_share: Share = 0.75
+    run_share: Share = 0.875
+    age_s: Seconds = 0.25
+    target_wait_s: SecondsOrOff = 1.0
+    low_target_s: SecondsOrOff = 0.5
+    low_interval_s: Seconds = 5.0
 
 
 class OverloadConfig(Section):
@@ -238,8 +196,8 @@ class OverloadConfig(Section):
     """
 
     enabled: bool = True
-    lag_s: tuple[_Seconds, _Seconds, _Seconds] = (0.05, 0.15, 0.4)
-    calm_s: _Seconds = 10.0
+    lag_s: tuple[Seconds, Seconds, Seconds] = (0.05, 0.15, 0.4)
+    calm_s: Seconds = 10.0
 
     @model_validator(mode="after")
     def _levels_rise(self) -> OverloadConfig:
@@ -253,6 +211,7 @@ class NlpConfig(Section):
 
     Attributes:
         model: "synthetic", "scripted", "local-llm", "openai:URL", or empty: the embedder gives one.
+        degraded_model: a cheaper one, which answers the runs that begin while the engine is overloaded (level 2).
         concurrency: runs at once.
         unread: what becomes of a run that nobody reads: "pause" (it waits at its next event), "continue" (it
             goes on into the log), "close" (its model is let go, and it ends PAUSED), or "auto": "continue"
@@ -261,9 +220,16 @@ class NlpConfig(Section):
     """
 
     model: str = ""
-    concurrency: _Positive = 256
-    target_wait_s: _SecondsOrOff = 10.0
+    degraded_model: str = ""
+    concurrency: Positive = 256
+    target_wait_s: SecondsOrOff = 10.0
     unread: Literal["auto", "pause", "continue", "close"] = "auto"
+
+    @model_validator(mode="after")
+    def _stands_in_for_one(self) -> NlpConfig:
+        if self.degraded_model and not self.model:
+            raise ValueError("degraded_model stands in for model: name both, or give engine.nlp.use(..., degraded=...)")
+        return self
 
 
 class ToolsConfig(Section):
@@ -275,8 +241,8 @@ class ToolsConfig(Section):
     """
 
     workers: Annotated[int, Field(ge=1, le=1_024)] = 2
-    concurrency: _Positive = 256
-    target_wait_s: _SecondsOrOff = 5.0
+    concurrency: Positive = 256
+    target_wait_s: SecondsOrOff = 5.0
 
 
 class RuntimeConfig(Section):
@@ -314,7 +280,7 @@ class RuntimeConfig(Section):
     cpus: Annotated[float, Field(gt=0, le=256, allow_inf_nan=False)] = 0.25
     resources: dict[str, dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]] = {}
     leave_hosts: bool = False
-    ready_s: _Seconds = 20.0
+    ready_s: Seconds = 20.0
     beat_s: Annotated[float, Field(ge=0.05, le=60)] = 0.5
     lost_s: Annotated[float, Field(ge=0.2, le=600)] = 2.0
     durability: Literal["durable", "volatile"] = "durable"
@@ -351,11 +317,11 @@ class AuthConfig(Section):
     mode: Literal["none", "jwt"] = "none"
     issuer: str = ""
     audience: str = ""
-    secret: _Secret | None = None
+    secret: Secret | None = None
     public_keys: dict[str, Path] = {}
-    algorithms: _Names = ()
+    algorithms: Names = ()
     leeway_s: Annotated[float, Field(ge=0, le=60)] = 5.0
-    max_lifetime_s: _Seconds = 3_600.0
+    max_lifetime_s: Seconds = 3_600.0
     tenant_claim: Annotated[str, Field(min_length=1)] = "tenant"
     scope_claim: Annotated[str, Field(min_length=1)] = "scope"
 
@@ -386,7 +352,7 @@ class TelemetryConfig(Section):
     otlp: str = ""
     sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
     follow_clients: bool = True
-    traces_per_s: _Positive = 100
+    traces_per_s: Positive = 100
     export_s: Annotated[float, Field(ge=1, le=3_600)] = 15.0
     service: Annotated[str, Field(min_length=1, max_length=128)] = "laneway"
     log_format: Literal["auto", "json", "text"] = "auto"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from laneway.actors.session import SessionPolicy
 from laneway.routing.dispatch import DispatchPolicy
+from laneway.routing.overload import OverloadPolicy
 
 if TYPE_CHECKING:
     from laneway.engine.config import Config
@@ -41,13 +42,13 @@ class _Defaults:
     """Stands for `Config()`."""
 
     limits = _Section("limits", sessions=10_000, drain_s=30.0)
-    nlp = _Section("nlp", model="", concurrency=256)
+    nlp = _Section("nlp", model="", concurrency=256, target_wait_s=10.0, unread="auto")
     runtime = _Section("runtime", kind="local", hosts={}, max_hosts={}, placement={})
     store = _Section(
         "store", url="memory", memory_bytes=268_435_456, max_dead=10_000, max_dead_bytes=67_108_864, busy_s=2.0
     )
     telemetry = _Section("telemetry", otlp="")
-    tools = _Section("tools", workers=2, concurrency=256)
+    tools = _Section("tools", workers=2, concurrency=256, target_wait_s=5.0)
 
     def session_policy(self) -> SessionPolicy:
         """As `Config.session_policy`: the actors' own defaults."""
@@ -56,6 +57,10 @@ class _Defaults:
     def dispatch_policy(self) -> DispatchPolicy:
         """As `Config.dispatch_policy`: routing's own defaults."""
         return DispatchPolicy()
+
+    def overload_policy(self) -> OverloadPolicy | None:
+        """As `Config.overload_policy`: routing's own defaults."""
+        return OverloadPolicy()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(_checked(), name)

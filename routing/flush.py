@@ -89,11 +89,10 @@ class FlushTimer:
         gap_s = self.flush_s / _GAPS
         return max(now + gap_s / 2, self._frame_at + gap_s)
 
-    def due(self, now: float, pending: int, head: int, *, force: bool, alone: bool, begins: bool = False) -> bool:
+    def due(self, now: float, pending: int, head: int, *, force: bool, alone: bool) -> bool:
         """Return whether data goes now, with `pending` seqs waiting up to seq `head`.
 
-        `force` = a frame goes anyway; `alone` = an event that merges with nothing is among them;
-        `begins` = they are the first text of an entity.
+        `force` = a frame goes anyway; `alone` = an event that merges with nothing is among them.
         """
         company_s = self._gap_s if alone else self.flush_s
         if self._paced_until > now:
@@ -105,7 +104,7 @@ class FlushTimer:
                 return now >= self._due_at
             self._due_at = min(self._held_at + _HOLD_S, max(self._held_at, self._sent_at + company_s))
         elif self._due_at is None:
-            wait_s = self.flush_s if begins else stretched_s(self.flush_s, self._shedding.level)
+            wait_s = stretched_s(self.flush_s, self._shedding.level)
             self._due_at = now if now - self._sent_at >= wait_s else now + wait_s
         if alone:
             self._due_at = min(self._due_at, max(now, self._sent_at + company_s))

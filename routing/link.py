@@ -328,8 +328,8 @@ class Link:
             self._timer.nothing()
             return False
         reader = self._data
-        alone, begins = reader.alone(self._text_kinds), reader.begins(self._text_kinds)
-        return self._timer.due(now, reader.pending, reader.committed, force=force, alone=alone, begins=begins)
+        alone = reader.alone(self._text_kinds)
+        return self._timer.due(now, reader.pending, reader.committed, force=force, alone=alone)
 
     def _take_data(self, now: float) -> Batch | None:
         reader, timer = self._data, self._timer

@@ -42,7 +42,6 @@ class StreamReader:
 
     __slots__ = (
         "_alone",
-        "_last",
         "_looked",
         "_page",
         "_ring",
@@ -60,7 +59,6 @@ class StreamReader:
         self._ring = ring
         self._page: Sequence[Numbered] = ()
         self._looked = self._alone = 0  # last seq looked at; last one found that merges with nothing
-        self._last = ""  # kind of what went last
         self.next = have + 1
         self.skip = skip
         self.position = self.start = ring.position_before(have + 1)
@@ -134,10 +132,6 @@ class StreamReader:
             opened = "" if text else env[6]
         return False
 
-    def begins(self, text_kinds: frozenset[str]) -> bool:
-        """Return whether text that waits is the first of its entity: what went last was none."""
-        return self._last not in text_kinds
-
     def mend(self, env: Envelope, text_kinds: frozenset[str]) -> None:
         """Forget a `skip` that does not fit event `next` (a client's claim); it trims what it has."""
         if self.skip:
@@ -149,8 +143,6 @@ class StreamReader:
     def advance(self, batch: Batch) -> None:
         """Go on where the batch ends."""
         self.next, self.skip, self.position = batch.next_seq, batch.next_skip, batch.position
-        if batch.envelopes:
-            self._last = batch.envelopes[-1][2]
         if self._page and self.next > self._page[-1][0]:
             self._page = ()
 

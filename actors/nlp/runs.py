@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
+from laneway.actors.nlp.chosen import Chosen, chosen
 from laneway.actors.nlp.chunks import ChunkExpander
 from laneway.actors.nlp.described import described, usage_of
 from laneway.actors.nlp.history import History, Turn
@@ -104,11 +105,11 @@ class RunDriver:
         """
         play: _Play | None = None
         try:
-            run = asked(env, context.run, self._earlier)
-            context.when_unread(self._policy(run))
-            play = _Play(run, context, self._turn(env), self._clock, raw=self._raw)
+            run, answers = asked(env, context.run, self._earlier), chosen(self._model)
+            context.when_unread(self._policy(run, answers.model))
+            play = _Play(run, answers, context, self._turn(env), self._clock, raw=self._raw)
             async with asyncio.timeout(self._remaining(context)):
-                await play.through(self._model)
+                await play.through()
         except asyncio.CancelledError:
             if play is not None:
                 await self._end_cancelled(play, context)
@@ -134,10 +135,10 @@ class RunDriver:
             return None
         return max(0.0, context.deadline - self._clock.now())
 
-    def _policy(self, run: Mapping[str, Any]) -> Unread:
+    def _policy(self, run: Mapping[str, Any], model: Model) -> Unread:
         policy = unread_policy(run) or self._unread
         if policy == "auto":
-            return "continue" if getattr(self._model, "pushes", False) else "pause"
+            return "continue" if getattr(model, "pushes", False) else "pause"
         return policy
 
     def _turn(self, env: Envelope) -> Turn:
@@ -163,10 +164,13 @@ class RunDriver:
 
 
 class _Play:
-    """One run on its way: its input, its sequence, and the model's own marks."""
+    """One run on its way: its input, its model, its sequence, and the model's own marks."""
 
-    def __init__(self, run: dict[str, Any], context: Context, turn: Turn, clock: Clock, *, raw: bool) -> None:
+    def __init__(
+        self, run: dict[str, Any], answers: Chosen, context: Context, turn: Turn, clock: Clock, *, raw: bool
+    ) -> None:
         self.run = run
+        self._model, self._degraded = answers
         self.turn = turn
         self._context = context
         self._clock = clock
@@ -176,22 +180,22 @@ class _Play:
         self._ending: dict[str, Any] = {}
         self._started = False
 
-    async def through(self, model: Model) -> None:
+    async def through(self) -> None:
         """Start, stream and finish. Raises what the model raises, and ModelFailed for a broken sequence."""
         thread, run = self.run["threadId"], self.run["runId"]
         await self._start()
-        name, about = described(model)
+        name, about = described(self._model)
         with self._context.span(f"model {name}", "client", **about) as span:
-            await self._listen(model, span)
+            await self._listen(span)
             span.note(**usage_of(self._ending.get("usage")))
         await self._close()
         await self._context.emit(run_finished(thread, run, **self._ending))
 
-    async def _listen(self, model: Model, span: Span) -> None:
+    async def _listen(self, span: Span) -> None:
         """Pass on what the model says, up to its end."""
         since, count = self._clock.now(), 0
         kind, entity = _NOTHING  # of the delta before
-        async with _closing(model.stream(self.run, Recorded(self._context, self.turn))) as outs:
+        async with _closing(self._model.stream(self.run, Recorded(self._context, self.turn))) as outs:
             async for out in outs:
                 if not count:
                     span.note(gen_ai__response__time_to_first_chunk=self._clock.now() - since)
@@ -221,7 +225,8 @@ class _Play:
         thread, run, parent = self.run["threadId"], self.run["runId"], self.run.get("parentRunId")
         newest = self.run["messages"][-1:]
         theirs = [message for message in newest if message.get("role") == "user"]
-        await self._context.emit(run_started(thread, run, parent, theirs))
+        instead = described(self._model)[0] if self._degraded else ""
+        await self._context.emit(run_started(thread, run, parent, theirs, instead))
         self._started = True
 
     async def _give(self, out: Out) -> None:

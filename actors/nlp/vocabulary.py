@@ -137,12 +137,15 @@ def tool_result(message_id: str, call_id: str, content: str) -> Out:
     return mark("TOOL_CALL_RESULT", fields, call_id)
 
 
-def run_started(thread: str, run: str, parent: str | None = None, said: Sequence[Mapping[str, Any]] = ()) -> Out:
+def run_started(
+    thread: str, run: str, parent: str | None = None, said: Sequence[Mapping[str, Any]] = (), degraded: str = ""
+) -> Out:
     """RUN_STARTED.
 
     Args:
         said: the messages that are new in this run; they travel as its input, so that every client
             of the session (and whoever rebuilds it from its log) sees the question with the answer.
+        degraded: name of the model that answers instead of the usual one; told in `metadata`.
     """
     fields: dict[str, Any] = {
         "threadId": thread,
@@ -150,6 +153,7 @@ def run_started(thread: str, run: str, parent: str | None = None, said: Sequence
         "protocolVersion": PROTOCOL_VERSION,
         "parentRunId": parent,
         "input": {"threadId": thread, "runId": run, "messages": list(said)} if said else None,
+        "metadata": {"model": degraded, "degraded": True} if degraded else None,
     }
     return mark("RUN_STARTED", fields)
 

@@ -102,10 +102,10 @@ class Engine:
         self.clock = SystemClock()
         self.telemetry = Telemetry(self.config.telemetry, self.clock, partial(measured, self), probe, tracer_provider)
         self.tools = Toolbox(self.config.tools.workers)
-        self.nlp = Brain()
+        self.nlp = Brain(lambda: self.overload.level)
         self.tap = Tap(time.time, os.urandom(16).hex())
         if self.config.nlp.model:
-            self.nlp.use(self.config.nlp.model)
+            self.nlp.use(self.config.nlp.model, degraded=self.config.nlp.degraded_model or None)
         self._probe = self.telemetry.probe
         self._store = choose_store(self.config, store)
         self.neighbours = choose_neighbours(self.config, self._store)

@@ -22,7 +22,7 @@ LEVELS: Final = tuple(map(str, range(MAX_LEVEL + 1)))
 _MEANS: Final = (
     "nothing is shed",
     "events of the low lane are shed, text gathers longer",
-    "new sessions are refused too, step detail is left out",
+    "new sessions are refused too, step detail is left out, a cheaper model answers if there is one",
     "new runs are refused too",
 )
 
@@ -55,8 +55,7 @@ class Overload:
 
         Raises LocalProtocolError for a level that is not 0 to 3.
         """
-        if level is not None:
-            self._go(level, "as told")
+        self._go(self._detector.level if level is None else level, "as told")
         self._held = level
 
     def _sample(self, lag_s: float, now: float) -> None:

@@ -164,7 +164,7 @@ async def _prepare(engine: Engine, setup: str) -> None:
 
     with shown(_log.info) as progress:
         if engine.config.nlp.model:
-            engine.nlp.use(engine.config.nlp.model, progress)
+            engine.nlp.use(engine.config.nlp.model, progress, degraded=engine.config.nlp.degraded_model or None)
         if setup:
             await _set_up(setup, engine)
         if engine.nlp.model is None:

@@ -1,36 +1,28 @@
-"""Sections: addresses, and settings that nothing may change after the start."""
+"""Sections: what their fields allow together."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from laneway.engine.sections import Address, EdgeConfig, LimitsConfig, StoreConfig
-
-
-@given(st.ip_addresses().map(str), st.integers(0, 65_535))
-def test_addresses_round_trip(host: str, port: int) -> None:
-    """Any IPv4 or IPv6 address is read back from its own text."""
-    address = Address(host, port)
-    assert EdgeConfig(grpc=str(address), insecure=True).grpc == address  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("text", ["", ":1", "host", "host:", "host:-1", "host:x", "host:٣", "host:65536", "a:b:c:"])
-def test_nonsense_is_no_address(text: str) -> None:
-    """What is not HOST:PORT is refused with an example."""
-    with pytest.raises(ValidationError, match=r"127\.0\.0\.1:7700"):
-        EdgeConfig(grpc=text)  # type: ignore[arg-type]
-
-
-def test_sections_are_frozen() -> None:
-    """A running engine's settings cannot be changed under it."""
-    with pytest.raises(ValidationError, match="frozen"):
-        LimitsConfig().depth = 3  # type: ignore[misc]
+from laneway.engine.sections import NlpConfig, OverloadConfig, StoreConfig
 
 
 def test_an_address_with_a_password_is_not_shown() -> None:
     """Settings may be printed; where logs are kept is not part of that."""
     config = StoreConfig(url="redis://user:hush@host")
     assert "hush" not in repr(config) + str(config)
+
+
+@pytest.mark.parametrize("lag_s", [(0.1, 0.1, 0.2), (0.3, 0.2, 0.1), (0.0, 0.1, 0.2), (0.1, 0.2)])
+def test_levels_of_overload_rise(lag_s: tuple[float, ...]) -> None:
+    """Three thresholds, each above the one before."""
+    with pytest.raises(ValidationError):
+        OverloadConfig(lag_s=lag_s)  # type: ignore[arg-type]
+
+
+def test_a_model_stands_in_for_another_one() -> None:
+    """Alone it would never be asked."""
+    assert NlpConfig(model="synthetic", degraded_model="scripted").degraded_model == "scripted"
+    with pytest.raises(ValidationError, match="name both"):
+        NlpConfig(degraded_model="scripted")

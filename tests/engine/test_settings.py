@@ -41,6 +41,7 @@ def test_every_default_is_the_checked_one() -> None:
                 assert value == getattr(getattr(checked, name), field), f"{name}.{field}"
     assert DEFAULTS.session_policy() == checked.session_policy()
     assert DEFAULTS.dispatch_policy() == checked.dispatch_policy()
+    assert DEFAULTS.overload_policy() == checked.overload_policy()
 
 
 def test_what_is_not_held_comes_from_the_checked_ones() -> None:
@@ -56,4 +57,4 @@ def test_a_first_event_loads_nothing_that_it_does_not_need() -> None:
     assert result.returncode == 0, result.stderr
     heavy, _, ours = result.stdout.strip().rpartition(" ")
     assert heavy == "[]"
-    assert int(ours) <= 142
+    assert int(ours) <= 175

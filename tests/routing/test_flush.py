@@ -1,7 +1,9 @@
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laneway.routing.flush import FlushTimer
+from laneway.routing.flush import FlushTimer, stretched_s
+from laneway.routing.shedding import Shedding
 
 
 def test_after_silence_at_once_then_in_company():
@@ -106,3 +108,35 @@ def test_held_text_waits_half_a_second_at_most():
     assert timer.due(0.5, 2, 2, force=False, alone=False)
     timer.release()
     assert not timer.holding
+
+
+def test_text_that_goes_on_waits_longer_while_the_engine_is_overloaded():
+    """25 ms at level 1 and 50 from 2 on, as on a network one or two grades worse; a wish for more is kept."""
+    waits = [[round(stretched_s(wait_s, level), 3) for level in range(4)] for wait_s in (0.010, 0.025, 0.050, 0.2)]
+    assert waits[0] == [0.010, 0.025, 0.050, 0.050]
+    assert waits[1] == [0.025, 0.050, 0.050, 0.050]
+    assert waits[2:] == [[0.050] * 4, [0.2] * 4]
+    shedding = Shedding()
+    timer = FlushTimer(0.010, 64, 0, shedding)
+    for level, wait_s in enumerate(waits[0]):
+        shedding.set_level(level)
+        timer.sent(1.0, 10, 1, more=False)
+        timer.due(1.0, 1, 2, force=False, alone=False)
+        assert timer.due_at == 1.0 + wait_s
+
+
+@pytest.mark.parametrize("level", range(4))
+def test_what_begins_and_what_merges_with_nothing_waits_no_longer_than_ever(level: int):
+    """Events of other kinds and the first text of a message, answers, a full frame, and the first after silence."""
+    shedding = Shedding()
+    timer, calm = FlushTimer(0.010, 64, 0, shedding), FlushTimer(0.010, 64, 0)
+    shedding.set_level(level)
+    assert timer.due(1.0, 1, 1, force=False, alone=False)
+    for each in (timer, calm):
+        each.sent(1.0, 10, 1, more=False)
+        each.due(1.001, 1, 2, force=False, alone=True)
+    assert timer.due_at == calm.due_at == 1.002
+    assert timer.due(1.003, 2, 3, force=False, alone=True)
+    assert timer.due(1.003, 64, 65, force=False, alone=False)
+    assert timer.due(1.003, 1, 66, force=True, alone=False)
+    assert timer.answers_at(1.5) == calm.answers_at(1.5)

@@ -22,6 +22,7 @@ from laneway.routing.inbox import Inbox, Received
 from laneway.routing.lanes import Lane
 from laneway.routing.link import DATA, URGENT, Cursor, Link, LinkFrame
 from laneway.routing.replay import ReplayRing
+from laneway.routing.shedding import Shedding
 
 KINDS = KindTable()
 TEXT = "TEXT_MESSAGE_CONTENT"
@@ -734,3 +735,34 @@ def test_an_idle_link_has_nothing_to_send_whatever_its_client_says():
     assert link.poll(0.001) == []
     link.tell(ok=[[1, "durable"]])
     assert not link.idle
+
+
+def _texts(frames: list[LinkFrame]) -> list[str]:
+    return [env[BODY].decode() for frame in frames for env in frame.envelopes if env[KIND] == TEXT]
+
+
+@pytest.mark.parametrize("level", range(4))
+def test_at_every_level_of_overload_heartbeats_answers_and_urgent_events_go_at_once(level: int) -> None:
+    """And so does the first text of an answer; only text that goes on waits longer."""
+    shedding = Shedding()
+    shedding.set_level(level)
+    s = session()
+    link = Link(LinkPlan(), *s.rings, Cursor("e"), KINDS, 0.0, shedding)
+    link.poll(0.0)
+    s.emit(make("RUN_STARTED", b"\x80"))
+    s.emit(make("TEXT_MESSAGE_START", b"\x80"))
+    assert len(link.poll(0.5)) == 1
+    s.emit(make(body="first"))
+    assert _texts(link.poll(0.505)) == ["first"]
+    for tick in range(3):
+        s.emit(make(body=f" {tick}"))
+        link.poll(0.506 + tick / 1000)
+    assert link.deadline() == pytest.approx(0.506 + (0.010, 0.025, 0.050, 0.050)[level])
+    link.receive({"ping": 7}, 0.520)
+    assert link.poll(0.5201)[0].header["pong"] == 7
+    s.emit(make("RUN_ERROR", b"\x80"))
+    (frame, *_) = link.poll(0.5301)
+    assert frame.header["stream"] == URGENT
+    link.receive({"ack": ["e", 1, link.sent.data]}, 0.54)
+    assert link.poll(10.6)[0].header["ping"] == 1
+    assert link.closed is None

@@ -12,6 +12,7 @@ import msgpack
 import pytest
 
 from laneway.actors.nlp import vocabulary as v
+from laneway.actors.nlp.chosen import Chosen
 from laneway.actors.nlp.runs import RunDriver
 from laneway.actors.ports import Context, Out
 from laneway.routing.envelope import SEAL, Envelope, envelope
@@ -457,3 +458,34 @@ def test_only_what_goes_on_where_the_last_delta_stopped_is_not_checked_again(rec
     assert asyncio.run(main(v.text("n", "c"))) == "RUN_ERROR"
     assert asyncio.run(main(v.reasoning("m", "c"))) == "RUN_ERROR"
     assert asyncio.run(main(sealed)) == "RUN_ERROR"
+
+
+def test_a_run_says_so_if_another_model_stands_in(recording: Recording) -> None:
+    """In RUN_STARTED's metadata, by the name of the one that answers; it is chosen once, before anything is told."""
+
+    class Several(ScriptedStream):
+        """Stands for another model while `busy`."""
+
+        def __init__(self, other: ScriptedStream) -> None:
+            super().__init__(_answer)
+            self.other, self.busy = other, True
+
+        def choose(self) -> Chosen:
+            return Chosen(self.other, degraded=True) if self.busy else Chosen(self)
+
+    async def main() -> None:
+        cheap = ScriptedStream(_answer)
+        cheap.name = "cheap-1"  # type: ignore[attr-defined]
+        several = Several(cheap)
+        driver = RunDriver(several, clock=LoopClock())
+        context = recording()
+        await driver(message(), context)
+        assert v.fields_of(context.outs[0])["metadata"] == {"model": "cheap-1", "degraded": True}
+        assert (len(cheap.runs), len(several.runs)) == (1, 0)
+        several.busy = False
+        context = recording()
+        await driver(message(counter=2), context)
+        assert "metadata" not in v.fields_of(context.outs[0])
+        assert (len(cheap.runs), len(several.runs)) == (1, 1)
+
+    asyncio.run(main())

@@ -11,6 +11,7 @@ import pytest
 from laneway.engine.app.brain import Brain
 from laneway.engine.models.synthetic import SyntheticModel
 from laneway.routing.errors import ConfigError
+from laneway.routing.shedding import Shedding
 from tests.engine.app import shop
 
 
@@ -74,5 +75,38 @@ def test_open_and_close_reach_the_model() -> None:
         brain.use(SyntheticModel())
         await brain.open()
         await brain.close()
+
+    asyncio.run(main())
+
+
+def test_a_cheaper_model_stands_in_from_level_2_on() -> None:
+    """For runs that begin then; without one the model answers at every level, and another `use` forgets it."""
+    shedding = Shedding()
+    brain = Brain(lambda: shedding.level)
+    usual, cheap = SyntheticModel(), SyntheticModel()
+    brain.use(usual, degraded=cheap)
+    assert brain.model is usual
+    for level, answers in enumerate([(brain, False), (brain, False), (cheap, True), (cheap, True)]):
+        shedding.set_level(level)
+        assert brain.choose() == answers
+    brain.use(usual)
+    assert brain.choose() == (brain, False)
+    brain.use("synthetic", degraded="scripted")
+    assert type(brain.choose().model).__name__ == "ScriptedModel"
+    with pytest.raises(ConfigError):
+        brain.use(usual, degraded=7)
+    assert type(brain.choose().model).__name__ == "ScriptedModel"
+
+
+def test_both_models_are_opened_and_closed() -> None:
+    """The one that stands in must be there when it is needed."""
+
+    async def main() -> None:
+        usual, cheap = Opened(), Opened()
+        brain = Brain()
+        brain.use(usual, degraded=cheap)
+        await brain.open()
+        await brain.close()
+        assert usual.calls == cheap.calls == ["open", "close"]
 
     asyncio.run(main())

@@ -106,7 +106,6 @@ def test_a_level_can_be_held() -> None:
         await asyncio.sleep(60)
         assert watched.overload.level == 3
         watched.overload.hold(None)
-        await asyncio.sleep(1)
         assert watched.overload.level == 0
         with pytest.raises(LocalProtocolError):
             watched.overload.hold(4)
