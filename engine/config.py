@@ -50,6 +50,7 @@ from laneway.engine.sections import (
     TelemetryConfig,
     ToolsConfig,
 )
+from laneway.engine.segmenters import segmenter_of
 from laneway.routing.codel import CodelPolicy
 from laneway.routing.dispatch import DispatchPolicy
 from laneway.routing.errors import ConfigError
@@ -127,6 +128,7 @@ class Config(Section):
 
         own = self.session.model_dump(include=set(SessionPolicy.__dataclass_fields__))
         link = self.session.model_dump(include=set(LinkPolicy.__dataclass_fields__))
+        link["segmenter"] = segmenter_of(self.session.segmenter, self.session.language)
         return SessionPolicy(**own, link=LinkPolicy(**link, max_frame_bytes=self.limits.frame_bytes))
 
     def dispatch_policy(self) -> DispatchPolicy:

@@ -138,7 +138,12 @@ class LimitsConfig(Section):
 
 
 class SessionConfig(Section):
-    """Bounds of one session and its links; see `SessionPolicy` and `LinkPolicy`."""
+    """Bounds of one session and its links; see `SessionPolicy` and `LinkPolicy`.
+
+    Attributes:
+        segmenter: where sentences end, when text is cut: "builtin", or "sentencex" (its extra is needed).
+        language: what is mostly written, for "sentencex" (ISO 639: en, de, pt-BR).
+    """
 
     ring_events: Positive = 1_000
     ring_bytes: Bytes = 262_144
@@ -152,6 +157,8 @@ class SessionConfig(Section):
     max_items: Annotated[int, Field(ge=1, le=1_024)] = 64
     heartbeat_s: Annotated[float, Field(ge=1, le=300)] = 10.0
     pace_bytes_per_s: Bytes = 262_144
+    segmenter: Literal["builtin", "sentencex"] = "builtin"
+    language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = "en"
 
 
 class DispatchConfig(Section):

@@ -14,6 +14,7 @@ from typing import Final
 
 from laneway.routing.errors import LocalProtocolError
 from laneway.routing.graphemes import floor_boundary, is_boundary, next_boundary
+from laneway.routing.segmenter import Segmenter
 from laneway.routing.sentences import SentenceScanner
 
 __all__ = ["Chunker", "cut"]
@@ -26,7 +27,7 @@ _NOT_LAST: Final = frozenset("（「『【《〈〔｛“‘([{")
 """Never ends a line."""
 
 
-def cut(text: str, limit_chars: int, *, fenced: bool = False) -> int:
+def cut(text: str, limit_chars: int, *, fenced: bool = False, segmenter: Segmenter | None = None) -> int:
     """Return where the first chunk of `text` ends: `len(text)` if it fits, else the best place.
 
     More than `limit_chars` only if the first cluster alone is longer. O(limit_chars).
@@ -35,13 +36,14 @@ def cut(text: str, limit_chars: int, *, fenced: bool = False) -> int:
         text: what is to be cut.
         limit_chars: code points a chunk may have, at least 1.
         fenced: the text begins inside a code fence.
+        segmenter: decides where sentences end, instead of our own rules.
     """
     if len(text) <= limit_chars:
         return len(text)
     most = floor_boundary(text, limit_chars)
     if most == 0:
         return next_boundary(text, 0)
-    scanner = SentenceScanner(fenced=fenced)
+    scanner = SentenceScanner(fenced=fenced, segmenter=segmenter)
     ends = scanner.feed(text[: most + 1])
     if ends and ends[-1] >= limit_chars // 2 and ends[-1] <= most:
         return ends[-1]

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 from laneway.routing.errors import PeerProtocolError
 from laneway.routing.replay import Cursor
+from laneway.routing.segmenter import Segmenter
 
 __all__ = [
     "MAX_CLIENT_CHARS",
@@ -96,6 +97,7 @@ class LinkPolicy:
         heartbeat_s: pause between pings; a client may ask for 1 to 300.
         silence_factor: a link without a sign of life for heartbeat_s times this is lost.
         pace_bytes_per_s: rate for clients that never grant.
+        segmenter: decides where sentences end; None = our own rules.
     """
 
     chunk_chars: int = 200
@@ -105,6 +107,7 @@ class LinkPolicy:
     heartbeat_s: float = 10.0
     silence_factor: float = 2.5
     pace_bytes_per_s: int = 262_144
+    segmenter: Segmenter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +124,11 @@ class LinkPlan:
     pace_bytes_per_s: int = 0
     hold_sentence: bool = False
     max_frame_bytes: int = 1_048_576
+    segmenter: Segmenter | None = None
 
     def describe(self) -> dict[str, int | float | bool]:
         """Return the plan as the map that `welcome` carries."""
-        return asdict(self)
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "segmenter"}
 
 
 def parse_hello(offer: object) -> Hello:
@@ -228,6 +232,7 @@ def negotiate(hello: Hello, policy: LinkPolicy) -> LinkPlan:
         grants=hello.grants,
         pace_bytes_per_s=max(pace, 256) if pace else 0,
         hold_sentence=hello.hold_sentence,
+        segmenter=policy.segmenter,
         max_frame_bytes=int(
             _clamp(hello.max_frame_bytes or policy.max_frame_bytes, 4096, max(4096, policy.max_frame_bytes))
         ),

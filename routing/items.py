@@ -25,6 +25,7 @@ from laneway.routing.errors import PeerProtocolError
 from laneway.routing.lanes import Lane
 from laneway.routing.packed import pack_map, unpack_map
 from laneway.routing.replay import SEQ_COST_BYTES, TOMBSTONE, Numbered
+from laneway.routing.segmenter import Segmenter
 from laneway.routing.sentences import last_sentence_end
 
 __all__ = ["GAP_KIND", "Batch", "Gap", "WireItem", "plan_items", "read_gap", "read_items"]
@@ -109,6 +110,7 @@ def plan_items(
     max_items: int,
     room_bytes: int,
     hold: bool = False,
+    segmenter: Segmenter | None = None,
 ) -> Batch:
     """Fold contiguous entries into at most `max_items` items. O(bytes) of what is sent.
 
@@ -119,7 +121,7 @@ def plan_items(
         grant: nothing that starts at or beyond this position is begun.
         chunk_chars: longest text item in characters (longer only for a single cluster). max_items: at most.
         room_bytes: stop after about this many bytes; one item is always taken.
-        hold: give text only up to a sentence end while nothing follows it.
+        hold: give text only up to a sentence end (of `segmenter`) while nothing follows it.
     """
     envelopes: list[Envelope] = []
     shape: list[_Shape] = []
@@ -135,7 +137,7 @@ def plan_items(
             item = _fold_gap(entries, at, position)
             gapped += item[1]
         elif env[2] in text_kinds and (not body or body[0] != SEAL):
-            folded = _fold_text(entries, at, position, skip, grant, chunk_chars, hold)
+            folded = _fold_text(entries, at, position, skip, grant, chunk_chars, hold, segmenter)
             if folded is None:
                 held = True
                 break
@@ -222,7 +224,14 @@ def _fold_gap(entries: Sequence[Numbered], at: int, position: int) -> _Folded:
 
 
 def _fold_text(
-    entries: Sequence[Numbered], at: int, position: int, skip: int, grant: float, chunk_chars: int, hold: bool
+    entries: Sequence[Numbered],
+    at: int,
+    position: int,
+    skip: int,
+    grant: float,
+    chunk_chars: int,
+    hold: bool,
+    segmenter: Segmenter | None,
 ) -> _Folded | None:
     """Return one text item that starts with entry `at`; None if its text is held back."""
     _, after, env = entries[at]
@@ -232,7 +241,7 @@ def _fold_text(
     pieces = [entry[2][11] for entry in entries[at : last + 1]]
     pieces[0] = pieces[0][skip:]
     joined = b"".join(pieces)
-    size = _item_bytes(joined, chunk_chars, hold=hold and last + 1 == len(entries))
+    size = _item_bytes(joined, chunk_chars, segmenter, hold=hold and last + 1 == len(entries))
     if size == 0 and joined:
         return None
     if size == len(joined):
@@ -269,7 +278,7 @@ def _run_end(entries: Sequence[Numbered], at: int, grant: float, enough_bytes: i
     return at
 
 
-def _item_bytes(joined: bytes, chunk_chars: int, *, hold: bool) -> int:
+def _item_bytes(joined: bytes, chunk_chars: int, segmenter: Segmenter | None, *, hold: bool) -> int:
     """Return how many bytes of the joined text the next item takes; 0 = hold it back (or it is empty)."""
     size = len(joined)
     if size <= chunk_chars and not hold:
@@ -279,7 +288,7 @@ def _item_bytes(joined: bytes, chunk_chars: int, *, hold: bool) -> int:
         end -= 1  # not inside a UTF-8 sequence
     text = joined[:end].decode("utf-8", "surrogateescape")
     if len(text) > chunk_chars:
-        return len(text[: cut(text, chunk_chars)].encode("utf-8", "surrogateescape"))
+        return len(text[: cut(text, chunk_chars, segmenter=segmenter)].encode("utf-8", "surrogateescape"))
     if hold:
-        return len(text[: last_sentence_end(text)].encode("utf-8", "surrogateescape"))
+        return len(text[: last_sentence_end(text, segmenter)].encode("utf-8", "surrogateescape"))
     return size

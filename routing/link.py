@@ -367,6 +367,7 @@ class Link:
             chunk_chars=self._chunk_chars,
             max_items=self.plan.max_items,
             room_bytes=room,
+            segmenter=self.plan.segmenter,
             hold=stream == DATA and self.plan.hold_sentence and self._error is None and self._timer.may_hold(now),
         )
         reader.advance(batch)

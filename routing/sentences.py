@@ -5,10 +5,14 @@ a Latin full stop ends nothing before white space and the character after it wer
 `example.com` and `e.g. this` stay whole. The scanner holds a few dozen characters of state,
 whatever the text's length, and never needs to see text twice.
 
-Covered: English, German (abbreviations, ordinals, low quotes), Chinese and Japanese (terminators
-without spaces, quotation particles), decimals, versions, URLs, initials, ellipses, closing quotes
-and brackets, blank lines, lists, headings, code fences (no end inside). Undecidable and therefore
-a choice: a Chinese `……` ends a sentence only before white space or a line break.
+Covered: scripts with Latin, Arabic, Devanagari, CJK and a few other terminators (Thai has none: only
+line breaks end there), German abbreviations, ordinals and low quotes, quotation particles of Japanese,
+spaced guillemets of French, decimals, versions, URLs, initials, ellipses, closing quotes and brackets,
+blank lines, lists, headings, rows of tables, code fences and code in a line (no end inside).
+
+Undecidable and therefore a choice: a Chinese `……` ends a sentence only before white space or a line
+break; a single letter before a full stop is an initial ("Plan B. Then"); a lower-case letter goes on.
+A `Segmenter` may decide terminators instead.
 """
 
 from __future__ import annotations
@@ -16,18 +20,24 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from laneway.routing.segmenter import Segmenter
+
 __all__ = ["SentenceScanner", "last_sentence_end"]
 
-_NARROW: Final = frozenset(".!?…؟")
+_NARROW: Final = frozenset(".!?…؟۔‼⁇⁈⁉։።፧")
 """Terminators that need white space after them."""
-_WIDE: Final = frozenset("。！？｡︒．।॥")
+_WIDE: Final = frozenset("。！？｡︒．।॥။")
 """Terminators that need none."""
-_CLOSERS: Final = frozenset("\"'”’“»›)]}】」』）》〉〕*_`")
+_CLOSERS: Final = frozenset("\"'”’“»›«‹)]}】」』）》〉〕*_`")
 _CONTINUES: Final = frozenset("と、，,；;って：:—")
 """What carries a sentence on after a wide terminator in closing quotes ("「行こう。」と言った")."""
-_WORD: Final = frozenset("-'’@/:_%&=+#~$€£")
-_MARKER: Final = re.compile(r"(?:[-*+•] |#{1,5} |\d{1,3}[.)] |> |```|~~~)")
-_MARKER_CHARS: Final = 6
+_WORD: Final = frozenset("-'’@/:_%&=+#~$€£°")
+_MARKER: Final = re.compile(r"(?:[-*+•] |#{1,6} |(?:\d{1,3}|[IVXLC]{1,5})[.)] |> |```|~~~|\|)")
+_MARKER_CHARS: Final = 7
+_AFTER_CLOSING: Final = frozenset(".,;:!?")
+"""What may stand right behind a spaced closing guillemet; before anything else it opens (German)."""
+_TAIL_CHARS: Final = 400
+"""What a segmenter is shown of a sentence."""
 _WORD_CHARS: Final = 40
 
 
@@ -37,7 +47,7 @@ def _words(text: str) -> frozenset[str]:
 
 _ABBREVIATIONS: Final = _words(
     """
-    mr mrs ms dr prof mt rev gen col sgt lt capt gov rep vs cf al eds approx dept univ est st
+    mr mrs ms dr prof mt rev gen col maj sgt lt capt adm sen gov rep hon messrs vs cf al eds approx dept univ est st
     bzw ggf evtl vgl str hrsg inkl exkl bspw sog zzgl tel allg gegr geb gest anm dipl hr fr
     """
 )
@@ -57,36 +67,53 @@ _ORDINAL_LEADS: Final = _words(
 
 
 class SentenceScanner:
-    """Feed text in any pieces; the ends reported do not depend on how it was cut."""
+    """Feed text in any pieces; the ends reported do not depend on how it was cut.
+
+    Args:
+        fenced: the text begins inside a code fence.
+        segmenter: decides terminators that have white space after them or need none, instead of the rules here.
+    """
 
     __slots__ = (
         "_at",
         "_breaks",
         "_closer",
+        "_code",
         "_fence",
+        "_guillemet",
         "_last",
         "_line",
         "_line_at",
         "_opening",
         "_previous",
+        "_row",
         "_run",
+        "_segmenter",
         "_space",
+        "_tail",
+        "_unit",
         "_word",
     )
 
-    def __init__(self, *, fenced: bool = False) -> None:
+    def __init__(self, *, fenced: bool = False, segmenter: Segmenter | None = None) -> None:
         self._at = 0
         self._last = 0
         self._word = ""  # the word before the position, its inner dots included
         self._previous = ""  # the word before that
         self._run = ""  # terminators just seen, perhaps followed by a closer and white space
         self._closer = ""
+        self._guillemet = -1  # where a » stands behind a terminator and white space
         self._space = False
         self._breaks = 0  # line breaks since the last visible character
         self._line = ""  # the first visible characters of this line
         self._line_at = -1
+        self._code = False  # inside `code` in a line
+        self._row = False  # in the row of a table
+        self._unit = False  # in a line that is one by itself: a heading, a row
         self._fence = "```" if fenced else ""
         self._opening = False
+        self._segmenter = segmenter
+        self._tail = ""
 
     @property
     def fenced(self) -> bool:
@@ -101,13 +128,16 @@ class SentenceScanner:
                 self._in_fence(char)
             else:
                 self._step(char, ends)
+                if self._segmenter is not None:
+                    self._tail = (self._tail + char)[-_TAIL_CHARS:]
             self._at += 1
         return ends
 
     def _step(self, char: str, ends: list[int]) -> None:
         space = char.isspace()
-        marked = self._track_line(char, space, ends)
-        if marked:
+        if char == "`":
+            self._code = not self._code
+        if self._track_line(char, space, ends):
             return
         if self._run and not self._after_run(char, space, ends):
             return
@@ -119,17 +149,19 @@ class SentenceScanner:
         if self._breaks >= 2:
             self._report(self._at, ends)
         self._breaks = 0
-        if char in _NARROW or char in _WIDE:
-            self._run, self._closer, self._space = char, "", False
+        if (char in _NARROW or char in _WIDE) and not self._row:
+            self._run, self._closer, self._space, self._guillemet = char, "", False, -1
         elif char.isalnum() or char in _WORD:
             self._word = (self._word + char)[-_WORD_CHARS:]
         else:
             self._word = ""
 
     def _track_line(self, char: str, space: bool, ends: list[int]) -> bool:
-        """Follow the beginning of the line; True if `char` completed a list, heading or fence mark."""
+        """Follow the beginning of the line; True if `char` completed a list, heading, row or fence mark."""
         if char == "\n":
+            self._breaks += self._unit
             self._line, self._line_at = "", -1
+            self._code = self._row = self._unit = False
             return False
         if self._line_at < 0:
             if space:
@@ -143,12 +175,16 @@ class SentenceScanner:
             return False
         self._report(self._line_at, ends)
         if self._line in ("```", "~~~"):
-            self._fence, self._opening, self._line = self._line, True, ""
+            self._fence, self._opening, self._code = self._line, True, False
+        self._row = self._line == "|"
+        self._unit = self._line[0] in "|#"
         self._run, self._word, self._previous, self._breaks = "", "", "", 0
         return True
 
     def _after_run(self, char: str, space: bool, ends: list[int]) -> bool:
         """Handle what follows a terminator; True if `char` is then an ordinary character."""
+        if self._guillemet >= 0 and self._after_guillemet(char, space, ends):
+            return True
         if space:
             self._space = True
             self._breaks += char == "\n"
@@ -160,7 +196,10 @@ class SentenceScanner:
             if char in _CLOSERS:
                 self._closer = char
                 return False
-        if self._is_end(char):
+        elif char == "»" and not self._breaks and self._guillemet < 0:
+            self._guillemet = self._at
+            return False
+        if self._ends(char):
             self._report(self._at, ends)
         elif not self._space and self._run == "." and not self._closer and self._word:
             self._word += "."
@@ -171,17 +210,35 @@ class SentenceScanner:
             self._word = self._previous = ""
         return True
 
-    def _is_end(self, char: str) -> bool:
+    def _after_guillemet(self, char: str, space: bool, ends: list[int]) -> bool:
+        """Decide a » behind white space: it closes before white space or punctuation, else it opens a sentence."""
+        at, self._guillemet = self._guillemet, -1
+        if space or char in _AFTER_CLOSING:
+            self._closer = "»"
+            return False
+        if self._ends("»"):
+            self._report(at, ends)
+        self._run = self._word = self._previous = ""
+        return True
+
+    def _ends(self, char: str) -> bool:
         """Decide a terminator, given the next visible character."""
         if self._breaks >= 2:
             return True
+        if self._code or not (self._space or not _WIDE.isdisjoint(self._run)):
+            return False
+        return self._is_end(char) if self._segmenter is None else self._segmenter.ends(self._tail, char)
+
+    def _is_end(self, char: str) -> bool:
         if not _WIDE.isdisjoint(self._run):
             return not (self._closer and char in _CONTINUES)
-        if not self._space or char.islower():
+        if char.islower():
             return False
-        if self._run != "." or self._closer:
-            return True
         word = self._word.lower()
+        if self._run != ".":
+            return True
+        if self._closer:
+            return self._closer not in ")]" or word not in _ABBREVIATIONS
         if word in _MAY_END:
             return True
         if word in _BEFORE_NUMBERS and char.isdigit():
@@ -191,13 +248,21 @@ class SentenceScanner:
         return not (word.isdigit() and len(word) <= 2 and self._previous.lower() in _ORDINAL_LEADS)
 
     def _in_fence(self, char: str) -> None:
+        """Follow a fenced block: it is closed by a line of nothing but at least as many of its marks."""
+        mark = self._fence[0]
         if char != "\n":
-            if not self._opening and len(self._line) < 3 and not (char.isspace() and not self._line):
-                self._line += char
+            if not self._opening:
+                self._line = (self._line + char)[: _MARKER_CHARS * 4] if self._line or not char.isspace() else ""
+            elif char == mark and self._fence == self._line:
+                self._fence = self._line = self._line + char
+            elif char == mark == "`":
+                self._fence, self._opening = "", False  # ```code``` in a line
+            else:
+                self._line = " "  # all marks of the opening were seen
             return
-        if self._line == self._fence and not self._opening:
-            self._fence = ""
-            self._breaks = 2
+        line = self._line.rstrip()
+        if not self._opening and len(line) >= len(self._fence) and not line.strip(mark):
+            self._fence, self._breaks = "", 2
         self._opening = False
         self._line, self._line_at = "", -1
 
@@ -205,9 +270,10 @@ class SentenceScanner:
         if at > self._last:
             self._last = at
             ends.append(at)
+            self._tail = self._tail[len(self._tail) - (self._at - at) :] if self._at > at else ""
 
 
-def last_sentence_end(text: str) -> int:
+def last_sentence_end(text: str, segmenter: Segmenter | None = None) -> int:
     """Return where the last sentence that is known to be over ends (white space included), or 0."""
-    ends = SentenceScanner().feed(text)
+    ends = SentenceScanner(segmenter=segmenter).feed(text)
     return ends[-1] if ends else 0
