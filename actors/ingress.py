@@ -3,52 +3,60 @@
 Law of this file: an event is answered OK only after the step that the answer promises, and each
 accepted event is over exactly once. Order: dedupe -> admit -> journal -> OK -> dispatch; a
 critical event is acted on first, also when the store is away (then it is answered `volatile`).
+
+A frame's events go through it as one batch: one admission, one record, one answer. What is rare (a run's
+start, a critical or repeated event, one that is traced) goes by itself, in its place.
 """
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Container, Sequence
 from typing import Final
 
 from laneway.actors.arrivals import Arrivals, Speaker
 from laneway.actors.books import Ended
 from laneway.actors.committer import Committer
+from laneway.actors.controls import Controls
 from laneway.actors.door import DispatchPort
 from laneway.actors.endings import HOST_LOST, POISON
-from laneway.actors.intake import Intake
+from laneway.actors.intake import Intake, not_repeated
 from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Clock, Entry, Outcome, Principal
 from laneway.actors.runbook import RunBook
 from laneway.actors.spans import Tracer
 from laneway.actors.starts import RUN_STARTING
 from laneway.routing.classify import OUT, KindTable
-from laneway.routing.envelope import COUNTER, ENTITY, KIND, LANE, PRODUCER, RUN, TRACE, Envelope, envelope_id
+from laneway.routing.envelope import (
+    COUNTER,
+    KIND,
+    LANE,
+    PRODUCER,
+    RUN,
+    SESSION,
+    TENANT,
+    TRACE,
+    Envelope,
+    envelope_id,
+)
 from laneway.routing.errors import (
     AccessError,
     AdmissionError,
     Fenced,
-    IdempotencyMismatch,
     LaneFull,
     LanewayError,
     LocalProtocolError,
-    PeerProtocolError,
-    RateLimited,
     StoreUnavailable,
 )
 from laneway.routing.lanes import Lane
-from laneway.routing.shaper import Gcra
 
 __all__ = ["Ingress"]
 
 _MAX_STARTS: Final = 3
 """Handler starts (each but the last ended in a crash) before an event is dead-lettered."""
+_FAILED: Final = ("failed", "expired", "dropped", "dead")
 _STORE_RETRY_MS: Final = 1000
 _RECOVERY_RETRY_MS: Final = 200
-_CONTROL_PER_S: Final = 20
-_CONTROL: Final = Gcra(_CONTROL_PER_S, 50)
-"""Interrupts and cancels overtake everything, so they are policed: nobody floods by asking to stop."""
 
 
 class Ingress:
@@ -58,7 +66,7 @@ class Ingress:
         intake: journal bookkeeping, restored by the owner before the first event.
         durable: whether the store survives kill -9: what an OK may promise.
         fail_run: tells the session that a run ended without having told so itself.
-        remember: called with each journalled event, for the transcript.
+        remember: called with journalled events, for the transcript.
         answer_to: producer -> its live link, or None.
         observe: called with ("in", events) for accepted events.
         awaited: run -> when it was accepted, until its first text; see `Outbound`.
@@ -82,7 +90,7 @@ class Ingress:
         clock: Clock,
         durable: bool,
         fail_run: Callable[[str, Outcome], None],
-        remember: Callable[[Envelope], None],
+        remember: Callable[[Sequence[Envelope]], None],
         answer_to: Callable[[str], Speaker | None],
         observe: Callable[[str, Sequence[Envelope]], None],
         awaited: dict[str, float] | None = None,
@@ -94,22 +102,18 @@ class Ingress:
         self._session = session
         self._intake = intake
         self._committer = committer
-        self._dispatcher = dispatcher
-        self._kinds = kinds
-        self._clock = clock
-        self._durable = durable
-        self._fail_run = fail_run
-        self._remember = remember
-        self._answer_to = answer_to
-        self._observe = observe
+        self._dispatcher, self._kinds, self._clock, self._durable = dispatcher, kinds, clock, durable
+        self._grade = "durable" if durable else "volatile"
+        self._fail_run, self._remember = fail_run, remember
+        self._answer_to, self._observe = answer_to, observe
         self._meters = meters or SessionMeters()
         self._runs = RunBook(clock, {} if awaited is None else awaited, self._meters)
         self._traced = tracer is not None
         self._arrivals = Arrivals(tracer, clock)
-        self._control_due = 0.0
-        self._unwritten: deque[tuple[Envelope, Speaker, Entry]] = deque()
-        # one object each, by which the committer and the dispatcher know what goes together
-        self._on_written, self._on_done, self._on_told = self._written, self._done, self._tell_failures
+        self._controls = Controls(dispatcher, tenant, session, clock)
+        self._unwritten: deque[tuple[Speaker, Sequence[Envelope], Sequence[Entry]]] = deque()
+        # one object each, by which the dispatcher knows what goes together
+        self._on_done, self._on_told = self._done, self._tell_failures
         self._recovered: deque[Envelope] = deque()
         self.unburied: list[Envelope] = []
 
@@ -132,26 +136,55 @@ class Ingress:
 
         The producer is the client id, the tenant the principal's, whatever the envelope said.
         """
-        now = self._clock.now()
-        for raw in envelopes:
-            env = self._stamp(raw, speaker.client, now)
-            if self._traced:
+        now, client, tenant, session = self._clock.now(), speaker.client, self._tenant, self._session
+        plain, newest, traced = self._kinds.plain, self._intake.newest(client), self._traced
+        batch: list[Envelope] = []
+        for _, counter, kind, _, _, run, entity, lane, deadline, trace, after, body, _ in envelopes:
+            starts_run = kind in RUN_STARTING
+            if starts_run and not run:
+                run = f"{client}-{counter}"
+            env = (client, counter, kind, tenant, session, run, entity, lane, deadline, trace, after, body, now)
+            if traced:
                 env = self._arrivals.take(env, now, speaker)
-            try:
-                self._accept(speaker, env)
-            except LanewayError as error:
-                self._meters.count("event.refused", code=error.code)
-                if env[TRACE]:
-                    self._arrivals.refused(env, error)
-                speaker.tell(refused=[[env[COUNTER], error.code, error.reason, error.message, error.retry_after_ms]])
+            if counter > newest:
+                newest = counter
+                if kind in plain and not starts_run and not env[9]:
+                    batch.append(env)
+                    continue
+            if batch:
+                self._take_batch(speaker, batch)
+                batch = []
+            self._take_one(speaker, env)
+        if batch:
+            self._take_batch(speaker, batch)
 
-    def _stamp(self, raw: Envelope, client: str, now: float) -> Envelope:
-        run = raw[RUN]
-        if not run and raw[KIND] in RUN_STARTING:
-            run = f"{client}-{raw[COUNTER]}"
-        _, counter, kind, _, _, _, entity, lane, deadline, trace, after, body, _ = raw
-        tenant, session = self._tenant, self._session
-        return (client, counter, kind, tenant, session, run, entity, lane, deadline, trace, after, body, now)
+    def _take_batch(self, speaker: Speaker, envs: Sequence[Envelope]) -> None:
+        """Take plain events that are new, in the order of their counters."""
+        if self._recovered or not self._committer.healthy:
+            for env in envs:
+                self._take_one(speaker, env)
+            return
+        answers = self._dispatcher.admit_batch(envs)
+        admitted = [answer for answer in answers if type(answer) is tuple]
+        if len(admitted) < len(answers):
+            for env, answer in zip(envs, answers, strict=True):
+                if isinstance(answer, LanewayError):
+                    self._refuse(speaker, env, answer)
+        if admitted:
+            self._observe("in", admitted)
+            self._journal(speaker, admitted)
+
+    def _take_one(self, speaker: Speaker, env: Envelope) -> None:
+        try:
+            self._accept(speaker, env)
+        except LanewayError as error:
+            self._refuse(speaker, env, error)
+
+    def _refuse(self, speaker: Speaker, env: Envelope, error: LanewayError) -> None:
+        self._meters.count("event.refused", code=error.code)
+        if env[TRACE]:
+            self._arrivals.refused(env, error)
+        speaker.tell(refused=[[env[COUNTER], error.code, error.reason, error.message, error.retry_after_ms]])
 
     def _accept(self, speaker: Speaker, env: Envelope) -> None:
         kind = self._kinds.require(env[KIND])
@@ -174,7 +207,7 @@ class Ingress:
         env = answer
         self._observe("in", (env,))
         if kind.durable:
-            self._journal(speaker, env)
+            self._journal(speaker, (env,))
             return
         self._introduce(speaker)
         self._intake.mark(env)
@@ -187,48 +220,41 @@ class Ingress:
             self._arrivals.answered(env, grade)
 
     def _repeated(self, speaker: Speaker, env: Envelope, seen: str) -> None:
-        if seen == "unknown":
-            raise PeerProtocolError(
-                f"event {envelope_id(env)} is older than the dedupe window; it may have been handled",
-                reason="DUPLICATE_UNKNOWN",
-            )
-        if seen == "mismatch":
-            raise IdempotencyMismatch(
-                f"run {env[RUN]!r} was asked for with another input before; give every run an id of its own"
-            )
+        if seen != "duplicate":
+            raise not_repeated(env, seen)
         # behind whatever is being written: the first one's fate is known by then
         self._committer.add([], lambda: self._ok(speaker, env, "duplicate"))
 
-    def _journal(self, speaker: Speaker, env: Envelope) -> None:
+    def _journal(self, speaker: Speaker, envs: Sequence[Envelope]) -> None:
+        """Note admitted events and see that they go on; several are plain ones."""
         self._introduce(speaker)
-        # a record goes to the committer at once: what is done in between may write records too
-        entry = self._intake.accepted(env)
-        if env[KIND] in RUN_STARTING:
-            self._runs.begin(env, speaker.principal)
-        if env[LANE] == Lane.CRITICAL:
-            self._tell_written(speaker, env, [entry], "durable" if self._durable else "volatile")
-            self._dispatcher.enqueue_batch((env,), self._on_done)
-            return
-        self._unwritten.append((env, speaker, entry))
-        self._committer.add([entry], self._on_written)
+        # records go to the committer at once: what is done in between may write records too
+        entries, first = self._intake.accepted(envs), envs[0]
+        if first[KIND] in RUN_STARTING:
+            self._runs.begin(first, speaker.principal)
+        if first[LANE] == Lane.CRITICAL:
+            self._tell_written(speaker, first, entries, self._grade)
+            self._dispatcher.enqueue_batch(envs, self._on_done)
+        elif entries:
+            self._unwritten.append((speaker, envs, entries))
+            self._committer.add(entries, self._written)
+        else:
+            self._enter(speaker, envs, entries)
 
-    def _written(self, count: int = 1) -> None:
-        """The next `count` events are in the journal: dispatch and answer them."""
-        grade = "durable" if self._durable else "volatile"
-        answers: dict[Speaker, list[list[object]]] = defaultdict(list)
-        try:
-            for _ in range(count):
-                env, speaker, entry = self._unwritten.popleft()
-                self._remember(env)
-                if env[TRACE]:
-                    self._arrivals.written(env, [entry])
-                self._dispatcher.enqueue_batch((env,), self._on_done)
-                answers[speaker].append([env[COUNTER], grade])
-                if env[TRACE]:
-                    self._arrivals.answered(env, grade)
-        finally:
-            for speaker, rows in answers.items():
-                speaker.tell(ok=rows)
+    def _written(self) -> None:
+        """The next batch is in the journal."""
+        self._enter(*self._unwritten.popleft())
+
+    def _enter(self, speaker: Speaker, envs: Sequence[Envelope], entries: Sequence[Entry]) -> None:
+        """Dispatch and answer what was noted."""
+        grade, traced = self._grade, envs[0][TRACE]
+        self._remember(envs)
+        if traced:
+            self._arrivals.written(envs[0], entries)
+        self._dispatcher.enqueue_batch(envs, self._on_done)
+        speaker.tell(ok=[[env[1], grade] for env in envs])
+        if traced:
+            self._arrivals.answered(envs[0], grade)
 
     def _introduce(self, speaker: Speaker) -> None:
         """Record who speaks, before its first event; who is merely refused leaves no trace."""
@@ -252,21 +278,12 @@ class Ingress:
 
     def _control(self, speaker: Speaker, env: Envelope) -> None:
         """Act on INTERRUPT and CANCEL at once; the record follows, the OK does not wait for it."""
-        self._control_due, wait_s = _CONTROL.offer(self._control_due, self._clock.now())
-        if wait_s > 0:
-            raise RateLimited(
-                f"more than {_CONTROL_PER_S} interrupts and cancels a second in this session; one is enough",
-                retry_after_ms=math.ceil(wait_s * 1000),
-            )
+        self._controls.police()
         self._observe("in", (env,))
-        if env[KIND] == "INTERRUPT":
-            self._dispatcher.cancel(self._tenant, self._session, run=env[RUN], reason="interrupted by the client")
-        else:
-            self._dispatcher.cancel(self._tenant, self._session, event_id=env[ENTITY], reason="cancelled by the client")
+        self._controls.act(env)
         self._introduce(speaker)
-        entry, ended = self._intake.accepted(env), self._intake.ended(env)
-        records = [entry] if ended is None else [entry, ended]
-        self._tell_written(speaker, env, records, "durable" if self._durable else "volatile")
+        records, ended = self._intake.accepted((env,)), self._intake.ended((env,))
+        self._tell_written(speaker, env, records if ended is None else [*records, ended], self._grade)
         self._checkpoint()
 
     async def starting(self, envs: Sequence[Envelope]) -> None:
@@ -274,10 +291,10 @@ class Ingress:
 
         Raises Fenced if the log is another home's by now: that home decides about these events.
         """
-        records = self._intake.started(envs) if self._durable else []
-        if not records:
+        record = self._intake.started(envs) if self._durable else None
+        if record is None:
             return
-        self._committer.add(records)
+        self._committer.add([record])
         if not await self._committer.flush():
             raise Fenced("another home has taken this session over; it handles what was not started")
 
@@ -289,15 +306,15 @@ class Ingress:
         Args:
             ended_runs: runs whose end is in the log already.
         """
-        for item in list(self._intake.pending.values()):
-            env = item.env
+        for key, env in list(self._intake.pending.items()):
+            deliveries = self._intake.deliveries.get(key, 0)
             if env[KIND] in RUN_STARTING:
                 principal = self._intake.principal(env[PRODUCER]) or Principal("", self._tenant)
                 self._runs.inherit(env, principal, told=env[RUN] in ended_runs)
-                if item.starts:
-                    self._over(env, HOST_LOST)
+                if deliveries:
+                    self._over([(env, HOST_LOST)])
                     continue
-            if item.starts >= _MAX_STARTS:
+            if deliveries >= _MAX_STARTS:
                 self.unburied.append(env)
             else:
                 self._meters.count("event.recovered")
@@ -320,12 +337,13 @@ class Ingress:
     def buried(self, env: Envelope) -> None:
         """A dead letter of this event is in the store: it is over."""
         self.unburied.remove(env)
-        self._over(env, POISON)
+        self._over([(env, POISON)])
 
     def release(self) -> None:
         """Nothing will be written any more: give back what was admitted and not queued."""
-        for env, _, _ in self._unwritten:
-            self._dispatcher.release(env)
+        for _, envs, _ in self._unwritten:
+            for env in envs:
+                self._dispatcher.release(env)
         self._unwritten.clear()
         self._arrivals.abandon()
 
@@ -333,31 +351,33 @@ class Ingress:
         """Another home has the session: stop what runs here. Should it come back, these events are welcome again."""
         self.release()
         why = "another host has this session now"
-        for name in list(self._intake.pending):
-            self._dispatcher.cancel(self._tenant, self._session, event_id=name, reason=why, remember=False)
+        for env in list(self._intake.pending.values()):
+            self._dispatcher.cancel(env[TENANT], env[SESSION], event_id=envelope_id(env), reason=why, remember=False)
+
+    def rest(self) -> None:
+        """The home goes to sleep: note for the next one what is not in the journal already."""
+        if (record := self._intake.rest()) is not None:
+            self._committer.add([record])
 
     def _done(self, ended: Sequence[Ended]) -> None:
         """The dispatcher is done with events; what it gave up is over with its dead letter."""
-        for env, outcome in ended:
-            if outcome is POISON and self._intake.holds(env):
-                self.unburied.append(env)
-            else:
-                self._over(env, outcome)
+        if any(outcome is POISON for _, outcome in ended):
+            given_up = [env for env, outcome in ended if outcome is POISON and self._intake.holds(env)]
+            self.unburied += given_up
+            ended = [pair for pair in ended if pair[0] not in given_up]
+        self._over(ended)
 
-    def _tell_failures(self, ended: Sequence[Ended]) -> None:
+    def _over(self, ended: Sequence[Ended]) -> None:
+        """Events are over: tell who must know, record it, checkpoint the journal now and then."""
         for env, outcome in ended:
-            self._tell_failure(env, outcome)
-
-    def _over(self, env: Envelope, outcome: Outcome) -> None:
-        """An event is over: tell who must know, record it, checkpoint the journal now and then."""
-        if env[KIND] in RUN_STARTING:
-            if self._runs.over(env, outcome):
-                self._fail_run(env[RUN], outcome)
-        elif outcome.status != "handled":
-            self._tell_failure(env, outcome)
-        entry = self._intake.ended(env)
-        if entry is not None:
-            self._committer.add([entry])
+            if env[2] in RUN_STARTING:
+                if self._runs.over(env, outcome):
+                    self._fail_run(env[RUN], outcome)
+            elif outcome.status != "handled":
+                self._tell_failures([(env, outcome)])
+        record = self._intake.ended([env for env, _ in ended])
+        if record is not None:
+            self._committer.add([record])
         self._checkpoint()
         if self._recovered:
             self.readmit()
@@ -370,12 +390,11 @@ class Ingress:
     def _checkpointed(self, seq: int) -> None:
         self.trim_below = seq
 
-    def _tell_failure(self, env: Envelope, outcome: Outcome) -> None:
-        """Tell the producer what its event came to, if it ended badly outside a run."""
-        if outcome.status not in ("failed", "expired", "dropped", "dead"):
-            return
-        speaker = self._answer_to(env[PRODUCER])
-        if speaker is not None:
-            told = {"code": outcome.code, "message": outcome.message, "retryable": outcome.retryable}
-            when = {} if outcome.retry_after_ms is None else {"retry_after_ms": outcome.retry_after_ms}
-            speaker.tell(notice={**told, **when, "counter": env[COUNTER]})
+    def _tell_failures(self, ended: Sequence[Ended]) -> None:
+        """Tell producers what their events came to, if they ended badly outside a run."""
+        for env, outcome in ended:
+            speaker = self._answer_to(env[PRODUCER]) if outcome.status in _FAILED else None
+            if speaker is not None:
+                told = {"code": outcome.code, "message": outcome.message, "retryable": outcome.retryable}
+                when = {} if outcome.retry_after_ms is None else {"retry_after_ms": outcome.retry_after_ms}
+                speaker.tell(notice={**told, **when, "counter": env[COUNTER]})

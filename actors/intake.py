@@ -4,7 +4,11 @@ Law of this file: pure bookkeeping over one log stream. A record is written befo
 tells of is believed (accepted before the OK, started before the handler), so a restart can say
 of each event: never started, started n times, or over. Checkpoints keep the stream short.
 
-Records (first byte, rest): ``A`` packed envelope; ``S`` id; ``D`` id; ``C`` msgpack
+In a store that dies with its process there is no restart to tell: nothing is written but one checkpoint
+when the home goes to sleep, for the home that follows.
+
+Records (first byte, rest): ``A`` msgpack ``[packed envelope...]``; ``S`` and ``D`` msgpack
+``[producer, counter, producer, counter...]``; ``C`` msgpack
 ``{"windows": [[producer, high, bits]...], "pending": [[starts, packed]...], "who": [...], "said": [...],
 "runs": [[run, digest]...]}``;
 ``P`` msgpack ``[producer, subject, [scope...]]``: who speaks as that producer from here on.
@@ -13,9 +17,8 @@ Records (first byte, rest): ``A`` packed envelope; ``S`` id; ``D`` id; ``C`` msg
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeAlias
 
 import msgpack
 
@@ -23,8 +26,9 @@ from laneway.actors.ports import Entry, Principal
 from laneway.actors.starts import RUN_STARTING, Starts
 from laneway.routing.dedupe import WINDOW, ProducerWindow
 from laneway.routing.envelope import BODY, COUNTER, KIND, PRODUCER, RUN, Envelope, envelope_id
+from laneway.routing.errors import IdempotencyMismatch, LanewayError, PeerProtocolError
 
-__all__ = ["INBOUND", "Intake", "Pending"]
+__all__ = ["INBOUND", "EventKey", "Intake", "not_repeated"]
 
 INBOUND: Final = 2
 """Store stream of the inbound journal (0 and 1 are the outbound streams)."""
@@ -34,12 +38,11 @@ _MAX_SAID: Final = 64
 _MAX_SAID_BYTES: Final = 131_072
 
 
-@dataclass(slots=True)
-class Pending:
-    """An accepted event that is not over: its envelope and how often a handler was started."""
+_RECORD_BYTES: Final = 262_144
+"""Bodies in one record; a larger event has a record of its own."""
 
-    env: Envelope
-    starts: int = 0
+EventKey: TypeAlias = tuple[str, int]
+"""Producer and counter: which event of a session it is."""
 
 
 class Intake:
@@ -50,10 +53,12 @@ class Intake:
         pack: envelope -> bytes for the journal.
         unpack: the reverse.
         checkpoint_records: records between two checkpoints.
+        journals: write records of events; without them a checkpoint is all there is, see `rest`.
 
     Attributes:
-        pending: event id -> accepted and not over. said: run -> the user's message that started it,
-            the newest 64 (128 KiB), also of runs that are over. starts: the runs that were asked for.
+        pending: accepted events that are not over. deliveries: how often a handler was started on them, if
+            it was. covered: seq of the last checkpoint that was read. said: run -> the user's message that
+            started it, the newest 64 (128 KiB), also of runs that are over. starts: the runs asked for.
     """
 
     def __init__(
@@ -62,7 +67,10 @@ class Intake:
         pack: Callable[[Envelope], bytes],
         unpack: Callable[[bytes], Envelope],
         checkpoint_records: int = 2048,
+        *,
+        journals: bool = True,
     ) -> None:
+        self._journals = journals
         self._tenant = tenant
         self._pack = pack
         self._unpack = unpack
@@ -70,7 +78,9 @@ class Intake:
         self._windows: dict[str, ProducerWindow] = {}
         self._loudest: str | None = None
         self.starts = Starts()
-        self.pending: dict[str, Pending] = {}
+        self.pending: dict[EventKey, Envelope] = {}
+        self.deliveries: dict[EventKey, int] = {}
+        self.covered = 0
         self._seq = 0
         self._position = 0
         self._checkpoint_records = checkpoint_records
@@ -82,6 +92,11 @@ class Intake:
     def head(self) -> int:
         """Seq of the last journal record."""
         return self._seq
+
+    def newest(self, producer: str) -> int:
+        """Return the highest counter accepted from a producer, 0 if none: all above it are new."""
+        window = self._windows.get(producer)
+        return 0 if window is None else window.high
 
     def seen(self, env: Envelope) -> str:
         """Return "new", "duplicate", "unknown" (older than the window) or "mismatch", without marking it.
@@ -98,7 +113,7 @@ class Intake:
 
     def holds(self, env: Envelope) -> bool:
         """True if the event is in the journal and not over."""
-        return envelope_id(env) in self.pending
+        return (env[PRODUCER], env[COUNTER]) in self.pending
 
     def principal(self, producer: str) -> Principal | None:
         """Return who speaks as that producer, or None if nobody has."""
@@ -113,14 +128,16 @@ class Intake:
             self._who[producer] = principal
             return None
         self._who[producer] = principal
-        return self._record(b"P" + msgpack.packb(_row(producer, principal)))
+        return self._record(b"P" + msgpack.packb(_row(producer, principal))) if self._journals else None
 
     def mark(self, env: Envelope) -> None:
         """Remember the event as accepted, so that a repeat is a duplicate."""
-        producer = env[PRODUCER]
+        self._window(env[PRODUCER]).offer(env[COUNTER])
+
+    def _window(self, producer: str) -> ProducerWindow:
+        """Return a producer's counters; who speaks now is forgotten last."""
         if producer == self._loudest:
-            self._windows[producer].offer(env[COUNTER])
-            return
+            return self._windows[producer]
         window = self._windows.pop(producer, None)
         if window is None:
             window = ProducerWindow()
@@ -130,40 +147,64 @@ class Intake:
                 self._who.pop(quietest, None)
         self._windows[producer] = window  # last: eviction takes who was quiet longest
         self._loudest = producer
-        window.offer(env[COUNTER])
+        return window
 
-    def accepted(self, env: Envelope) -> Entry:
-        """Mark and return the record of an accepted durable event."""
-        self._take(env)
-        return self._record(b"A" + self._pack(env))
+    def accepted(self, envs: Sequence[Envelope]) -> list[Entry]:
+        """Mark accepted durable events of one producer; returns their records.
 
-    def started(self, envs: Iterable[Envelope]) -> list[Entry]:
-        """Return the records of deliveries about to be made (events not journalled give none)."""
-        records = []
+        Several are in the order of their counters, all of which are new.
+        """
+        first, last, count = envs[0][COUNTER], envs[-1][COUNTER], len(envs)
+        window = self._window(envs[0][PRODUCER])
+        if count > 1 and last - first == count - 1:
+            window.offer_run(first, count)
+        else:
+            for env in envs:
+                window.offer(env[COUNTER])
         for env in envs:
-            pending = self.pending.get(envelope_id(env))
-            if pending is not None:
-                pending.starts += 1
-                records.append(self._record(b"S" + envelope_id(env).encode()))
-        return records
+            self._hold(env)
+        if not self._journals:
+            return []
+        if count == 1:
+            return [self._record(b"A" + msgpack.packb([self._pack(envs[0])]))]
+        return [self._record(b"A" + msgpack.packb([self._pack(env) for env in some])) for some in _in_records(envs)]
+
+    def started(self, envs: Iterable[Envelope]) -> Entry | None:
+        """Return the record of deliveries about to be made; None if none of the events is journalled."""
+        begun = [key for env in envs if (key := (env[PRODUCER], env[COUNTER])) in self.pending]
+        for key in begun:
+            self.deliveries[key] = self.deliveries.get(key, 0) + 1
+        return self._told(b"S", begun)
 
     def run_over(self, run: str) -> bool:
         """Return whether a run was asked for and has ended. O(pending)."""
-        return self.starts.known(run) and all(item.env[RUN] != run for item in self.pending.values())
+        return self.starts.known(run) and all(env[RUN] != run for env in self.pending.values())
 
-    def ended(self, env: Envelope) -> Entry | None:
-        """Return the record of an event that is over, or None if it was not journalled."""
-        key = envelope_id(env)
-        if self.pending.pop(key, None) is None:
+    def ended(self, envs: Iterable[Envelope]) -> Entry | None:
+        """Return the record of events that are over; None if none of them is journalled."""
+        pending, deliveries = self.pending, self.deliveries
+        over = [key for env in envs if pending.pop(key := (env[0], env[1]), None) is not None]
+        if deliveries:
+            for key in over:
+                deliveries.pop(key, None)
+        return self._told(b"D", over)
+
+    def _told(self, kind: bytes, keys: Sequence[EventKey]) -> Entry | None:
+        if not keys or not self._journals:
             return None
-        return self._record(b"D" + key.encode())
+        return self._record(kind + msgpack.packb([field for key in keys for field in key]))
+
+    def rest(self) -> Entry | None:
+        """Return the record for the home that follows this one, if it has no other; None if it has."""
+        return None if self._journals or not self._windows else self._state()
 
     def checkpoint(self) -> Entry | None:
         """Return a record that stands for all before it, if enough were written since the last."""
-        if self._since_checkpoint < self._checkpoint_records:
-            return None
+        return self._state() if self._since_checkpoint >= self._checkpoint_records else None
+
+    def _state(self) -> Entry:
         windows = [_window(name, window) for name, window in self._windows.items()]
-        pending = [[item.starts, self._pack(item.env)] for item in self.pending.values()]
+        pending = [[self.deliveries.get(key, 0), self._pack(env)] for key, env in self.pending.items()]
         who = [_row(producer, principal) for producer, principal in self._who.items()]
         said = [self._pack(env) for env in self.said.values()]
         self._since_checkpoint = -1
@@ -177,26 +218,32 @@ class Intake:
             self._since_checkpoint += 1
             kind, rest = entry.blob[:1], entry.blob[1:]
             if kind == b"A":
-                self._take(self._unpack(rest))
+                for packed in msgpack.unpackb(rest):
+                    env = self._unpack(packed)
+                    self.mark(env)
+                    self._hold(env)
             elif kind == b"S":
-                if (item := self.pending.get(rest.decode())) is not None:
-                    item.starts += 1
+                for key in _keys(rest):
+                    if key in self.pending:
+                        self.deliveries[key] = self.deliveries.get(key, 0) + 1
             elif kind == b"D":
-                self.pending.pop(rest.decode(), None)
+                for key in _keys(rest):
+                    self.pending.pop(key, None)
+                    self.deliveries.pop(key, None)
             elif kind == b"P":
                 self._learn(msgpack.unpackb(rest))
             elif kind == b"C":
                 self._restore_checkpoint(rest)
+                self.covered = entry.seq
         # who sent nothing that is journalled will be introduced again
         self._who = {name: who for name, who in self._who.items() if name in self._windows}
 
-    def _take(self, env: Envelope) -> None:
-        self.mark(env)
-        self.pending[envelope_id(env)] = Pending(env)
-        if env[KIND] in RUN_STARTING:
+    def _hold(self, env: Envelope) -> None:
+        self.pending[env[0], env[1]] = env
+        if env[2] in RUN_STARTING:
             self.starts.ask(env)
-        if env[KIND] == "USER_MESSAGE":
-            self._keep(env)
+            if env[2] == "USER_MESSAGE":
+                self._keep(env)
 
     def _keep(self, env: Envelope) -> None:
         """Remember what the user said in this run, for the transcript of a later home."""
@@ -214,10 +261,12 @@ class Intake:
         self._windows = {
             name: ProducerWindow.from_state(high, int.from_bytes(bits, "big")) for name, high, bits in state["windows"]
         }
-        self.pending = {}
+        self.pending, self.deliveries = {}, {}
         for starts, packed in state["pending"]:
             env = self._unpack(packed)
-            self.pending[envelope_id(env)] = Pending(env, starts)
+            self.pending[env[PRODUCER], env[COUNTER]] = env
+            if starts:
+                self.deliveries[env[PRODUCER], env[COUNTER]] = starts
         for row in state["who"]:
             self._learn(row)
         for packed in state["said"]:
@@ -245,3 +294,31 @@ def _window(name: str, window: ProducerWindow) -> list[object]:
 
 def _row(producer: str, principal: Principal) -> list[object]:
     return [producer, principal.subject, sorted(principal.scopes)]
+
+
+def not_repeated(env: Envelope, seen: str) -> LanewayError:
+    """Return why an event that came before is refused: it was "unknown" or a "mismatch" to `Intake.seen`."""
+    if seen == "mismatch":
+        return IdempotencyMismatch(
+            f"run {env[RUN]!r} was asked for with another input before; give every run an id of its own"
+        )
+    return PeerProtocolError(
+        f"event {envelope_id(env)} is older than the dedupe window; it may have been handled",
+        reason="DUPLICATE_UNKNOWN",
+    )
+
+
+def _keys(blob: bytes) -> Iterable[EventKey]:
+    fields = msgpack.unpackb(blob)
+    return zip(fields[::2], fields[1::2], strict=True)
+
+
+def _in_records(envs: Sequence[Envelope]) -> Iterable[Sequence[Envelope]]:
+    """Cut accepted events into what one record holds."""
+    start = size = 0
+    for place, env in enumerate(envs):
+        size += len(env[BODY])
+        if size > _RECORD_BYTES and place > start:
+            yield envs[start:place]
+            start, size = place, len(env[BODY])
+    yield envs[start:]

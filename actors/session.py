@@ -29,6 +29,7 @@ from laneway.actors.packer import Packer
 from laneway.actors.ports import Claim, Clock, Outcome, Principal, Store
 from laneway.actors.spans import SpanValue, Tracer
 from laneway.actors.stretches import Stretches
+from laneway.actors.transcript import FOLDED
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import DEADLINE, KIND, NO_DEADLINE, RUN, Envelope, envelope
 from laneway.routing.errors import Fenced, LanewayError, Paused
@@ -124,7 +125,9 @@ class SessionHome:
         self._ended_runs: set[str] = set()
         self._meters = meters or SessionMeters()
         self._committer = Committer(store, claim, clock=clock, on_fenced=self._fenced, meters=self._meters)
-        self._intake = Intake(tenant, self._pack, self._unpack, policy.checkpoint_records)
+        self._intake = Intake(
+            tenant, self._pack, self._unpack, policy.checkpoint_records, journals=not self._committer.keeps
+        )
         self._stretches = Stretches(tracer, clock, name) if tracer is not None else None
         self._shedding = shedding
         self.outbound = self._make_outbound(policy, kinds)
@@ -199,9 +202,10 @@ class SessionHome:
             self.outbound.restore(stream, tail, head)
             for seq, _, env in tail:
                 self._retell(seq, env, said)
-        for item in self._intake.pending.values():
-            if item.env[RUN] in said:
-                self.outbound.transcript.fold(item.env)
+        for env in self._intake.pending.values():
+            if env[RUN] in said:
+                self.outbound.transcript.fold(env)
+        self.ingress.trim_below = self._intake.covered
 
     def _retell(self, seq: int, env: Envelope, said: dict[str, Envelope]) -> None:
         """Fold an event of the log; a user's message goes before the run it started."""
@@ -217,8 +221,8 @@ class SessionHome:
     def recover(self) -> None:
         """Take up what a former home left unfinished; `ingress.unburied` is then for the directory."""
         ended, self._ended_runs = self._ended_runs, set()
-        for item in self._intake.pending.values():
-            self._begin(item.env)
+        for env in self._intake.pending.values():
+            self._begin(env)
         self.ingress.recover(ended)
 
     # -- what attachments ask -----------------------------------------------------------------
@@ -269,11 +273,13 @@ class SessionHome:
     def _snapshot(self) -> Envelope:
         return self._own("MESSAGES_SNAPSHOT", Lane.NORMAL, msgpack.packb({"messages": self.messages()}))
 
-    def _remember(self, env: Envelope) -> None:
-        """Take note of an event that is in the journal and about to be dispatched."""
-        self.outbound.transcript.fold(env)
-        if env[RUN]:
-            self._begin(env)
+    def _remember(self, envs: Sequence[Envelope]) -> None:
+        """Take note of events that are in the journal and about to be dispatched."""
+        for env in envs:
+            if env[2] in FOLDED:
+                self.outbound.transcript.fold(env)
+            if env[5]:
+                self._begin(env)
 
     def _begin(self, env: Envelope) -> None:
         """Whatever a run says comes after this place."""
@@ -348,6 +354,7 @@ class SessionHome:
     async def finish(self) -> None:
         """Write what is left; from then on nothing is written. `close` follows."""
         self.outbound.flush()
+        self.ingress.rest()
         await self._committer.close()
 
     def give_up(self, error: Fenced) -> None:

@@ -127,11 +127,13 @@ class KindTable:
         extra: users' kinds; a name already taken raises ConfigError.
     """
 
-    __slots__ = ("_by_name", "_by_number")
+    __slots__ = ("_by_name", "_by_number", "plain")
 
     def __init__(self, extra: Iterable[Kind] = ()) -> None:
         self._by_name = {kind.name: kind for kind in BUILTIN_KINDS}
         self._by_number = {kind.number: kind for kind in BUILTIN_KINDS}
+        self.plain = {kind.name for kind in BUILTIN_KINDS if _is_plain(kind)}
+        """Names of durable kinds that a client may send and that wait their turn: neither critical nor control."""
         for kind in extra:
             self.add(kind)
 
@@ -144,6 +146,8 @@ class KindTable:
         if kind.detail and kind.lane is Lane.CRITICAL:
             raise ConfigError(f"kind {kind.name!r} is critical and detail; what is critical is never left out")
         self._by_name[kind.name] = kind
+        if _is_plain(kind):
+            self.plain.add(kind.name)
 
     def __contains__(self, name: object) -> bool:
         return name in self._by_name
@@ -172,3 +176,7 @@ class KindTable:
         if asked is None or asked <= kind.lane:
             return kind.lane
         return Lane(min(asked, Lane.LOW))
+
+
+def _is_plain(kind: Kind) -> bool:
+    return kind.durable and kind.direction != OUT and not kind.control and kind.lane is not Lane.CRITICAL

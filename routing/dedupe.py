@@ -79,6 +79,16 @@ class ProducerWindow:
             self._bits |= 1 << -ahead
         return "new"
 
+    def offer_run(self, first: int, count: int) -> None:
+        """Take `count` counters from `first` on, all of them above the highest. O(1)."""
+        if first == self._high + 1:
+            self._high += count
+            self._run += count
+        else:
+            self.offer(first)
+            self._high += count - 1
+            self._run += count - 1
+
     def _fold(self) -> None:
         run = self._run
         if run:

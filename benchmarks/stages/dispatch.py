@@ -42,13 +42,15 @@ _CLOCK: Final = SystemClock()
 _ROOM: Final = 64
 
 
-def _intakes() -> dict[str, Intake]:
+def _intakes(*, journals: bool = False) -> dict[str, Intake]:
     packing = LogPacking(KindTable(KINDS))
 
     def pack(env: Envelope) -> bytes:
         return packing.pack(env, _CLOCK.now())
 
-    return {f"s{n}": Intake("t", pack, lambda data: packing.unpack(data, 0.0), 1 << 30) for n in range(8)}
+    return {
+        f"s{n}": Intake("t", pack, lambda data: packing.unpack(data, 0.0), 1 << 30, journals=journals) for n in range(8)
+    }
 
 
 async def _dedupe(events: Batches) -> Work:
@@ -65,18 +67,28 @@ async def _dedupe(events: Batches) -> Work:
 
 
 async def _journal(events: Batches) -> Work:
-    """The records of an event's life: accepted and ended (a durable store has one more, started)."""
-    intakes, over = _intakes(), 0
+    """What a store that dies with its process gets of an event's life: nothing; it is held until it is over."""
+    return _living(events, _intakes(journals=False))
+
+
+async def _records(events: Batches) -> Work:
+    """The records of an event's life for other stores: accepted, started and ended."""
+    return _living(events, _intakes(journals=True))
+
+
+def _living(events: Batches, intakes: dict[str, Intake]) -> Work:
+    held = 0
 
     def step(number: int) -> None:
-        nonlocal over
-        intake = intakes[events[number][0][4]]
-        for env in events[number]:
-            intake.accepted(env)
-        for env in events[number]:
-            over += intake.ended(env) is not None
+        nonlocal held
+        batch = events[number]
+        intake = intakes[batch[0][4]]
+        intake.accepted(batch)
+        intake.started(batch)
+        held += len(intake.pending)
+        intake.ended(batch)
 
-    return Work(step, lambda: over)
+    return Work(step, lambda: held)
 
 
 class _Door:
@@ -116,14 +128,16 @@ async def _ingress(events: Batches) -> Work:
     ingress = Ingress(
         "t",
         "s",
-        intake=Intake("t", lambda env: packing.pack(env, _CLOCK.now()), lambda data: packing.unpack(data, 0.0)),
+        intake=Intake(
+            "t", lambda env: packing.pack(env, _CLOCK.now()), lambda data: packing.unpack(data, 0.0), journals=False
+        ),
         committer=committer,
         dispatcher=door,
         kinds=KindTable(KINDS),
         clock=_CLOCK,
         durable=False,
         fail_run=lambda run, outcome: None,
-        remember=lambda env: None,
+        remember=lambda envs: None,
         answer_to=lambda client: None,
         observe=lambda direction, envs: None,
     )
@@ -371,7 +385,8 @@ async def _reference(events: Batches) -> Work:
 REFERENCE: Final = (Stage("reference: a tuple", "machine", _reference),)
 JOURNAL: Final = (
     Stage("dedupe", "home in", _dedupe, ALWAYS),
-    Stage("journal records", "home in", _journal, ALWAYS),
+    Stage("held until over", "home in", _journal, ALWAYS),
+    Stage("journal records", "home in", _records),
     Stage("ingress, whole", "home in", _ingress),
 )
 DISPATCH: Final = (

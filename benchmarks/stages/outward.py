@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -17,8 +17,10 @@ from benchmarks.stages.harness import ALWAYS, Batches, Stage, Work, results
 from benchmarks.workload import KINDS
 from laneway.actors.attachment import Attachment
 from laneway.actors.committer import Committer
+from laneway.actors.intake import Intake
+from laneway.actors.keeping import Run
 from laneway.actors.outbound import Outbound
-from laneway.actors.ports import Entry, Principal, Store
+from laneway.actors.ports import Principal, Store
 from laneway.actors.transcript import Transcript
 from laneway.engine.app.clock import SystemClock
 from laneway.engine.app.packing import LogPacking
@@ -30,17 +32,13 @@ from laneway.routing.envelope import Envelope
 from laneway.routing.errors import Fenced
 from laneway.routing.handshake import LinkPlan
 from laneway.routing.link import Link
-from laneway.routing.replay import Cursor, ReplayRing
+from laneway.routing.replay import Cursor, Numbered, ReplayRing
 
 __all__ = ["LINK", "OUTBOUND", "STORES"]
 
 _CLOCK: Final = SystemClock()
 _PLENTY: Final = 1 << 40
-_RECORDS: Final = 2
-"""Journal records of an event with a store that is not durable: accepted, ended."""
-_DURABLE_RECORDS: Final = 3
 _DATA: Final = 1
-_INBOUND: Final = 2
 
 
 def _pack() -> Callable[[Envelope], bytes]:
@@ -203,38 +201,67 @@ async def _opened(*, sqlite: bool) -> AsyncIterator[Store]:
             await store.close()
 
 
-async def _committing(events: Batches, *, sqlite: bool, records: int, stream: int) -> Work:
-    """Records of one event each, added one by one; the batch is waited for after each record of a life."""
+async def _journalling(events: Batches) -> Work:
+    """A frame's records (accepted, started, ended), one each; each is waited for."""
     stack = contextlib.AsyncExitStack()
-    store = await stack.enter_async_context(_opened(sqlite=sqlite))
+    store = await stack.enter_async_context(_opened(sqlite=True))
     committer = Committer(store, await store.claim("t/session/s"), clock=_CLOCK, on_fenced=_raise)
-    pack, seq, position, written, rounds = _pack(), 0, 0, 0, []
-    for batch in events:
-        lives = []
-        for record in range(records):
-            entries = []
-            for env in batch:
-                blob = pack(env) if not record else f"D{env[0]}:{env[1]}".encode()
-                seq, position = seq + 1, position + len(blob)
-                entries.append(Entry(stream, seq, position, blob))
-            lives.append(entries)
-        rounds.append(lives)
-
-    def told() -> None:
-        nonlocal written
-        written += 1
+    intake, written = Intake("t", _pack(), lambda data: events[0][0], 1 << 30), 0
+    lives = [(intake.accepted(batch), intake.started(batch), intake.ended(batch)) for batch in events]
 
     async def step(number: int) -> None:
-        for entries in rounds[number]:
-            for entry in entries:
-                committer.add([entry], told)
+        nonlocal written
+        accepted, *later = lives[number]
+        committer.add(accepted)
+        await committer.flush()
+        for record in later:
+            assert record is not None, "a durable store has records of all"
+            committer.add([record])
             await committer.flush()
+        written += len(events[number])
 
     async def close() -> None:
         await committer.close()
         await stack.aclose()
 
-    return Work(step, lambda: written // records, close)
+    return Work(step, lambda: written, close)
+
+
+class _Numbered:
+    """What gathers events for the committer, already numbered."""
+
+    def __init__(self, committer: Committer) -> None:
+        self.rows: list[Numbered] = []
+        self.written_events = self.waiting_bytes = 0
+        self._pack = _pack()
+        committer.bind(self)
+
+    def take(self) -> list[Run]:
+        rows, self.rows = self.rows, []
+        return [Run(_DATA, rows, self._pack)]
+
+    def written(self, run: Run) -> None:
+        self.written_events += len(run.rows)
+
+
+async def _committing(events: Batches, *, sqlite: bool) -> Work:
+    """What was said in one turn of the loop, numbered already, to the log; each batch is waited for."""
+    stack = contextlib.AsyncExitStack()
+    store = await stack.enter_async_context(_opened(sqlite=sqlite))
+    committer = Committer(store, await store.claim("t/session/s"), clock=_CLOCK, on_fenced=_raise)
+    source, ring, out = _Numbered(committer), ReplayRing(), results(events)
+    rounds = [[ring.append(env) for env in batch] for batch in out]
+
+    async def step(number: int) -> None:
+        source.rows = rounds[number]
+        committer.stir()
+        await committer.flush()
+
+    async def close() -> None:
+        await committer.close()
+        await stack.aclose()
+
+    return Work(step, lambda: source.written_events, close)
 
 
 def _raise(error: Fenced) -> None:
@@ -270,30 +297,19 @@ async def _outbound(events: Batches) -> Work:
     return Work(step, lambda: outbound.rings[_DATA].committed, close)
 
 
-def _commit(*, sqlite: bool, records: int, stream: int) -> Callable[[Batches], Awaitable[Work]]:
-    return partial(_committing, sqlite=sqlite, records=records, stream=stream)
-
-
 OUTBOUND: Final = (
     Stage("coalesce, no text", "home out", _coalesce, ALWAYS),
     Stage("coalesce, text", "home out", _coalesce_text),
     Stage("number, ring", "home out", _number, ALWAYS),
-    Stage("pack for the log", "home out", _log_pack, ALWAYS),
+    Stage("pack for the log", "home out", _log_pack),
     Stage("transcript, no text", "home out", _fold, ALWAYS),
     Stage("transcript, text", "home out", _fold_text),
     Stage("outbound, whole", "home out", _outbound),
 )
 STORES: Final = (
-    Stage("commit journal, memory", "store", _commit(sqlite=False, records=_RECORDS, stream=_INBOUND), ALWAYS),
-    Stage("commit out, memory", "store", _commit(sqlite=False, records=1, stream=_DATA), ALWAYS),
-    Stage(
-        "commit journal, sqlite",
-        "store",
-        _commit(sqlite=True, records=_DURABLE_RECORDS, stream=_INBOUND),
-        waits=True,
-        batches=(64,),
-    ),
-    Stage("commit out, sqlite", "store", _commit(sqlite=True, records=1, stream=_DATA), waits=True, batches=(64,)),
+    Stage("commit out, memory", "store", partial(_committing, sqlite=False), ALWAYS),
+    Stage("commit journal, sqlite", "store", _journalling, waits=True, batches=(64,)),
+    Stage("commit out, sqlite", "store", partial(_committing, sqlite=True), waits=True, batches=(64,)),
 )
 LINK: Final = (
     Stage("answer OK", "link", _answers, ALWAYS),

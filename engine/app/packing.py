@@ -40,6 +40,7 @@ class LoggedKinds(KindTable):
     def __init__(self, live: KindTable) -> None:
         self._by_name = live._by_name  # noqa: SLF001 - a view shares the rows
         self._by_number = live._by_number  # noqa: SLF001
+        self.plain = live.plain
 
     def get(self, name: str) -> Kind | None:
         """Return the row; a plain inbound one for an unknown name."""

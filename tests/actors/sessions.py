@@ -20,7 +20,7 @@ from laneway.engine.app.packing import LogPacking
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.envelope import DEADLINE, Envelope, envelope, envelope_id
-from laneway.routing.errors import LanewayError, StoreError
+from laneway.routing.errors import LaneFull, LanewayError, StoreError
 from laneway.routing.handshake import Hello
 from laneway.routing.lanes import Lane
 from laneway.routing.replay import Cursor
@@ -91,11 +91,12 @@ class Desk:
     """A DispatchPort that keeps what it is given until the test ends it.
 
     Attributes:
-        refusal: what every admission is answered with, or None.
+        refusal: what every admission is answered with, or None. refused: ids that are refused anyway.
     """
 
     def __init__(self, kinds: KindTable) -> None:
         self.refusal: LanewayError | None = None
+        self.refused: set[str] = set()
         self.queued: dict[str, tuple[Envelope, OnDone | None]] = {}
         self.released: list[str] = []
         self.cancels: list[tuple[str, str, str]] = []
@@ -103,7 +104,10 @@ class Desk:
         self._kinds = kinds
 
     def admit_batch(self, envs: Sequence[Envelope]) -> list[Verdict]:
-        return [self.refusal or self._classified(env) for env in envs]
+        return [self._refusal(env) or self._classified(env) for env in envs]
+
+    def _refusal(self, env: Envelope) -> LanewayError | None:
+        return LaneFull("no room") if envelope_id(env) in self.refused else self.refusal
 
     def _classified(self, env: Envelope) -> Envelope:
         producer, counter, kind, tenant, session, run, entity, asked, *_ = env

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from laneway.actors.burials import Burials
-from laneway.actors.intake import Pending
 from laneway.engine.app.packing import LogPacking
 from laneway.routing.errors import StoreError
 from tests.actors.sessions import Disk, a_directory, an_event, kind_table
@@ -20,7 +19,8 @@ def test_an_event_is_over_when_its_letter_is_written() -> None:
         async with a_directory(disk) as (directory, _):
             home = await directory.open("t", "s")
             env = an_event(1)
-            home.ingress._intake.pending["c:1"] = Pending(env, starts=3)
+            home.ingress._intake.pending["c", 1] = env
+            home.ingress._intake.deliveries["c", 1] = 3
             home.ingress.unburied.append(env)
             burials = Burials(_Away(disk), LogPacking(kind_table()), directory._clock, lambda: 12.0)
             with pytest.raises(StoreError):

@@ -13,6 +13,7 @@ from laneway.actors.intake import INBOUND
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Context, DeadLetter, Entry, Out, Principal
 from laneway.engine.app.packing import LogPacking
+from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.envelope import BODY, KIND, SESSION, Envelope
 from laneway.routing.errors import (
     AccessError,
@@ -294,12 +295,13 @@ async def _answer(env: Envelope, context: Context) -> None:
     await context.emit(Out("RUN_FINISHED", msgpack.packb({"threadId": "s", "runId": env[5]})))
 
 
-def test_sleeping_keeps_everything() -> None:
+@pytest.mark.parametrize("store", [Disk, MemoryStore])
+def test_sleeping_keeps_everything(store: type[MemoryStore]) -> None:
     """A session that is idle leaves memory; woken, it knows its events, its numbers and what was said."""
 
     async def main() -> None:
         pools = [PoolSpec("runs", ["USER_MESSAGE"], _answer, run_starting=True)]
-        stage = await Stage(Disk(), pools=pools, idle_s=60.0).start()
+        stage = await Stage(store(), pools=pools, idle_s=60.0).start()
         viewer = await stage.attach("c")
         await viewer.send("USER_MESSAGE", 1, body=b"a question", run="r")
         await viewer.read()

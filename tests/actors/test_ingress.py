@@ -11,7 +11,9 @@ from laneway.actors.committer import Committer
 from laneway.actors.endings import POISON
 from laneway.actors.ingress import Ingress
 from laneway.actors.intake import INBOUND, Intake
+from laneway.actors.keeping import keeper
 from laneway.engine.app.packing import LogPacking
+from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.envelope import COUNTER, KIND, LANE, PRODUCER, RUN, SESSION, TENANT, Envelope
 from laneway.routing.errors import Fenced, LocalProtocolError, PeerProtocolError, RateLimited
 from laneway.routing.lanes import Lane
@@ -24,7 +26,7 @@ KEY = "t/session/s"
 class Door:
     """One life of an Ingress over a disk, with everything it says to the outside written down."""
 
-    def __init__(self, disk: Disk, desk: Desk | None = None, checkpoint_records: int = 2048) -> None:
+    def __init__(self, disk: MemoryStore, desk: Desk | None = None, checkpoint_records: int = 2048) -> None:
         self.disk = disk
         self.kinds = kind_table()
         self.desk = desk or Desk(self.kinds)
@@ -33,7 +35,10 @@ class Door:
         self.observed: list[tuple[str, int]] = []
         self.speakers: dict[str, Caller] = {}
         self._packing = LogPacking(self.kinds)
-        self.intake = Intake("t", lambda env: self._packing.pack(env, 0.0), self._unpack, checkpoint_records)
+        self.intake = Intake(
+            "t", lambda env: self._packing.pack(env, 0.0), self._unpack, checkpoint_records,
+            journals=keeper(disk) is None,
+        )  # fmt: skip
 
     def _unpack(self, blob: bytes) -> Envelope:
         return self._packing.unpack(blob, 0.0)
@@ -54,7 +59,7 @@ class Door:
             clock=VirtualClock(asyncio.get_running_loop()),
             durable=self.disk.durable,
             fail_run=lambda name, outcome: self.failed_runs.append((name, outcome.code)),
-            remember=lambda env: self.remembered.append(env[COUNTER]),
+            remember=lambda envs: self.remembered.extend(env[COUNTER] for env in envs),
             answer_to=self.speakers.get,
             observe=lambda direction, envs: self.observed.extend((direction, env[COUNTER]) for env in envs),
         )
@@ -94,6 +99,68 @@ def test_an_event_is_answered_durable_once_it_is_written() -> None:
             door.desk.end("c:1")
             assert door.ingress.pending == 1
             await door.committer.close()
+
+    run(main())
+
+
+def test_a_frame_is_taken_in_order_whatever_is_in_it() -> None:
+    """What stands alone (a repeat, a control event, a run's start, a volatile kind) keeps its place among the rest."""
+
+    async def main() -> None:
+        door = await Door(Disk()).open()
+        caller = door.take(
+            an_event(1), an_event(2), an_event(2), an_event(3, "BLIP"), an_event(4, "USER_MESSAGE", run="r"),
+            an_event(5), an_event(6, "INTERRUPT", run="r"), an_event(8), an_event(7), an_event(9, "RUN_STARTED"),
+        )  # fmt: skip
+        assert door.desk.cancels == [("s", "r", "")]
+        assert [counter for _, counter in door.observed] == [1, 2, 3, 4, 5, 6, 8, 7]
+        await door.committer.flush()
+        assert [name for name in door.desk.order if name != "c:3"] == [f"c:{n}" for n in (1, 2, 4, 5, 8, 7)]
+        assert sorted(caller.ok) == [
+            (1, "durable"), (2, "duplicate"), (2, "durable"), (3, "volatile"),
+            *((n, "durable") for n in (4, 5, 6, 7, 8)),
+        ]  # fmt: skip
+        assert [row[:2] for row in caller.refused] == [(9, "PERMISSION_DENIED")]
+
+    run(main())
+
+
+def test_of_a_frame_only_what_is_refused_is_refused() -> None:
+    """Each refusal names its event; the others go on, and a refused one may come again."""
+
+    async def main() -> None:
+        door = await Door(Disk()).open()
+        door.desk.refused = {"c:2"}
+        caller = door.take(*(an_event(n) for n in (1, 2, 3)))
+        await door.committer.flush()
+        assert caller.ok == [(1, "durable"), (3, "durable")]
+        assert [row[0] for row in caller.refused] == [2]
+        door.desk.refused = set()
+        door.take(an_event(2), speaker=caller)
+        await door.committer.flush()
+        assert door.desk.order == ["c:1", "c:3", "c:2"]
+
+    run(main())
+
+
+def test_a_store_that_dies_with_the_process_gets_no_journal() -> None:
+    """Events are dispatched and answered at once; the home that follows a sleep knows them all the same."""
+
+    async def main() -> None:
+        store = MemoryStore()
+        door = await Door(store).open()
+        caller = door.take(an_event(1), an_event(2))
+        assert (caller.ok, door.desk.order) == ([(1, "volatile"), (2, "volatile")], ["c:1", "c:2"])
+        door.desk.end("c:1")
+        await door.committer.flush()
+        assert await store.read(KEY, INBOUND, 1) == []
+        door.ingress.rest()
+        await door.committer.close()
+        later = await Door(store).open()
+        assert later.desk.order == ["c:2"]
+        later.take(an_event(1), an_event(3), speaker=caller)
+        await later.committer.flush()
+        assert caller.ok[2:] == [(3, "volatile"), (1, "duplicate")]
 
     run(main())
 

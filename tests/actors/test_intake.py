@@ -30,17 +30,17 @@ def _rebuilt(records: list[Entry], checkpoint_records: int = 2048) -> Intake:
 
 def _accept(intake: Intake, env: Envelope, principal: Principal = ALICE) -> list[Entry]:
     said = intake.introduce(env[0], principal)
-    return [*([] if said is None else [said]), intake.accepted(env)]
+    return [*([] if said is None else [said]), *intake.accepted((env,))]
 
 
 def test_an_accepted_event_is_new_once() -> None:
     """The same counter is a duplicate, a very old one unknown, another producer's its own; looking marks nothing."""
     intake = _intake()
     assert intake.seen(an_event(1)) == intake.seen(an_event(1)) == "new"
-    intake.accepted(an_event(1))
+    intake.accepted([an_event(1)])
     assert intake.seen(an_event(1)) == "duplicate"
     assert intake.seen(an_event(1, producer="d")) == "new"
-    intake.accepted(an_event(5000))
+    intake.accepted([an_event(5000)])
     assert intake.seen(an_event(2)) == "unknown"
 
 
@@ -52,16 +52,18 @@ def test_counters_begin_at_one() -> None:
 def test_an_event_is_pending_until_it_ended() -> None:
     """Started counts deliveries; the end is recorded once; events that are not journalled give no records."""
     intake = _intake()
-    intake.accepted(an_event(1))
-    assert len(intake.started([an_event(1), an_event(2)])) == 1
-    assert intake.started([an_event(1)])[0].blob == b"Sc:1"
-    assert intake.pending["c:1"].starts == 2
-    assert intake.ended(an_event(2)) is None
-    end = intake.ended(an_event(1))
+    intake.accepted([an_event(1)])
+    start = intake.started([an_event(1), an_event(2)])
+    assert start is not None
+    assert start.blob == b"S" + msgpack.packb(["c", 1])
+    assert intake.started([an_event(1)]) is not None
+    assert intake.deliveries == {("c", 1): 2}
+    assert intake.started([an_event(2)]) is intake.ended([an_event(2)]) is None
+    end = intake.ended([an_event(1), an_event(2)])
     assert end is not None
-    assert end.blob == b"Dc:1"
-    assert intake.ended(an_event(1)) is None
-    assert intake.pending == {}
+    assert end.blob == b"D" + msgpack.packb(["c", 1])
+    assert intake.ended([an_event(1)]) is None
+    assert (intake.pending, intake.deliveries) == ({}, {})
 
 
 def test_it_is_held_until_then() -> None:
@@ -70,7 +72,7 @@ def test_it_is_held_until_then() -> None:
     assert not intake.holds(env)
     _accept(intake, env)
     assert intake.holds(env)
-    intake.ended(env)
+    intake.ended([env])
     assert not intake.holds(env)
 
 
@@ -98,7 +100,7 @@ def test_who_speaks_is_recorded_when_it_is_news() -> None:
     assert second is not None
     assert intake.principal("c") == scoped
     assert intake.principal("d") is None
-    assert _rebuilt([first, second, intake.accepted(an_event(1))]).principal("c") == scoped
+    assert _rebuilt([first, second, *intake.accepted([an_event(1)])]).principal("c") == scoped
 
 
 def test_who_keeps_sending_is_never_forgotten() -> None:
@@ -118,18 +120,20 @@ def test_a_journal_of_any_length_is_rebuilt_from_its_last_checkpoint() -> None:
     """After 2,048 records a checkpoint stands for all before it: windows, pending events, names, what was said."""
     intake, records, checkpoint = _intake(), list[Entry](), None
     records += _accept(intake, an_event(1, "USER_MESSAGE", run="r1", body=b"hello"))
-    records += intake.started([an_event(1)])
+    start = intake.started([an_event(1)])
+    assert start is not None
+    records.append(start)
     counter = 1
     while checkpoint is None:
         counter += 1
         env = an_event(counter)
         records += _accept(intake, env)
-        records += [end for end in [intake.ended(env)] if end is not None]
+        records += [end for end in [intake.ended([env])] if end is not None]
         checkpoint = intake.checkpoint()
     assert 2048 <= len(records) <= 2050
     assert intake.checkpoint() is None
     later = _rebuilt([checkpoint])
-    assert {key: item.starts for key, item in later.pending.items()} == {"c:1": 1}
+    assert (list(later.pending), later.deliveries) == ([("c", 1)], {("c", 1): 1})
     assert later.seen(an_event(counter)) == "duplicate"
     assert later.principal("c") == ALICE
     assert list(later.said) == ["r1"]
@@ -163,10 +167,10 @@ def test_what_users_said_is_bounded() -> None:
     """The newest 64 messages, and no more than 128 KiB, are kept for the transcript; the newest always."""
     intake = _intake()
     for number in range(100):
-        intake.accepted(an_event(number + 1, "USER_MESSAGE", run=f"r{number}", body=b"x"))
+        intake.accepted([an_event(number + 1, "USER_MESSAGE", run=f"r{number}", body=b"x")])
     assert list(intake.said) == [f"r{number}" for number in range(36, 100)]
-    intake.accepted(an_event(101, "USER_MESSAGE", run="big", body=b"x" * 100_000))
-    intake.accepted(an_event(102, "USER_MESSAGE", run="big2", body=b"x" * 200_000))
+    intake.accepted([an_event(101, "USER_MESSAGE", run="big", body=b"x" * 100_000)])
+    intake.accepted([an_event(102, "USER_MESSAGE", run="big2", body=b"x" * 200_000)])
     assert list(intake.said) == ["big2"]
 
 
@@ -174,7 +178,35 @@ def test_records_of_a_later_version_are_skipped() -> None:
     """A record type that is not known does not stop the rest from being read."""
     intake = _intake()
     records = [*_accept(intake, an_event(1)), Entry(INBOUND, 3, 500, b"?whatever")]
-    assert list(_rebuilt(records).pending) == ["c:1"]
+    assert list(_rebuilt(records).pending) == [("c", 1)]
+
+
+def test_events_that_come_together_are_one_record() -> None:
+    """As far as they fit into one of 256 KiB; each of them is pending and known."""
+    intake = _intake()
+    envs = [an_event(counter, body=bytes(100_000)) for counter in range(1, 6)]
+    records = intake.accepted(envs)
+    assert len(records) == 3
+    assert list(_rebuilt(records).pending) == [("c", counter) for counter in range(1, 6)]
+    end = intake.ended(envs)
+    assert end is not None
+    assert not _rebuilt([*records, end]).pending
+
+
+def test_without_a_journal_one_record_serves_the_next_home() -> None:
+    """Nothing is written until the home goes to sleep; then everything a later home must know."""
+    intake = Intake("t", lambda env: _PACKING.pack(env, 0.0), lambda blob: _PACKING.unpack(blob, 0.0), journals=False)
+    assert intake.rest() is None
+    assert intake.introduce("c", ALICE) is None
+    assert intake.accepted([an_event(1), an_event(2), an_event(3)]) == []
+    assert intake.started([an_event(1)]) is intake.ended([an_event(1)]) is intake.checkpoint() is None
+    assert list(intake.pending) == [("c", 2), ("c", 3)]
+    record = intake.rest()
+    assert record is not None
+    later = _rebuilt([record])
+    assert _known(later) == _known(intake)
+    assert later.covered == record.seq
+    assert _intake().rest() is None, "a journal needs none"
 
 
 class Journal(RuleBasedStateMachine):
@@ -200,17 +232,35 @@ class Journal(RuleBasedStateMachine):
             self._keep(*_accept(self.intake, env, who))
             assert self.intake.seen(env) == "duplicate"
 
+    @rule(
+        producer=st.sampled_from("abc"),
+        gaps=st.lists(st.integers(1, 3), min_size=1, max_size=6),
+        size=st.sampled_from([1, 100_000]),
+    )
+    def accept_together(self, producer: str, gaps: list[int], size: int) -> None:
+        newest = self.intake.newest(producer)
+        envs = [an_event(newest + sum(gaps[: n + 1]), "WORK", producer, body=bytes(size)) for n in range(len(gaps))]
+        assert {self.intake.seen(env) for env in envs} == {"new"}
+        self._keep(self.intake.introduce(producer, ALICE), *self.intake.accepted(envs))
+        assert {self.intake.seen(env) for env in envs} == {"duplicate"}
+
+    @precondition(lambda self: self.intake.pending)
+    @rule(data=st.data())
+    def end_together(self, data: st.DataObject) -> None:
+        keys = data.draw(st.sets(st.sampled_from(sorted(self.intake.pending)), min_size=1))
+        self._keep(self.intake.ended([self.intake.pending[key] for key in sorted(keys)]))
+
     @precondition(lambda self: self.intake.pending)
     @rule(data=st.data())
     def start(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(sorted(self.intake.pending)))
-        self._keep(*self.intake.started([self.intake.pending[key].env]))
+        self._keep(self.intake.started([self.intake.pending[key]]))
 
     @precondition(lambda self: self.intake.pending)
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(sorted(self.intake.pending)))
-        self._keep(self.intake.ended(self.intake.pending[key].env))
+        self._keep(self.intake.ended([self.intake.pending[key]]))
 
     @rule(trim=st.booleans())
     def checkpoint(self, trim: bool) -> None:
@@ -230,7 +280,8 @@ class Journal(RuleBasedStateMachine):
 def _known(intake: Intake) -> dict[str, Any]:
     return {
         "head": intake.head,
-        "pending": [(envelope_id(item.env), item.starts, item.env[11]) for item in intake.pending.values()],
+        "pending": [(envelope_id(env), env[11]) for env in intake.pending.values()],
+        "deliveries": intake.deliveries,
         "said": [(run, envelope_id(env)) for run, env in intake.said.items()],
         "who": {name: intake.principal(name) for name in "abc"},
         "seen": {
@@ -249,8 +300,8 @@ def test_runs_that_were_asked_for_are_known_after_a_checkpoint() -> None:
     """A checkpoint stands for the records before it, run ids included."""
     intake = _intake(checkpoint_records=2)
     asking = an_event(1, "RUN_INPUT", run="r1", body=b"in")
-    intake.accepted(asking)
-    intake.ended(asking)
+    intake.accepted([asking])
+    intake.ended([asking])
     checkpoint = intake.checkpoint()
     assert checkpoint is not None
     again = _rebuilt([checkpoint])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laneway.routing.classify import BUILTIN_KINDS, IN, Kind, KindTable
+from laneway.routing.classify import BUILTIN_KINDS, IN, INOUT, Kind, KindTable
 from laneway.routing.errors import ConfigError, PeerProtocolError
 from laneway.routing.lanes import Lane
 
@@ -51,6 +51,19 @@ def test_an_unknown_kind_is_refused(name: str | int) -> None:
     with pytest.raises(PeerProtocolError) as caught:
         KindTable().require(name)
     assert caught.value.reason == "UNKNOWN_KIND"
+
+
+def test_plain_kinds_are_what_needs_no_care_at_the_door() -> None:
+    """Durable, sent by clients, neither critical nor control; users' kinds are looked at as they come."""
+    table = KindTable([Kind("WORK", Lane.NORMAL, direction=IN)])
+    table.add(Kind("MORE", Lane.HIGH, direction=INOUT))
+    for kind in (Kind("URGE", Lane.CRITICAL, direction=IN), Kind("ANSWER", Lane.HIGH)):
+        table.add(kind)
+    table.add(Kind("BLIP", Lane.LOW, durable=False, direction=IN))
+    own = table.plain - KindTable().plain
+    assert own == {"WORK", "MORE"}
+    assert {"USER_MESSAGE", "TOOL_CALL", "DOC_SYNC"} <= table.plain
+    assert not {"INTERRUPT", "PRESENCE", "TEXT_MESSAGE_CONTENT"} & table.plain
 
 
 def test_users_add_kinds() -> None:

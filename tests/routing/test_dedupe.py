@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +13,7 @@ _STEPS = st.lists(
     st.one_of(
         st.just(("next", 0)),
         st.tuples(st.just("run"), st.integers(1, 1500)),
+        st.tuples(st.just("together"), st.tuples(st.integers(1, 1100), st.integers(1, 1500))),
         st.tuples(st.just("back"), st.integers(0, 1100)),
         st.tuples(st.just("jump"), st.integers(2, 1100)),
         st.tuples(st.just("raw"), st.integers(-5, 2**70)),
@@ -22,7 +25,7 @@ _STEPS = st.lists(
 
 @settings(deadline=None)
 @given(_STEPS)
-def test_window_agrees_with_a_set(steps: list[tuple[str, int]]) -> None:
+def test_window_agrees_with_a_set(steps: list[tuple[str, Any]]) -> None:
     """New exactly once inside the window, duplicate afterwards, unknown below it; also across a reload."""
     window, taken, high = ProducerWindow(), set[int](), 0
     for step, number in steps:
@@ -30,6 +33,13 @@ def test_window_agrees_with_a_set(steps: list[tuple[str, int]]) -> None:
             state = window.state()
             window = ProducerWindow.from_state(*state)
             assert window.state() == state
+            continue
+        if step == "together":
+            first, count = high + number[0], number[1]
+            window.offer_run(first, count)
+            taken.update(range(first, first + count))
+            high = first + count - 1
+            assert window.high == high
             continue
         first = number if step == "raw" else high - number if step == "back" else high + (number or 1)
         counters = range(high + 1, high + 1 + number) if step == "run" else (first,)
