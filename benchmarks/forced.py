@@ -74,4 +74,5 @@ async def _open(watch: Stopwatch) -> AsyncIterator[Opened]:
             raise Lost(f"{FORCED.row}: of {counts.taken} events only {counts.chosen} were chosen")
 
 
-FORCED: Final = Way("laneway engine, frames, fair queue forced", _open, frame=FRAME_EVENTS)
+FORCED: Final = Way("laneway engine, frames, fair queue forced", _open, frame=FRAME_EVENTS, open_loop=False)
+"""No open loop: below capacity events come one by one, and of one there is nothing to choose."""
