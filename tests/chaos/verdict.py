@@ -107,11 +107,16 @@ async def read_log(store: Store, redis: RedisServer, session: str, kinds: KindTa
     first = 1
     while page := await store.read(key, INBOUND, first):
         intake.restore(page)
-        taken = (entry.blob[1:] for entry in page if entry.blob[:1] == b"A")
-        accepted += (envelope_id(unpack_envelope(blob, 0.0, kinds)) for blob in taken)
+        records = (entry.blob[1:] for entry in page if entry.blob[:1] == b"A")
+        taken = (packed for record in records for packed in msgpack.unpackb(record))
+        accepted += (envelope_id(unpack_envelope(packed, 0.0, kinds)) for packed in taken)
         first = page[-1].seq + 1
     epoch = redis.command("HGET", f"laneway:{{{key}}}", "epoch").split(b"\r\n")[1].decode()
-    return Kept(session, Log(epoch, (streams[URGENT], streams[DATA]), list(intake.pending)), accepted)
+    return Kept(
+        session,
+        Log(epoch, (streams[URGENT], streams[DATA]), [envelope_id(env) for env in intake.pending.values()]),
+        accepted,
+    )
 
 
 def _check_reading(caller: Caller, log: Log, verdict: Verdict) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+import msgpack
+
 from laneway.actors.intake import INBOUND
 from laneway.actors.session import session_key
 from laneway.engine.app.choices import choose_store
@@ -137,5 +139,6 @@ async def logged(where: str | Path, session: str) -> tuple[list[Envelope], list[
             streams.append(blobs)
     finally:
         await store.close()
-    accepted = [unpack_envelope(blob[1:], 0.0, kinds) for blob in streams[0] if blob[:1] == b"A"]
+    records = [msgpack.unpackb(blob[1:]) for blob in streams[0] if blob[:1] == b"A"]
+    accepted = [unpack_envelope(packed, 0.0, kinds) for record in records for packed in record]
     return accepted, [unpack_envelope(blob, 0.0, kinds) for blob in streams[1] + streams[2]]

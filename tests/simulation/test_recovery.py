@@ -105,8 +105,8 @@ def test_a_started_run_ends_with_host_lost_and_an_unstarted_one_is_run() -> None
         for counter in range(1, 6):
             await _say(viewer, counter)
         await stage.settle()
-        started = next(iter(home for home in stage.directory.homes()))._intake.pending
-        lost = {item.env[RUN] for item in started.values() if item.starts}
+        intake = next(iter(stage.directory.homes()))._intake
+        lost = {intake.pending[key][RUN] for key in intake.deliveries}
         assert lost
         assert len(lost) < 5
         await _die(disk, stage)
@@ -135,9 +135,8 @@ def test_a_run_whose_end_is_in_the_log_is_not_ended_again() -> None:
         await stage.close()
         log = disk._logs["t/session/s"]
         journal = log.streams[2]
-        assert journal.blobs.pop()[:1] == b"D"
-        journal.positions.pop()
-        log.heads[2] = (log.heads[2][0] - 1, journal.positions[-1])
+        assert journal.rows.pop()[2][:1] == b"D"
+        log.heads[2] = journal.rows[-1][:2]
         stage = await _stage(disk, _Parrot(gate))
         await stage.settle()
         assert disk.terminals(stage) == {("r1", "RUN_FINISHED"): 1}

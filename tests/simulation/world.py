@@ -335,7 +335,8 @@ class World:
             )
             intake = Intake(home[0], lambda env: packing.pack(env, now), lambda blob: packing.unpack(blob, now))
             intake.restore(kept.get(INBOUND, ()))
-            self.history.logs[home] = Log(claim.epoch, (urgent, data), list(intake.pending))
+            unfinished = [f"{producer}:{counter}" for producer, counter in intake.pending]
+            self.history.logs[home] = Log(claim.epoch, (urgent, data), unfinished)
         self.history.store_failed = any(self.faults.fired[name] for name in ("lost commit", "torn commit", "disk full"))
         self.history.writers = self.disk.writers
         for letter in await self.disk.dead(limit=10_000):
