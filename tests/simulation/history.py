@@ -20,6 +20,7 @@ from laneway.routing.envelope import BODY, COUNTER, ENTITY, KIND, LANE, PRODUCER
 from laneway.routing.inbox import SNAPSHOT, Received
 from laneway.routing.lanes import Lane
 from laneway.routing.replay import SEQ_COST_BYTES, Numbered
+from tests.simulation.conservation import accounts
 from tests.simulation.script import Step, script
 
 __all__ = ["DATA", "URGENT", "Ended", "History", "Log", "Segment", "Sent", "Started", "check"]
@@ -141,6 +142,7 @@ def check(history: History, kinds: KindTable) -> list[str]:
         log = history.logs[segment.tenant, segment.session]
         where = f"{segment.client} in {segment.tenant}/{segment.session}"
         found += (f"{where}: {text}" for text in _check_segment(segment, log))
+    found += _check_conservation(history)
     found += _check_fates(history, kinds)
     found += _check_order(history)
     found += _check_repeats(history, kinds)
@@ -351,6 +353,22 @@ class _Reader:
         if Counter(each[KIND] for each in source) != Counter(gap.by_kind) or sum(map(_weight, source)) != gap.bytes:
             return f"a GAP says {dict(gap.by_kind)} and {gap.bytes} bytes, the log has others"
         return ""
+
+
+def _check_conservation(history: History) -> Iterator[str]:
+    """Everything that was issued is with each client, or accounted for: at the end nothing is pending.
+
+    What a client's newest run said last may be void, and then nothing came after it.
+    """
+    issued = {home: (len(log.streams[URGENT]), len(log.streams[DATA])) for home, log in history.logs.items()}
+    for reader, stream, account in accounts(history.segments, issued):
+        log = history.logs[reader.tenant, reader.session]
+        erred = {env[RUN] for _, _, env in log.streams[URGENT] if env[KIND] == "RUN_ERROR"}
+        tail = log.streams[stream][account.issued - account.pending :]
+        lost = [env for _, _, env in tail if stream == URGENT or env[RUN] not in erred]
+        if lost or sum(account[1:]) != account.issued:
+            where = f"{reader.client} in {reader.tenant}/{reader.session}"
+            yield f"{where} does not add up in stream {stream}: {account}"
 
 
 # -- what became of each event --------------------------------------------------------------------

@@ -36,11 +36,13 @@ from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.dispatch import DispatchCore, DispatchPolicy
 from laneway.routing.lanes import Lane
 from tests.actors.pairs import End, connect
+from tests.simulation.conservation import unbalanced
 from tests.simulation.loop import VirtualClock
 
 __all__ = ["Cluster", "SimFront", "SimHost", "cluster"]
 
 _KINDS = (Kind("WORK", Lane.NORMAL, direction=IN), Kind("URGE", Lane.CRITICAL, direction=IN))
+_LOOK_S, _LOOKS = 0.05, 2_000
 
 
 class _Silence:
@@ -154,7 +156,12 @@ class Cluster:
         self.clock = VirtualClock(asyncio.get_running_loop())
         self.fronts: dict[str, SimFront] = {}
         self.hosts: dict[str, SimHost] = {}
+        self.seen: list[str] = []
         self._pools = pools
+
+    def unbalanced(self) -> list[str]:
+        """What does not add up at this moment, in any front."""
+        return [text for front in self.fronts.values() for text in unbalanced(front.dispatcher, front.directory)]
 
     def host(self, name: str = "host") -> SimHost:
         """Start a pool host."""
@@ -172,13 +179,27 @@ class Cluster:
         return connect(front.board, host.board, front.name, host.name)
 
 
+async def _watch(made: Cluster) -> None:
+    for _ in range(_LOOKS):
+        await asyncio.sleep(_LOOK_S)
+        made.seen += made.unbalanced()
+
+
 @asynccontextmanager
 async def cluster(**pools: str) -> AsyncIterator[Cluster]:
-    """A cluster whose remote pools are `pools` (name -> kinds); all of it is closed and left quiet."""
+    """A cluster whose remote pools are `pools` (name -> kinds); all of it is closed and left quiet.
+
+    Both laws of conservation are looked at every 50 ms of its first 100 s, and when it closes.
+    """
     made = Cluster(pools)
+    watch = asyncio.create_task(_watch(made))
     try:
         yield made
+        assert made.unbalanced() == []
     finally:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+        assert made.seen == []
         for front in made.fronts.values():
             await front.close()
         for host in made.hosts.values():

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from laneway.actors.attachment import Attachment
 from laneway.actors.books import OnDone
 from laneway.actors.context import Surroundings
 from laneway.actors.directory import SessionDirectory
@@ -146,7 +145,6 @@ class Process:
         self.store = SimStore(disk, faults)
         self.probe: Counter[str] = Counter()
         self.policy = policy
-        self.attachments: list[Attachment] = []
         self._connections: list[Connection] = []
         self._faults = faults
         self._history = history
@@ -238,8 +236,6 @@ class Process:
         try:
             header, _ = decode_frame(await end.receive())
             attachment = await self.entry.attach(parse_hello(header.get("hello")), principal)
-            if isinstance(attachment, Attachment):
-                self.attachments.append(attachment)
             tasks = [asyncio.create_task(self._in(end, attachment)), asyncio.create_task(self._out(end, attachment))]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -259,8 +255,6 @@ class Process:
         finally:
             if attachment is not None:
                 await attachment.close()
-                if isinstance(attachment, Attachment):
-                    self.attachments.remove(attachment)
             end.close()
             self._connections.remove(connection)
 

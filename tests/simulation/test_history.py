@@ -70,6 +70,10 @@ def _lose(history: History) -> None:
     del _segment(history).items[_whole_data(history)[3]]
 
 
+def _lose_the_end(history: History) -> None:
+    del _segment(history).items[_whole_data(history)[-1] :]
+
+
 def _duplicate(history: History) -> None:
     index = _whole_data(history)[3]
     _segment(history).items.insert(index, _segment(history).items[index])
@@ -168,6 +172,7 @@ def _start_out_of_order(history: History) -> None:
     ("lie", "found"),
     [
         (_lose, "never got"),
+        (_lose_the_end, "does not add up"),
         (_duplicate, "again"),
         (_reorder, "never got"),
         (_foreign, "got an event of t9"),

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from laneway.actors.attachment import Attachment
 from laneway.actors.intake import INBOUND, Intake
 from laneway.actors.session import SessionPolicy, session_key
 from laneway.routing.errors import LanewayError
 from laneway.routing.handshake import LinkPolicy
 from tests.simulation.client import Identity, SimClient
 from tests.simulation.clocks import WallClock
+from tests.simulation.conservation import unbalanced
 from tests.simulation.disasters import DISASTERS
 from tests.simulation.disk import Archive
 from tests.simulation.faults import CALM, Faults, Weather
@@ -226,12 +226,7 @@ class World:
 
     def _unsound(self, engine: Process) -> list[str]:
         """Return what does not hold although it must hold at every moment."""
-        found = []
-        books = engine.dispatcher.statistics()
-        over = books.handled + books.expired + books.dropped + books.cancelled + books.failed + books.dead
-        over += books.pending
-        if books.accepted != over:
-            found.append(f"the dispatcher accepted {books.accepted} events and accounts for {over}")
+        found = unbalanced(engine.dispatcher, engine.directory)
         for home in engine.directory.homes():
             found += (
                 f"a ring holds {ring.bytes} bytes, {engine.policy.ring_bytes} is the most"
@@ -241,8 +236,6 @@ class World:
         gauges = engine.directory.statistics()
         if gauges.commit_backlog_bytes > _BACKLOG_BYTES * gauges.sessions:
             found.append(f"{gauges.commit_backlog_bytes} bytes wait to be written in {gauges.sessions} sessions")
-        for attachment in engine.attachments:
-            found += _unsound_link(attachment)
         return found[:1]
 
     # -- the end ------------------------------------------------------------------------------
@@ -366,19 +359,6 @@ class World:
             tuple((each.first, each.last, len(each.envelope[11])) for s in history.segments for each in s.items)
         )
         return report
-
-
-def _unsound_link(attachment: Attachment) -> list[str]:
-    """Compare what a link was due with what it did."""
-    link, rings = attachment.link, attachment._owner.outbound.rings  # type: ignore[attr-defined]
-    books = link.statistics()
-    found = []
-    for stream in (0, 1):
-        due = rings[stream].committed - link._tally._start[stream]
-        accounted = sum(sums[stream] for sums in (books.delivered, books.conflated, books.gapped, books.pending))
-        if due != accounted:
-            found.append(f"a link was due {due} seqs of stream {stream} and accounts for {accounted}")
-    return found
 
 
 def simulate(seed: int, weather: Weather, shape: Shape | None = None) -> Report:
