@@ -203,7 +203,7 @@ class OverloadConfig(Section):
     """
 
     enabled: bool = True
-    lag_s: tuple[Seconds, Seconds, Seconds] = (0.05, 0.15, 0.4)
+    lag_s: tuple[Seconds, Seconds, Seconds] = (0.05, 0.2, 0.5)
     calm_s: Seconds = 10.0
 
     @model_validator(mode="after")

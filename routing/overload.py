@@ -37,13 +37,14 @@ class OverloadPolicy:
     """When which level begins and ends.
 
     Attributes:
-        lag_s: lag of the loop in seconds above which levels 1, 2 and 3 begin. An event takes about five
-            turns of the loop from the wire to its answer: 50 ms are a quarter of a second, which people
-            notice; 150 ms three quarters; 400 ms two seconds, where clients begin to give up.
+        lag_s: lag of the loop in seconds above which levels 1, 2 and 3 begin. From a question to the
+            first text of its answer the loop makes about ten turns (counted: 10 embedded, 15 over gRPC with
+            the client on the same loop): 50 ms each are half a second, which people notice; 200 ms two
+            seconds; 500 ms five, where clients begin to give up.
         calm_s: how long it must be calm before a level ends, seconds.
     """
 
-    lag_s: tuple[float, float, float] = (0.05, 0.15, 0.4)
+    lag_s: tuple[float, float, float] = (0.05, 0.2, 0.5)
     calm_s: float = 10.0
 
     def __post_init__(self) -> None:

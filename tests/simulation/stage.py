@@ -97,6 +97,9 @@ class Stage:
         store: survives the stage, so that another one can follow on it.
         pools: what handles events.
         observe: as for a directory.
+
+    Attributes:
+        shedding: its level of overload.
     """
 
     def __init__(
@@ -114,12 +117,14 @@ class Stage:
         self._names = 0
         self._numbers = 0
         policy.setdefault("link", LinkPolicy(heartbeat_s=100.0))
+        core = DispatchCore(self.kinds, DispatchPolicy())
+        self.shedding = core.admission.shedding
         self.directory = SessionDirectory(
             self.store, clock=clock, kinds=self.kinds, packer=Packing(self.kinds), policy=SessionPolicy(**policy),
-            link_ids=self._name, wall=clock.now, observe=observe,
+            link_ids=self._name, wall=clock.now, observe=observe, shedding=self.shedding,
         )  # fmt: skip
         around = Surroundings(outlet=self.directory, clock=clock, kinds=self.kinds, ids=self._name)
-        self.dispatcher = Dispatcher(DispatchCore(self.kinds, DispatchPolicy()), around, journal=self.directory.journal)
+        self.dispatcher = Dispatcher(core, around, journal=self.directory.journal)
         self.directory.bind(self.dispatcher)
         for pool in pools:
             self.dispatcher.add_pool(pool)

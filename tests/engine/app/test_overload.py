@@ -51,7 +51,7 @@ def test_a_handler_that_holds_the_loop_raises_the_level_and_it_comes_back(caplog
         watched = _Watched(OverloadPolicy())
         await asyncio.sleep(1)
         assert watched.overload.level == 0
-        assert max(await watched.hog(0.3, 12)) == 2
+        assert max(await watched.hog(0.4, 12)) == 2
         levels = []
         for _ in range(300):
             await asyncio.sleep(0.1)
