@@ -108,7 +108,18 @@ class ContextMaker:
         outlet, principal: of the one event that it is for, instead of those of the surroundings.
     """
 
-    __slots__ = ("_number", "_pool", "_principal", "ask", "emit_now", "extend", "late", "outlet", "surroundings")
+    __slots__ = (
+        "_number",
+        "_pool",
+        "_principal",
+        "ask",
+        "emit_now",
+        "extend",
+        "kind",
+        "late",
+        "outlet",
+        "surroundings",
+    )
 
     def __init__(
         self,
@@ -122,6 +133,7 @@ class ContextMaker:
         principal: Principal | None = None,
     ) -> None:
         self.surroundings = surroundings
+        self.kind = surroundings.kinds.get
         self.outlet = outlet or surroundings.outlet
         self.ask = ask
         self.late = late
@@ -150,24 +162,9 @@ class ContextMaker:
 
     def outbound(self, cause: Envelope, out: Out, lane: int, deadline: float, trace: str) -> Envelope:
         """Return `out` as an event of the run, session and tenant of its cause."""
-        _, _, _, tenant, session, run, _, _, _, _, _, _, _ = cause
+        run, number, now = cause[5], self._number(), self.surroundings.clock.now()
         producer = f"engine/{run or self._pool}"
-        now = self.surroundings.clock.now()
-        return (
-            producer,
-            self._number(),
-            out.kind,
-            tenant,
-            session,
-            run,
-            out.entity,
-            lane,
-            deadline,
-            trace,
-            "",
-            out.body,
-            now,
-        )
+        return (producer, number, out[0], cause[3], cause[4], run, out[2], lane, deadline, trace, "", out[1], now)
 
 
 class RunContext:
@@ -269,24 +266,27 @@ class RunContext:
 
         Raises LocalProtocolError for a kind that was never declared, and what the session's home raises.
         """
-        if self._over:
-            self._maker.late.add()
-            return
-        env, maker = self._env, self._maker
-        if not maker.extend(env[TENANT], env[SESSION], env[RUN], out):
-            told = self._outbound(out)
-            if not maker.emit_now(told):
-                await maker.outlet.emit(told)
+        waits = self._say(out)
+        if waits is not None:
+            await self._maker.outlet.emit(waits)
 
     def emit_now(self, out: Out) -> bool:
         """As `emit`, if it need not wait; else False, and nothing is done: then `emit` it. 2 us."""
+        return self._say(out) is None
+
+    def _say(self, out: Out) -> Envelope | None:
+        """Send what needs no waiting; return what does."""
+        maker, env = self._maker, self._env
         if self._over:
-            self._maker.late.add()
-            return True
-        env, maker = self._env, self._maker
-        if maker.extend(env[TENANT], env[SESSION], env[RUN], out):
-            return True
-        return maker.emit_now(self._outbound(out))
+            maker.late.add()
+            return None
+        kind = maker.kind(out.kind)
+        if kind is None:
+            raise _undeclared(out)
+        if kind.text and maker.extend(env[3], env[4], env[5], out):
+            return None
+        told = maker.outbound(env, out, kind.lane, NO_DEADLINE, self._trace)
+        return None if maker.emit_now(told) else told
 
     async def emit_all(self, outs: Sequence[Out]) -> None:
         """Send events to the session, in order; none if one of them is of a kind that was never declared."""
@@ -297,9 +297,9 @@ class RunContext:
             await self._maker.outlet.emit_all([self._outbound(out) for out in outs])
 
     def _outbound(self, out: Out) -> Envelope:
-        kind = self._maker.surroundings.kinds.get(out.kind)
+        kind = self._maker.kind(out.kind)
         if kind is None:
-            raise LocalProtocolError(f"kind {out.kind!r} was emitted but never declared; add it to the kind table")
+            raise _undeclared(out)
         return self._maker.outbound(self._env, out, kind.lane, NO_DEADLINE, self._trace)
 
     async def call_tool(
@@ -344,6 +344,10 @@ class RunContext:
         return await self._maker.ask(
             self._maker.outbound(self._env, call, lane, deadline, self._trace), max(0.0, deadline - now)
         )
+
+
+def _undeclared(out: Out) -> LocalProtocolError:
+    return LocalProtocolError(f"kind {out.kind!r} was emitted but never declared; add it to the kind table")
 
 
 def _never_now(env: Envelope) -> bool:

@@ -171,6 +171,7 @@ class Outbound:
 
     def emit_now(self, env: Envelope) -> bool:
         """Take one event in, if `emit` would neither wait for it nor refuse it; else False, and nothing is done."""
+        coalescer, ring, gathered = self._coalescer, self._data, self._gathered
         if self._error is not None:
             return False
         if (self._shedding.level or self._omitted) and not self._thinner.passes(env):
@@ -178,32 +179,34 @@ class Outbound:
         if not env[7]:
             self.emit_urgent(env)
             return True
-        if self._waiters or (self._data.head_position + self._coalescer.bytes >= self._reach and not self._writable()):
+        if self._waiters or (ring.head_position + coalescer.bytes >= self._reach and not self._writable()):
             return False
-        self._accept(env)
+        if coalescer.bytes or env[2] in self._shaped or env[9] or not gathered[DATA]:
+            self._accept(env)
+        else:  # what that comes to for all but the first event of a turn
+            gathered[DATA].append(ring.append(env))
         return True
 
     def _accept(self, env: Envelope) -> None:
         """Number an event of the data stream, or let it gather."""
         coalescer = self._coalescer
-        if coalescer.bytes or env[2] in self._shaped:
-            for each in coalescer.offer(env, self._clock.now(), crowded=self._untaken or self._shedding.level > 0):
-                self._number(each, DATA)
-            if env[2] in RUN_ENDS:
-                self._on_end(env[5])
-            if self._timer is None and coalescer.bytes:
-                self._arm()
-        else:
+        if not coalescer.bytes and env[2] not in self._shaped:
             self._number(env, DATA)
+            return
+        for each in coalescer.offer(env, self._clock.now(), crowded=self._untaken or self._shedding.level > 0):
+            self._number(each, DATA)
+        if env[2] in RUN_ENDS:
+            self._on_end(env[5])
+        if self._timer is None and coalescer.bytes:
+            self._arm()
 
     def extend(self, out: Out, run: str) -> bool:
         """Add a text delta of `run` to what waits for company anyway; False if it must be emitted.
 
         About 0.8 us: it takes no number, no record and no turn of anybody else.
         """
-        if self._waiters or self._error is not None or not self._writable():
-            return False
-        return self._coalescer.extend(run, out.kind, out.entity, out.body, self._clock.now())
+        open_ = not self._waiters and self._error is None and self._writable()
+        return open_ and self._coalescer.extend(run, out.kind, out.entity, out.body, self._clock.now())
 
     def emit_urgent(self, env: Envelope) -> None:
         """Take one critical event in at once; RUN_ERROR is told the data seq it stands after."""
@@ -241,7 +244,6 @@ class Outbound:
         self._error = error
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
         for _, _, waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -352,7 +354,7 @@ class Outbound:
         return self.rings[URGENT].head_position + self._data.head_position - self._taken_to
 
     def take(self) -> list[Run]:
-        """For the committer: hand out, once, what was numbered since it last asked."""
+        """For the committer: hand that out, once."""
         gathered, self._gathered = self._gathered, ([], [])
         self._taken_to += self.waiting_bytes
         runs = [Run(stream, rows, self._pack) for stream, rows in enumerate(gathered) if rows]

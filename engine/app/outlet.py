@@ -7,8 +7,8 @@ session's own recovery.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
 
 from laneway.actors.ports import Outlet
 from laneway.engine.codec import valid_id
@@ -18,7 +18,8 @@ from laneway.routing.errors import LocalProtocolError
 
 __all__ = ["CheckedOutlet"]
 
-_ENTITY_CHARS = 128
+_ENTITY_CHARS: Final = 128
+_BODY_BYTES: Final = DEFAULT_LIMITS.body_bytes
 
 
 class CheckedOutlet:
@@ -35,7 +36,7 @@ class CheckedOutlet:
             self.when_unread = steer
         now = getattr(outlet, "emit_now", None)
         if now is not None:
-            self._now = now
+            self._now: Callable[[Envelope], bool] = now
             self.emit_now = self._emit_now
         ready = getattr(outlet, "emit_ready", None)
         if ready is not None:
@@ -49,8 +50,9 @@ class CheckedOutlet:
 
     def _emit_now(self, env: Envelope) -> bool:
         """As `emit`, if it need not wait; see `outlets.EmitsNow`."""
-        self._check(env)
-        return bool(self._now(env))
+        if env[6] != self._checked or type(env[11]) is not bytes or len(env[11]) > _BODY_BYTES:
+            self._check(env)
+        return self._now(env)
 
     def emit_all(self, envs: Sequence[Envelope]) -> Coroutine[Any, Any, None]:
         """Pass on all or, if one of them is refused as `emit` would, none."""
@@ -75,7 +77,7 @@ class CheckedOutlet:
             self._checked = entity
         if type(env[BODY]) is not bytes:
             raise LocalProtocolError(f"a handler emitted {env[KIND]} with no bytes as its body, as every event has")
-        if len(env[BODY]) > DEFAULT_LIMITS.body_bytes:
+        if len(env[BODY]) > _BODY_BYTES:
             raise LocalProtocolError(
-                f"a handler emitted {env[KIND]} of {len(env[BODY])} bytes; one event holds {DEFAULT_LIMITS.body_bytes}"
+                f"a handler emitted {env[KIND]} of {len(env[BODY])} bytes; one event holds {_BODY_BYTES}"
             )
