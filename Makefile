@@ -16,7 +16,7 @@ export PYTHONUNBUFFERED = 1
 # Tests start hundreds of processes, and each would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench serve proto format lint types imports package examples simulate chaos trace clean
+.PHONY: demo test check bench serve proto format lint types imports package examples simulate simulate-hour chaos trace clean
 
 demo: $(VENV)/.demo
 	$(PY) -m examples.demo --model $(MODEL) --runtime $(RUNTIME)
@@ -52,6 +52,9 @@ bench: $(VENV)/.dev
 
 simulate: $(VENV)/.dev
 	$(PY) -m tests.simulation --seeds $(SEEDS) --jobs $(JOBS) --events $$(( $(SEEDS) * 1000 ))
+
+simulate-hour: $(VENV)/.dev
+	$(PY) -m tests.simulation --hour
 
 chaos: $(VENV)/.dev
 	$(PY) -m tests.chaos --markdown docs/chaos.md

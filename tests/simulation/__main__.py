@@ -1,8 +1,9 @@
-"""Run the simulation by hand: ``python -m tests.simulation --seeds 1000`` or ``--seed 17``."""
+"""Run the simulation by hand: ``python -m tests.simulation --seeds 1000``, ``--seed 17`` or ``--hour``."""
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -11,10 +12,11 @@ from multiprocessing import get_context
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from tests.simulation.batch import Total, command, missing, run_seed, setting
+from tests.simulation.hour import Plan, simulate_hour
 from tests.simulation.plants import PLANTS
+from tests.simulation.tables import batch_table, hour_tables
 
 
 def _arguments() -> argparse.Namespace:
@@ -25,6 +27,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     parser.add_argument("--events", type=int, default=0, help="fail if fewer events than this were simulated")
     parser.add_argument("--plant", choices=sorted(PLANTS), default="", help="plant this bug in the engine first")
+    parser.add_argument("--hour", action="store_true", help="one long run of many sessions instead of seeds")
+    parser.add_argument("--sessions", type=int, default=10_000, help="of --hour (default 10000)")
+    parser.add_argument("--minutes", type=float, default=60.0, help="virtual minutes of --hour (default 60)")
     return parser.parse_args()
 
 
@@ -43,42 +48,30 @@ def _run(seeds: range, plant: str, jobs: int, console: Console) -> Total:
     return total
 
 
-def _table(total: Total, real_s: float) -> Table:
-    table = Table(title="Simulation", show_header=False)
-    rows = {
-        "seeds": total.seeds,
-        "failed": len(total.failures),
-        "events (the next two)": total.events,
-        "sent by clients": total.sent,
-        "accepted": total.accepted,
-        "handled": total.handled,
-        "numbered by sessions": total.issued,
-        "items received by clients": total.given,
-        "engine processes": total.lives,
-        "virtual time": f"{total.virtual_s:.0f} s",
-        "real time": f"{real_s:.1f} s",
-    }
-    for name, value in rows.items():
-        table.add_row(name, str(value))
-    for title, counts in (("faults", total.faults), ("what came of it", total.outcomes)):
-        table.add_section()
-        table.add_row(f"[bold]{title}[/bold]", "")
-        for name, count in sorted(counts.items()):
-            table.add_row(name, str(count))
-    return table
+def _hour(arguments: argparse.Namespace, console: Console) -> int:
+    logging.disable(logging.CRITICAL)
+    began = time.monotonic()
+    day = simulate_hour(arguments.seed or 1, plan=Plan(arguments.sessions, arguments.minutes))
+    for table in hour_tables(day, time.monotonic() - began):
+        console.print(table)
+    for violation in day.violations[:10]:
+        console.print(f"  - {violation}", markup=False, soft_wrap=True)
+    return 1 if day.violations else 0
 
 
 def main() -> int:
     """Run; returns the exit status."""
     arguments = _arguments()
     console = Console()
+    if arguments.hour:
+        return _hour(arguments, console)
     one = arguments.seed is not None
     seeds = (
         range(arguments.seed, arguments.seed + 1) if one else range(arguments.first, arguments.first + arguments.seeds)
     )
     began = time.monotonic()
     total = _run(seeds, arguments.plant, arguments.jobs, console)
-    console.print(_table(total, time.monotonic() - began))
+    console.print(batch_table(total, time.monotonic() - began))
     for report in total.failures:
         console.print(f"[red]seed {report.seed} ({setting(report.seed).name}) failed[/red]; replay it with")
         console.print(f"  {command(report.seed, arguments.plant)}", soft_wrap=True, highlight=False)

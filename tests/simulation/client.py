@@ -26,8 +26,7 @@ from tests.simulation.network import Broken, End
 
 __all__ = ["Identity", "SimClient"]
 
-_HEARTBEAT_S: Final = 1.0
-_DEAD_S: Final = 2.5
+_DEAD_BEATS: Final = 2.5
 _LOOSE: Final = frozenset({"ack", "grant", "ping", "pong"})
 """What may come twice and late: each says where its side stands, and never takes anything back."""
 _PLANS: Final = (
@@ -52,6 +51,7 @@ class SimClient:
         pace_s: the longest it waits before it sends the next.
         grants: False plays a stock client that neither acks nor grants.
         poison: whether it sends events that kill the engine.
+        heartbeat_s: how often it pings; after 2.5 times that in silence its connection is dead.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class SimClient:
         pace_s: float,
         grants: bool,
         poison: bool,
+        heartbeat_s: float = 1.0,
     ) -> None:
         self.who = who
         self.grants = grants
@@ -81,6 +82,7 @@ class SimClient:
         self._plan = plan
         self._pace_s = pace_s
         self._poison = poison
+        self._heartbeat_s = heartbeat_s
         self._leaving = False
         self._connected = False
         self._counter = 0
@@ -112,6 +114,10 @@ class SimClient:
         self._leaving = True
         self._header["bye"] = True
         self.outbox.wake.set()
+
+    def come_back(self, plan: int) -> None:
+        """Be ready to `run` again, after a `leave`, and to send so many events more."""
+        self._plan, self.sending, self._leaving = plan, True, False
 
     async def run(self) -> None:
         """Live until `leave`."""
@@ -221,7 +227,11 @@ class SimClient:
             "session": self.who.session,
             "cursor": cursor,
             "skip": self.inbox.skip if cursor and self._rng.random() < 0.7 else 0,
-            "caps": {"grants": self.grants, "heartbeat_ms": int(_HEARTBEAT_S * 1000), "chunk_chars": self._chunk_chars},
+            "caps": {
+                "grants": self.grants,
+                "heartbeat_ms": int(self._heartbeat_s * 1000),
+                "chunk_chars": self._chunk_chars,
+            },
             "topics": ["topic:news"],
         }
 
@@ -317,7 +327,7 @@ class SimClient:
             if not self._connected:
                 await self.outbox.wake.wait()
                 continue
-            if now - pinged_at >= _HEARTBEAT_S:
+            if now - pinged_at >= self._heartbeat_s:
                 self._header["ping"], pinged_at = int(now * 1000), now
             if self.grants:
                 self._acknowledge(self.inbox.ack_due(now, self._unread_bytes) or {})
@@ -325,7 +335,11 @@ class SimClient:
             if items or self._header:
                 await self._send_frame(end, items)
                 continue
-            times = [self.outbox.deadline(), pinged_at + _HEARTBEAT_S, self.inbox.deadline() if self.grants else None]
+            times = [
+                self.outbox.deadline(),
+                pinged_at + self._heartbeat_s,
+                self.inbox.deadline() if self.grants else None,
+            ]
             timer = loop.call_at(max(now + 0.001, min(t for t in times if t)), self.outbox.wake.set)
             try:
                 await self.outbox.wake.wait()
@@ -351,7 +365,7 @@ class SimClient:
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
-        while not self._fed_up and (left_s := self._heard_at + _DEAD_S - loop.time()) > 0:  # noqa: ASYNC110 - a watchdog
+        while not self._fed_up and (left_s := self._heard_at + _DEAD_BEATS * self._heartbeat_s - loop.time()) > 0:  # noqa: ASYNC110 - a watchdog
             await asyncio.sleep(left_s)
         raise Broken(False)
 

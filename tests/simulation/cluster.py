@@ -341,7 +341,7 @@ class ClusterWorld(World):
         while True:
             await asyncio.sleep(0.1)
             for front in list(self.fronts.values()):
-                self.history.violations += self._unsound(front)
+                self.history.violations += self.unsound(front)
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -370,7 +370,7 @@ class ClusterWorld(World):
     async def _end(self) -> None:
         """Shut down one after the other; what is told of them is one sum."""
         for front in list(self.fronts.values()):
-            self.history.violations += self._unsound(front)
+            self.history.violations += self.unsound(front)
             await self._in(front, front.shut_down(), "shut down")
             self._leave(front)
             await asyncio.sleep(3.0)

@@ -22,12 +22,13 @@ class Archive(MemoryStore):
     """The medium itself, which also keeps what was trimmed: the truth that everything is compared with.
 
     Attributes:
-        kept: log key -> stream -> every entry ever appended.
+        epoch: name of its numbering. kept: log key -> stream -> every entry ever appended.
         writers: log key -> the generations that wrote it, in the order of their first writes.
     """
 
     def __init__(self, epoch: str, now: Callable[[], float]) -> None:
         super().__init__(epoch=epoch, now=now)
+        self.epoch = epoch
         self.kept: dict[str, dict[int, list[Entry]]] = {}
         self.writers: dict[str, list[int]] = {}
 
@@ -40,6 +41,12 @@ class Archive(MemoryStore):
         streams = self.kept.setdefault(claim.key, {})
         for entry in entries:
             streams.setdefault(entry.stream, []).append(entry)
+
+    def forget(self, key: str) -> None:
+        """Drop a log whose session nobody comes back to, and what is known of it."""
+        self.kept.pop(key, None)
+        self.writers.pop(key, None)
+        self._logs.pop(key, None)
 
 
 class SimStore:

@@ -76,6 +76,7 @@ class Lifetime:
         self.thaw()
         for turn in range(1000):
             if not self._tasks:
+                _loop().bury(self)
                 return
             for task in list(self._tasks):
                 task.cancel()
@@ -190,6 +191,12 @@ class SimLoop(asyncio.SelectorEventLoop):
         self.frozen.discard(lifetime)
         self._ready.extend(lifetime.held)
         lifetime.held.clear()
+
+    def bury(self, lifetime: Lifetime) -> None:
+        """Forget the timers of a lifetime that is over: a process that died calls nothing back. O(timers)."""
+        for timer in self._scheduled:
+            if timer._context.get(_CURRENT) is lifetime:  # type: ignore[attr-defined]
+                timer.cancel()
 
     def _describe_ready(self) -> str:
         """Say what is about to run."""

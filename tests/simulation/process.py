@@ -45,6 +45,7 @@ from tests.simulation.tool import Weatherman
 __all__ = ["Packing", "Process", "kind_table"]
 
 _DRAIN_S: Final = 1.0
+_WRAPPED: Final = 32
 
 
 def kind_table() -> KindTable:
@@ -97,6 +98,8 @@ class Books:
         """Write down and pass on."""
         self._history.enqueued += [Started(self._life, "", env, at) for at, env in enumerate(envs, self._history.at)]
         if on_done not in self._wrapped:  # one object each, as the dispatcher asks for
+            if len(self._wrapped) >= _WRAPPED:
+                self._wrapped.clear()  # sessions that are asleep must not stay for our sake
             self._wrapped[on_done] = partial(self._done, on_done)
         self._dispatcher.enqueue_batch(envs, self._wrapped[on_done])
 

@@ -29,7 +29,7 @@ from tests.simulation.network import Broken, End
 from tests.simulation.process import Packing, Process, kind_table
 from tests.simulation.shape import Shape
 
-__all__ = ["Report", "World", "simulate"]
+__all__ = ["Report", "World", "log_of", "simulate"]
 
 _STORM_S: Final = 30.0
 _REST_S: Final = 120.0
@@ -135,9 +135,9 @@ class World:
                 ring_bytes=self.shape.ring_bytes,
                 budget_bytes=self.shape.budget_bytes,
                 retention_bytes=self.shape.retention_bytes,
-                idle_s=1.0,
+                idle_s=self.shape.idle_s,
                 checkpoint_records=self.shape.checkpoint_records,
-                link=LinkPolicy(heartbeat_s=1.0),
+                link=LinkPolicy(heartbeat_s=self.shape.heartbeat_s),
             )
             engine = Process(
                 self.lives, self.disk, self.wall, self.faults, self.history, self.kinds, policy, self._poisoned.set
@@ -222,9 +222,9 @@ class World:
         while True:
             await asyncio.sleep(0.1)
             if self.engine is not None:
-                self.history.violations += self._unsound(self.engine)
+                self.history.violations += self.unsound(self.engine)
 
-    def _unsound(self, engine: Process) -> list[str]:
+    def unsound(self, engine: Process) -> list[str]:
         """Return what does not hold although it must hold at every moment."""
         found = unbalanced(engine.dispatcher, engine.directory)
         for home in engine.directory.homes():
@@ -303,7 +303,7 @@ class World:
         if engine is None:
             self.history.violations.append("there is no engine at the end")
             return
-        self.history.violations += self._unsound(engine)
+        self.history.violations += self.unsound(engine)
         await self._inside(engine.shut_down(), "shut down")
         await asyncio.sleep(3.0)  # a handler that ignores every cancel ends by itself within two
         left = engine.lifetime.tasks
@@ -320,16 +320,7 @@ class World:
             home = (client.who.tenant, client.who.session)
             if home in self.history.logs:
                 continue
-            claim = await self.disk.claim(session_key(*home))
-            kept = self.disk.kept.get(claim.key, {})
-            urgent, data = (
-                [(entry.seq, entry.position, packing.unpack(entry.blob, now)) for entry in kept.get(stream, ())]
-                for stream in (URGENT, DATA)
-            )
-            intake = Intake(home[0], lambda env: packing.pack(env, now), lambda blob: packing.unpack(blob, now))
-            intake.restore(kept.get(INBOUND, ()))
-            unfinished = [f"{producer}:{counter}" for producer, counter in intake.pending]
-            self.history.logs[home] = Log(claim.epoch, (urgent, data), unfinished)
+            self.history.logs[home] = log_of(self.disk, home, packing, now)
         self.history.store_failed = any(self.faults.fired[name] for name in ("lost commit", "torn commit", "disk full"))
         self.history.writers = self.disk.writers
         for letter in await self.disk.dead(limit=10_000):
@@ -359,6 +350,19 @@ class World:
             tuple((each.first, each.last, len(each.envelope[11])) for s in history.segments for each in s.items)
         )
         return report
+
+
+def log_of(disk: Archive, home: tuple[str, str], packing: Packing, now: float) -> Log:
+    """Return what the disk holds of a session, and ever held."""
+    kept = disk.kept.get(session_key(*home), {})
+    urgent, data = (
+        [(entry.seq, entry.position, packing.unpack(entry.blob, now)) for entry in kept.get(stream, ())]
+        for stream in (URGENT, DATA)
+    )
+    intake = Intake(home[0], lambda env: packing.pack(env, now), lambda blob: packing.unpack(blob, now))
+    intake.restore(kept.get(INBOUND, ()))
+    unfinished = [f"{producer}:{counter}" for producer, counter in intake.pending]
+    return Log(disk.epoch, (urgent, data), unfinished)
 
 
 def simulate(seed: int, weather: Weather, shape: Shape | None = None) -> Report:
