@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 from laneway.actors.meters import Observe, by_lane
 from laneway.actors.ports import Outcome
-from laneway.routing.envelope import ACCEPTED, COUNTER, LANE, PRODUCER, SESSION, TENANT, TRACE, Envelope
+from laneway.routing.envelope import COUNTER, PRODUCER, SESSION, TENANT, Envelope
 from laneway.routing.lanes import LANE_COUNT
 from laneway.routing.parts import part_of
 
@@ -49,7 +49,7 @@ class Books:
         accepted: events accepted, per lane. ended: how they ended, per lane.
     """
 
-    __slots__ = ("_broken", "_on_error", "_on_traced", "_open", "_quiet", "_took", "accepted", "ended")
+    __slots__ = ("_broken", "_on_error", "_on_traced", "_quiet", "_took", "accepted", "ended", "opened")
 
     def __init__(
         self,
@@ -62,27 +62,32 @@ class Books:
         self._on_error = on_error
         self._on_traced = on_traced
         self._took = by_lane(None, "event.time") if took is None else took
-        self._open: dict[Key, tuple[Envelope, OnDone | None]] = {}
+        self.opened: dict[Key, tuple[Envelope, OnDone | None]] = {}
+        """What is not over, for look-ups; entered and closed here only."""
         self._broken: dict[Key, Outcome] = {}
         self._quiet = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self.opened)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._open
+        return key in self.opened
 
-    def enter(self, key: Key, env: Envelope, on_done: OnDone | None) -> None:
-        """Accept an event; the caller has made sure that its key is not open."""
-        self.accepted[env[LANE]] += 1
-        self._open[key] = (env, on_done)
+    def enter(self, envs: Iterable[Envelope], on_done: OnDone | None) -> None:
+        """Accept events; the caller has made sure that their keys are not open."""
+        opened, accepted = self.opened, self.accepted
+        for env in envs:
+            accepted[env[7]] += 1
+            opened[(env[3], env[4], env[0], env[1])] = (env, on_done)
 
     def close(self, ended: Iterable[Ended], now: float) -> int:
         """Book how events ended, then tell who waits; returns how many were open (until now). O(ended)."""
-        opened, told, closed = self._open, dict[OnDone, list[Ended]](), 0
+        opened, books, took = self.opened, self.ended, self._took
+        told: dict[OnDone, list[Ended]] = {}
+        before, group, closed = None, list[Ended](), 0
         for pair in ended:
             env, outcome = pair
-            key = (env[TENANT], env[SESSION], env[PRODUCER], env[COUNTER])
+            key = (env[3], env[4], env[0], env[1])
             if env[10] or self._broken:
                 whole = self._whole(key, env, outcome)
                 if whole is None:
@@ -93,17 +98,15 @@ class Books:
             if entry is None:
                 continue
             closed += 1
-            lane = env[LANE]
-            self.ended[lane][outcome.status] += 1
-            self._took[lane](now - env[ACCEPTED])
-            if env[TRACE]:
+            lane, on_done = env[7], entry[1]
+            books[lane][outcome.status] += 1
+            took[lane](now - env[12])
+            if env[9]:
                 self._on_traced(env, outcome)
-            on_done = entry[1]
             if on_done is not None:
-                if on_done in told:
-                    told[on_done].append(pair)
-                else:
-                    told[on_done] = [pair]
+                if on_done is not before:
+                    before, group = on_done, told.setdefault(on_done, [])
+                group.append(pair)
         if not opened:
             self._quiet.set()
         for on_done, pairs in told.items():
@@ -117,7 +120,7 @@ class Books:
         """Return how the whole event ended; None for a part of it that is not the last."""
         part = part_of(env)
         if part is not None and part[0] < part[1]:
-            if outcome.status != "handled" and key in self._open:
+            if outcome.status != "handled" and key in self.opened:
                 self._broken.setdefault(key, outcome)
             return None
         broken = self._broken.pop(key, None)
@@ -125,14 +128,14 @@ class Books:
 
     def open(self) -> list[Envelope]:
         """Return the events that are not over, oldest first. O(open)."""
-        return [env for env, _ in self._open.values()]
+        return [env for env, _ in self.opened.values()]
 
     async def quiet(self, timeout_s: float) -> bool:
         """Wait until nothing is open, at most `timeout_s` seconds; returns whether it came to that."""
         self._quiet.clear()
         try:
             async with asyncio.timeout(timeout_s):
-                while self._open:
+                while self.opened:
                     await self._quiet.wait()
                     self._quiet.clear()
         except TimeoutError:

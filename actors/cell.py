@@ -24,13 +24,14 @@ from functools import partial
 from typing import Any, Final
 
 from laneway.actors.alarm import Alarm
+from laneway.actors.batch import BatchTurn
 from laneway.actors.crashes import CrashLog
 from laneway.actors.endings import cancelled, drained, expired, quarantined, stopped_late
 from laneway.actors.mailbox import Mailbox, critical_room, ordinary_room
 from laneway.actors.meters import by_lane
 from laneway.actors.ports import Clock, Outcome, Probe
 from laneway.actors.spans import Span
-from laneway.actors.turn import Answer, BatchTurn, Begin, MakeContext, SingleTurn, Turn
+from laneway.actors.turn import Answer, Begin, MakeContext, SerialTurn
 from laneway.actors.worker import Worker
 from laneway.routing.envelope import ACCEPTED, DEADLINE, LANE, NO_DEADLINE, Envelope
 from laneway.routing.errors import LocalProtocolError
@@ -72,7 +73,7 @@ class Cell:
     """One actor instance with its mailbox. Lives on one event loop; nothing here is thread-safe.
 
     Args:
-        handler: see `ports.Handler`; with `batch`, a `turn.BatchHandler`.
+        handler: see `ports.Handler`; with `batch`, a `batch.BatchHandler`.
         concurrency: handlers at once, at least 1; one more for critical events only.
         make_context: makes the context a handler gets beside the event.
         on_done: told how each event ended, exactly once; must not raise.
@@ -147,7 +148,9 @@ class Cell:
 
     def free(self, critical: bool = False) -> int:
         """How many events may be delivered now: ordinary ones, or critical ones."""
-        return self._mailbox.free(critical) if self.open else 0
+        if self._closing or self._quarantined or (self._abandoned and self._slots() <= 0):
+            return 0
+        return self._mailbox.free(critical)
 
     def deliver(self, env: Envelope) -> None:
         """Queue one event for a worker. Raises LocalProtocolError beyond `free`.
@@ -249,29 +252,71 @@ class Cell:
 
     async def _work(self, worker: Worker) -> None:
         """Take and run turns until retired; the cell holds the task and `close` awaits it."""
+        serial = SerialTurn(self._handler, self._make_context, self._on_done, self._begin)
+        take = partial(self._next, worker, serial)
+        while not worker.retired:
+            try:
+                if self._batch:
+                    await self._run_batch(worker)
+                else:
+                    await serial.run(take)
+            except asyncio.CancelledError:
+                if worker.asked_to_end():
+                    raise
+                # else the handler cancelled something of its own and let it out: answered as such
+                continue
+            finally:
+                self._leave(worker)
+            if not worker.retired:
+                await self._rest(worker)
+
+    def _next(self, worker: Worker, turn: SerialTurn) -> Envelope | None:
+        """Take the event that a worker handles next, or None if there is none for it."""
+        if worker.retired:
+            return None
+        if self._summoned is worker:
+            self._summoned = None
+        now = self._clock.now()
+        env = self._mailbox.pop(now, worker.critical)
+        if self._mailbox.waiting and self._summoned is None:
+            self._summon()  # also if nothing was left for this one: another may be the one who may take it
+        if env is not None:
+            if worker.turn is None:
+                worker.turn = turn
+                self._running += 1
+            self._waited[env[7]](now - env[12])
+            if env[8] != NO_DEADLINE:
+                self._alarm.set(env[8] + _DEADLINE_SLACK_S)
+        return env
+
+    async def _run_batch(self, worker: Worker) -> None:
+        """Hand one batch after the other to the handler, until nothing waits."""
         while not worker.retired:
             if self._summoned is worker:
                 self._summoned = None
-            turn = self._take(worker)
+            now = self._clock.now()
+            envs = self._mailbox.pop_batch(now, _BATCH_LIMIT, worker.critical)
             if self._summoned is None:
-                self._summon()  # also if nothing was left for this one: another may be the one who may take it
-            if turn is None:
-                await self._rest(worker)
-                continue
+                self._summon()
+            if not envs:
+                return
+            for env in envs:
+                self._waited[env[LANE]](now - env[ACCEPTED])
+            turn = BatchTurn(envs, self._handler, self._make_context, self._on_done, self._begin)
             worker.turn = turn
             self._running += turn.size
             if (deadline := turn.deadline()) != NO_DEADLINE:
                 self._alarm.set(deadline + _DEADLINE_SLACK_S)
             try:
                 await turn.run()
-            except asyncio.CancelledError:
-                if worker.asked_to_end():
-                    raise
-                # else the handler cancelled something of its own and let it out: answered as such
             finally:
-                if worker.turn is not None:
-                    worker.turn = None
-                    self._running -= turn.size
+                self._leave(worker)
+
+    def _leave(self, worker: Worker) -> None:
+        """A worker has nothing in its handler."""
+        if worker.turn is not None:
+            self._running -= worker.turn.size
+            worker.turn = None
 
     async def _rest(self, worker: Worker) -> None:
         worker.wake = asyncio.get_running_loop().create_future()
@@ -280,19 +325,6 @@ class Cell:
         else:
             self._idle.append(worker)
         await worker.wake
-
-    def _take(self, worker: Worker) -> Turn | None:
-        now = self._clock.now()
-        if self._batch:
-            envs = self._mailbox.pop_batch(now, _BATCH_LIMIT, worker.critical)
-            for env in envs:
-                self._waited[env[LANE]](now - env[ACCEPTED])
-            return BatchTurn(envs, self._handler, self._make_context, self._on_done, self._begin) if envs else None
-        one = self._mailbox.pop(now, worker.critical)
-        if one is None:
-            return None
-        self._waited[one[LANE]](now - one[ACCEPTED])
-        return SingleTurn(one, self._handler, self._make_context, self._on_done, self._begin)
 
     def _gone(self, worker: Worker, task: asyncio.Task[None]) -> None:
         """A worker's task is over: forget it, count a crash, and see that its work goes on."""

@@ -21,7 +21,7 @@ from laneway.actors.asks import Asks
 from laneway.actors.books import Books, Ended, OnDone
 from laneway.actors.cancels import Cancel
 from laneway.actors.context import ContextMaker, LateEmits, Surroundings
-from laneway.actors.door import Door, Verdict
+from laneway.actors.door import Door
 from laneway.actors.endings import cancelled, drained, dropped, expired
 from laneway.actors.harvest import Harvest
 from laneway.actors.journeys import Journeys, parts_in
@@ -30,7 +30,7 @@ from laneway.actors.meters import by_lane
 from laneway.actors.pool import Pool, PoolSpec
 from laneway.actors.ports import Journal, Outcome, Probe
 from laneway.actors.pump import Pump
-from laneway.routing.dispatch import DispatchCore, PoolRoute
+from laneway.routing.dispatch import DispatchCore, PoolRoute, Verdict
 from laneway.routing.envelope import ENTITY, KIND, LANE, RUN, SESSION, TENANT, Envelope
 from laneway.routing.errors import ConfigError, LanewayError
 from laneway.routing.lanes import Lane

@@ -13,20 +13,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
-from laneway.actors.books import Books, Ended, Key, OnDone, key_of
+from laneway.actors.books import Books, Key, OnDone, key_of
 from laneway.actors.cancels import Cancel, RememberedCancels
 from laneway.actors.endings import cancelled, drained, failed
 from laneway.actors.journeys import Journeys
 from laneway.actors.ports import Clock, Outcome
-from laneway.routing.dispatch import Admitted, DispatchCore
+from laneway.routing.dispatch import DispatchCore, Verdict
 from laneway.routing.envelope import KIND, LANE, TRACE, Envelope, envelope_id
-from laneway.routing.errors import Draining, LanewayError, LocalProtocolError, PeerProtocolError
-from laneway.routing.lanes import Lane
+from laneway.routing.errors import Draining, LanewayError, LocalProtocolError
 
-__all__ = ["DispatchPort", "Door", "Verdict"]
-
-Verdict = Envelope | LanewayError
-"""What an event is answered: itself, to go on with (its lane may have changed), or why not."""
+__all__ = ["DispatchPort", "Door"]
 
 _DRAIN_RETRY_MS: Final = 1000
 
@@ -105,29 +101,52 @@ class Door:
             nested: they belong to work that was accepted before the shutdown began.
         """
         now = self._clock.now()
-        answers = [self._verdict(env, now, nested) for env in envs]
-        for env, answer in zip(envs, answers, strict=True):
-            if not isinstance(answer, tuple):
+        if self.closed or (self.draining and not nested):
+            return self._turned_away(envs, now)
+        opened, reserved, control = self._books.opened, self.reserved, self._control
+        for env in envs:
+            key = (env[3], env[4], env[0], env[1])
+            if key in opened or key in reserved or env[2] in control:
+                answers = self._admit_odd(envs, now)
+                break
+        else:
+            answers = self._core.admit(envs, now)
+        for env, answer in zip(envs, answers):  # noqa: B905 as many, and this is the inner loop
+            if isinstance(answer, tuple):
+                reserved[(answer[3], answer[4], answer[0], answer[1])] = answer
+                if env[9] and env[2] not in control:
+                    self._journeys.admitted(answer, env[LANE], now)
+            else:
                 self.refused += 1
-                if env[TRACE]:
+                if env[9]:
                     self._journeys.refused(env, now, answer)
-                continue
-            self.reserved[key_of(answer)] = answer
-            if env[TRACE] and env[KIND] not in self._control:
-                self._journeys.admitted(answer, env[LANE], now)
         return answers
 
-    def _verdict(self, env: Envelope, now: float, nested: bool) -> Verdict:
-        key = key_of(env)
-        if self.closed or (self.draining and not nested):
-            message = "this engine is shutting down; send it to another one"
-            return Draining(message, retry_after_ms=_DRAIN_RETRY_MS)
-        if key in self._books or key in self.reserved:
-            return LocalProtocolError(f"event {envelope_id(env)} is in work already; ids are used once")
-        if env[KIND] in self._control:
-            return env
-        answer = self._core.admit(env, now)
-        return answer.env if isinstance(answer, Admitted) else answer.error
+    def _turned_away(self, envs: Sequence[Envelope], now: float) -> list[Verdict]:
+        message = "this engine is shutting down; send it to another one"
+        refusals: list[Verdict] = []
+        for env in envs:
+            error = Draining(message, retry_after_ms=_DRAIN_RETRY_MS)
+            refusals.append(error)
+            if env[TRACE]:
+                self._journeys.refused(env, now, error)
+        self.refused += len(refusals)
+        return refusals
+
+    def _admit_odd(self, envs: Sequence[Envelope], now: float) -> list[Verdict]:
+        """Admit when some are control events, or have an id that is in work."""
+        seen: dict[Key, Verdict] = {}
+        answers: list[Verdict | None] = []
+        for env in envs:
+            key = key_of(env)
+            if key in self._books or key in self.reserved or key in seen:
+                answers.append(LocalProtocolError(f"event {envelope_id(env)} is in work already; ids are used once"))
+            else:
+                answers.append(env if env[KIND] in self._control else None)
+                seen[key] = env
+        asked = [env for env, answer in zip(envs, answers, strict=True) if answer is None]
+        decided = iter(self._core.admit(asked, now))
+        return [next(decided) if answer is None else answer for answer in answers]
 
     def release(self, env: Envelope) -> None:
         """Give an admitted event back that will not be enqueued."""
@@ -143,41 +162,44 @@ class Door:
 
         Raises LocalProtocolError if one was not admitted; those before it are queued.
         """
-        now, pools, over = self._clock.now(), dict[str, bool](), list[Ended]()
+        now, control, reserved = self._clock.now(), self._control, self.reserved
+        entering: list[Envelope] = []
+        watched = bool(self._doomed or self._cancels.kept or self.closed)
         try:
             for env in envs:
-                early = self._enter(env, on_done, now, pools)
-                if early is not None:
+                key = (env[3], env[4], env[0], env[1])
+                if reserved.pop(key, None) is None:
+                    raise LocalProtocolError(f"event {envelope_id(env)} was not admitted; admit it first")
+                if env[2] in control:
+                    self._queue(entering, now)  # what came before it is queued, so that it can be met
+                    entering = []
+                    self._books.enter((env,), on_done)
+                    self._act(env)
+                    watched = True
+                elif watched and (early := self._ended_early(key, env, now)) is not None:
+                    self._books.enter((env,), on_done)
                     self._core.release(env)
-                    over.append((env, early))
+                    self._books.close([(env, early)], now)
+                else:
+                    entering.append(env)
         finally:
-            if over:
-                self._books.close(over, now)
-            if pools:
-                self._arrived(pools)
+            self._books.enter(entering, on_done)
+            self._queue(entering, now)
 
-    def _enter(self, env: Envelope, on_done: OnDone | None, now: float, pools: dict[str, bool]) -> Outcome | None:
-        """Take one event in; returns its end if it is not queued."""
-        key = key_of(env)
-        if self.reserved.pop(key, None) is None:
-            raise LocalProtocolError(f"event {envelope_id(env)} was not admitted; admit it first")
-        self._books.enter(key, env, on_done)
-        if env[KIND] in self._control:
-            self._act(env)
-            return None
-        early = self._ended_early(key, env, now) if self._doomed or self._cancels.kept or self.closed else None
-        return early or self._queue(env, now, pools)
-
-    def _queue(self, env: Envelope, now: float, pools: dict[str, bool]) -> Outcome | None:
-        """Queue one event; returns its end if its pool was removed since it was admitted."""
-        try:
-            pool = self._core.enqueue(env, now)
-        except PeerProtocolError as error:
-            return failed(error)
-        if env[TRACE]:
-            self._journeys.enqueued(env, pool)
-        pools[pool] = env[LANE] == Lane.CRITICAL or pools.get(pool, False)
-        return None
+    def _queue(self, envs: Sequence[Envelope], now: float) -> None:
+        """Queue events of the books, and say which pools have something to take."""
+        pools: dict[str, bool] = {}
+        for env, pool in zip(envs, self._core.enqueue(envs, now), strict=True):
+            if isinstance(pool, str):
+                if env[9]:
+                    self._journeys.enqueued(env, pool)
+                if pool not in pools or not env[7]:
+                    pools[pool] = not env[7]
+            else:  # its pool was removed since it was admitted
+                self._core.release(env)
+                self._books.close([(env, failed(pool))], now)
+        if pools:
+            self._arrived(pools)
 
     def offer(
         self, envs: Sequence[Envelope], on_done: OnDone | None, nested: bool = False
@@ -185,8 +207,9 @@ class Door:
         """Admit and queue at once; per event None, or why not (of which `on_done` is never told)."""
         answers = self.admit(envs, nested=nested)
         refusals = [None if isinstance(answer, tuple) else answer for answer in answers]
-        for code, times in Counter(error.code for error in refusals if error is not None).items():
-            self._count("event.refused", times, code=code)  # whoever asks `admit` counts by itself
+        if any(refusals):
+            for code, times in Counter(error.code for error in refusals if error is not None).items():
+                self._count("event.refused", times, code=code)  # whoever asks `admit` counts by itself
         self.enqueue([answer for answer in answers if isinstance(answer, tuple)], on_done)
         return refusals
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from laneway.routing.envelope import DEADLINE, LANE, Envelope, envelope_id
+from laneway.routing.envelope import LANE, Envelope, envelope_id
 from laneway.routing.errors import LocalProtocolError
 from laneway.routing.lanes import LANE_COUNT, Lane
 
@@ -85,14 +85,16 @@ class Mailbox:
     def pop(self, now: float, only_critical: bool = False) -> Envelope | None:
         """Take the oldest live event of the most urgent lane, or None."""
         critical, high, normal, low = self._lanes
-        while critical or (self._ordinary and not only_critical):
+        while self.waiting:
             if critical:
                 env = critical.popleft()
+            elif only_critical:
+                return None
             else:
                 env = (high or normal or low).popleft()
                 self._ordinary -= 1
             self.waiting -= 1
-            if env[DEADLINE] > now:
+            if env[8] > now:
                 return env
             self._on_expired(env)
         return None

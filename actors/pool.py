@@ -35,7 +35,7 @@ class PoolSpec:
     Attributes:
         name: unique in the engine.
         kinds: kinds of events it takes.
-        handler: see `ports.Handler`; with `batch`, a `turn.BatchHandler`.
+        handler: see `ports.Handler`; with `batch`, a `batch.BatchHandler`.
         cells: mailboxes, at least 1; more only help a keyed pool or one whose cells live apart.
         concurrency: handlers at once in each cell (one more for critical events), at least 1.
         keyed: one of KEYS.

@@ -69,8 +69,7 @@ class Out(NamedTuple):
     entity: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How the handling of one event ended.
 
     Attributes:

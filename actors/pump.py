@@ -4,6 +4,9 @@ Law of this file: nothing is taken from the queues that the pool has no room for
 can still be reordered, cancelled and refused; and a critical event never waits for the journal or
 for the pump's turn. What was taken and is being journalled is `staged`: a cancel finds it there.
 
+A pump carries once in a turn of the loop, after all that came in it, so that the most urgent of it goes
+first; it has a task only while the journal writes.
+
 A pool whose cells are on other hosts may have none. What waits for it still ends at its deadline, and
 what was taken for a cell that has gone meanwhile waits again, ahead of what came later. So does what
 a host had when it was lost, except runs, which are never repeated, and what has lost three of them.
@@ -76,18 +79,21 @@ class Pump:
         self._journal = journal
         self._probe = probe
         self._staged: list[tuple[Envelope, str | None]] = []
-        self._signal = asyncio.Event()
-        self._awake = False
+        self._running = self._awake = False
+        self._soon: asyncio.Handle | None = None
         self._overdue = Alarm(clock, self._expire)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to carry; once."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"pump {self._name}")
+        self._running = True
         self.wake()
 
     async def stop(self) -> None:
         """Carry nothing any more; idempotent. What is staged stays the caller's to end."""
+        self._running = False
+        if self._soon is not None:
+            self._soon.cancel()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -101,13 +107,14 @@ class Pump:
 
     def wake(self) -> None:
         """Say that there may be something to carry: an event came, or room did. O(1)."""
-        if not self._awake:
+        if not self._awake and self._running:
             self._awake = True
-            self._signal.set()
+            if self._task is None:
+                self._soon = asyncio.get_running_loop().call_soon(self._carry)
 
     def rush(self) -> None:
         """Deliver critical events now, as far as the cells' reserve goes. Never waits."""
-        for cell in self._cells():
+        for cell in self._cells() if self._core.urgent(self._name) else ():
             room = self.pool.room(cell, critical=True)
             if room > 0:
                 for env in self._core.take(self._name, room, self._clock.now(), cell=cell, only_critical=True):
@@ -143,21 +150,28 @@ class Pump:
             self._give_back([*again, *(env for env, _ in staged)])
         self._end(over)
 
-    async def _run(self) -> None:
+    def _carry(self) -> None:
+        """Carry what there is room for; what the journal is to be told of first goes on in a task."""
+        self._soon, self._awake = None, False
+        try:
+            self._take()
+            if self._staged and self._journal is not None:
+                self._deliver(only_critical=True)
+            if self._staged and self._journal is not None:
+                recording = self._record(self._journal)
+                self._task = asyncio.get_running_loop().create_task(recording, name=f"pump {self._name}")
+            elif self._staged:
+                self._deliver()
+        except Exception as error:
+            self._failed(error)
+        if self._remote and self._task is None:
+            self._watch()
+
+    def _failed(self, error: Exception) -> None:
         """A failing turn ends its events with an error and is counted."""
-        while True:
-            await self._signal.wait()
-            self._signal.clear()
-            self._awake = False
-            try:
-                while await self._turn():
-                    pass
-            except Exception as error:
-                if self._probe is not None:
-                    self._probe.count("dispatch.pump_failed", pool=self._name, error=type(error).__name__)
-                self._end_staged(failed(error))
-            if self._remote:
-                self._watch()
+        if self._probe is not None:
+            self._probe.count("dispatch.pump_failed", pool=self._name, error=type(error).__name__)
+        self._end_staged(failed(error))
 
     def _watch(self) -> None:
         """Look again when something that waits may be over although nobody takes it."""
@@ -171,36 +185,39 @@ class Pump:
     def _cells(self) -> list[str | None]:
         return list(self.pool.cells) if self._keyed else [None]
 
-    async def _turn(self) -> bool:
-        """Take what there is room for and deliver it; True if there may be more to do at once."""
-        self.rush()
+    def _take(self) -> None:
+        """Stage what the cells have room for; critical events into their reserve if that is all there is."""
+        full = False
         for cell in self._cells():
             room = self.pool.room(cell)
             if room > 0:
                 envs = self._core.take(self._name, room, self._clock.now(), cell=cell)
                 for env in envs:
-                    if env[TRACE]:
+                    if env[9]:
                         self._journeys.taken(env, self._name)
                     self._staged.append((env, cell))
-        if self._core.stirred:
+                full = full or len(envs) == room
+            else:
+                full = True
+        if full:
+            self._deliver(only_critical=True)  # before those that a rush finds behind them
+            self.rush()
+        elif self._core.stirred:
             self._taken()
-        if not self._staged:
-            return False
-        if self._journal is not None:
-            self._deliver(only_critical=True)
-            if self._staged:
-                await self._record(self._journal)
-        self._deliver()
-        return True
 
     async def _record(self, journal: Journal) -> None:
-        envs = [env for env, _ in self._staged]
+        """Have the deliveries recorded, then make them."""
         try:
             async with asyncio.timeout(_JOURNAL_DEADLINE_S):
-                await journal.starting(envs)
-        except TimeoutError as error:
+                await journal.starting([env for env, _ in self._staged])
+            self._deliver()
+        except TimeoutError:
             message = f"the journal did not record the delivery within {_JOURNAL_DEADLINE_S:.0f} s; try again"
-            raise StoreError(message) from error
+            self._failed(StoreError(message))
+        except Exception as error:
+            self._failed(error)
+        self._task, self._awake = None, False
+        self.wake()
 
     def _deliver(self, *, only_critical: bool = False) -> None:
         staged, self._staged = self._staged, []
@@ -215,6 +232,7 @@ class Pump:
                 deliver(env, cell)
         if homeless:
             self._give_back(homeless)
+            self.wake()
 
     def _fits(self, env: Envelope, cell: str | None) -> bool:
         room = self.pool.room

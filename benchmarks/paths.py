@@ -27,7 +27,7 @@ from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Outcome
 from laneway.engine.app.embedded import EmbeddedSession
 from laneway.routing.classify import KindTable
-from laneway.routing.dispatch import Admitted, DispatchCore, PoolRoute
+from laneway.routing.dispatch import DispatchCore, PoolRoute
 from laneway.routing.envelope import BODY, Envelope
 
 __all__ = [
@@ -60,9 +60,8 @@ class _Core:
 
     async def send(self, batch: Sequence[Job]) -> None:
         now = time.monotonic()
-        for env in envelopes(batch, self._number):
-            admitted = self.core.offer(env, now)
-            assert isinstance(admitted, Admitted), admitted
+        answers = self.core.offer(envelopes(batch, self._number), now)
+        assert all(type(answer) is tuple for answer in answers), answers
         self._number += len(batch)
 
     async def receive(self) -> list[bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -74,7 +75,8 @@ def number_of(body: bytes) -> int:
 
 
 def envelopes(work: Sequence[Job], before: int = 0) -> list[Envelope]:
-    """Return the same events as envelopes of `SESSIONS` sessions; `before` of them were made already."""
+    """Return the same events as envelopes of `SESSIONS` sessions, accepted now; `before` were made already."""
+    now = time.monotonic()
     return [
         envelope(
             job.kind,
@@ -84,6 +86,7 @@ def envelopes(work: Sequence[Job], before: int = 0) -> list[Envelope]:
             session=f"s{number % SESSIONS}",
             lane=job.lane,
             body=job.body,
+            accepted=now,
         )
         for number, job in enumerate(work, before + 1)
     ]
@@ -98,6 +101,11 @@ def open_config() -> Config:
     """Return settings whose limits W1 does not reach: it measures cost, W4 measures refusal."""
     return Config(
         dispatch=DispatchConfig(
-            rate_per_s=1e9, burst=1e9, session_events=8 * IN_FLIGHT, session_bytes=2**28, tenant_bytes=2**30
+            rate_per_s=1e9,
+            burst=1e9,
+            session_events=8 * IN_FLIGHT,
+            session_bytes=2**28,
+            tenant_bytes=2**30,
+            target_wait_s=0.0,
         )
     )

@@ -15,10 +15,11 @@ Policing of the strict class as in every strict priority scheduler (RFC 3246).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Container, Iterable
 from math import ceil
 from typing import Final
 
-from laneway.routing.accounts import Account, Accounts
+from laneway.routing.accounts import Account, Accounts, TenantAccount
 from laneway.routing.envelope import Envelope, envelope_id
 from laneway.routing.errors import LaneFull, LanewayError, Overloaded, PeerProtocolError, RateLimited
 from laneway.routing.lanes import LANE_NAMES
@@ -46,8 +47,11 @@ class Admission:
         self._rows = rows(p)
         self._accounts = Accounts(p.max_sessions)
         self._tenants = self._accounts.tenants
+        self._nobody = Account(TenantAccount())
         self.shedding = Shedding()
         """The overload level, and what it refuses."""
+        self.admitted = 0
+        """Events admitted."""
         self.demoted = 0
         """Critical events that were beyond their rate and went on as high."""
         self.refusals: Counter[str] = Counter()
@@ -83,82 +87,103 @@ class Admission:
         return (self._accounts.bytes >= self._rows[3].budget) + (self._accounts.bytes >= self._rows[1].budget)
 
     def admit(self, env: Envelope, now: float, starts_run: bool = False) -> Envelope | LanewayError:
-        """Reserve for one event of a known lane.
+        """Reserve for one event: a batch of one."""
+        return self.admit_batch((env,), (env[2],) if starts_run else (), now)[0]
+
+    def admit_batch(
+        self, envs: Iterable[Envelope], run_kinds: Container[str], now: float
+    ) -> list[Envelope | LanewayError]:
+        """Reserve for events of known lanes, in order. O(events); what is one session's in a row costs least.
 
         Args:
-            env: classified: its lane is the one it will wait in.
+            envs: classified: their lanes are the ones they will wait in.
+            run_kinds: kinds whose handling is a run (`run_share` of the caps, shed at level 3).
             now: monotonic seconds.
-            starts_run: its handling is a run (`run_share` of the caps, shed at level 3).
 
         Returns:
-            The envelope to go on with (a critical one may have been demoted to high), or the refusal.
+            Per event the envelope to go on with (a critical one may have been demoted to high), or the refusal.
         """
-        accounts = self._accounts
-        try:
-            account = self._tenants[env[3]].accounts[env[4]]
-        except KeyError:
-            account = None
-        if account is None or self.shedding.level:
-            shed = self._shed(env, now, starts_run, account is None)
-            if shed is not None:
-                return shed
-            if account is None:
-                account = accounts.open(env[3], env[4])
-        lane = env[7]
-        if not lane:
-            env = self._police(account, env, now)
+        accounts, limits, level, interval_s = self._accounts, self._rows, self.shedding.level, self._interval_s
+        answers: list[Envelope | LanewayError] = []
+        account, tenant = self._nobody, self._nobody.tenant
+        held, newest = account.held, account.newest
+        session, name, last, taken, tenants = None, "", 0, 0, self._tenants
+        max_events, max_bytes, tenant_events, tenant_bytes, budget, ahead_s = limits[0]
+        for env in envs:
+            if level or env[4] != session or env[3] != name:
+                known = tenants.get(env[3])
+                found = None if known is None or level else known.accounts.get(env[4])
+                if found is None:
+                    opened = self._account(env, env[2] in run_kinds, now)
+                    if not isinstance(opened, Account):
+                        answers.append(opened)
+                        session = None
+                        continue
+                    found = opened
+                account, tenant, held, newest = found, found.tenant, found.held, found.newest
+                name, session = env[3], env[4]
             lane = env[7]
-        row = RUN if starts_run and lane else lane
-        producer, counter = key = (env[0], env[1])
-        held, tenant = account.held, account.tenant
-        cost = 200 + len(env[11])
-        used, tenant_used, total = account.bytes + cost, tenant.bytes + cost, accounts.bytes + cost
-        max_events, max_bytes, tenant_events, tenant_bytes, budget, ahead_s = self._rows[row]
-        if (
-            len(held) >= max_events
-            or tenant.events >= tenant_events
-            or (used > max_bytes and held)
-            or (tenant_used > tenant_bytes and tenant.events)
-            or (total > budget and total > cost)
-            or key in held
-        ):
-            return self._full(account, env, row, cost)
-        if lane:  # GCRA (see shaper.py), in line: a call would double the cost of the common case
-            after = (account.arrival if account.arrival > now else now) + self._interval_s
-            if after - now - ahead_s > SLACK_S:
-                return self._too_fast(account, env, after - now - ahead_s)
-            account.arrival = after
-        held[key] = cost
-        account.bytes = used
-        tenant.events += 1
-        tenant.bytes = tenant_used
-        accounts.bytes = total
-        newest = account.newest
-        if producer not in newest:
-            account.meet(producer, counter)
-        elif counter > newest[producer]:
-            newest[producer] = counter
-        if account.refused:
-            account.refused.pop(key, None)
-        return env
+            if not lane:
+                env = self._police(account, env, now)
+                lane = env[7]
+            row = RUN if lane and env[2] in run_kinds else lane
+            if row != last:
+                max_events, max_bytes, tenant_events, tenant_bytes, budget, ahead_s = limits[row]
+                last = row
+            producer, counter = key = (env[0], env[1])
+            cost = 200 + len(env[11])
+            used, tenant_used, total = account.bytes + cost, tenant.bytes + cost, accounts.bytes + cost
+            if (
+                len(held) >= max_events
+                or tenant.events >= tenant_events
+                or (used > max_bytes and held)
+                or (tenant_used > tenant_bytes and tenant.events)
+                or (total > budget and total > cost)
+                or key in held
+            ):
+                answers.append(self._full(account, env, row, cost))
+                continue
+            if lane:  # GCRA (see shaper.py), in line: a call would double the cost of the common case
+                arrival = account.arrival
+                after = (arrival if arrival > now else now) + interval_s
+                if after - now - ahead_s > SLACK_S:
+                    answers.append(self._too_fast(account, env, after - now - ahead_s))
+                    continue
+                account.arrival = after
+            held[key] = cost
+            account.bytes, tenant.bytes, accounts.bytes = used, tenant_used, total
+            tenant.events += 1
+            if producer not in newest:
+                account.meet(producer, counter)
+            elif counter > newest[producer]:
+                newest[producer] = counter
+            if account.refused:
+                account.refused.pop(key, None)
+            taken += 1
+            answers.append(env)
+        self.admitted += taken
+        return answers
 
-    def release(self, env: Envelope) -> bool:
-        """End the reservation of the event with this id; False if there is none (it ended before)."""
-        try:
-            account = self._tenants[env[3]].accounts[env[4]]
-            cost = account.held.pop((env[0], env[1]))
-        except KeyError:
-            return False
-        account.bytes -= cost
-        tenant = account.tenant
-        tenant.events -= 1
-        tenant.bytes -= cost
-        self._accounts.bytes -= cost
-        return True
+    def release(self, envs: Iterable[Envelope]) -> list[Envelope]:
+        """End the reservations of the events with these ids; returns those that had one (until now). O(events)."""
+        accounts, over = self._accounts, list[Envelope]()
+        for env in envs:
+            try:
+                account = self._tenants[env[3]].accounts[env[4]]
+                cost = account.held.pop((env[0], env[1]))
+            except KeyError:
+                continue
+            tenant = account.tenant
+            account.bytes -= cost
+            tenant.bytes -= cost
+            tenant.events -= 1
+            accounts.bytes -= cost
+            over.append(env)
+        return over
 
     def withdraw(self, env: Envelope) -> bool:
         """As `release`, for an event that will not be handled after all: it counts as not yet come."""
-        if not self.release(env):
+        if not self.release((env,)):
             return False
         self._tenants[env[3]].accounts[env[4]].remember_refused(env)
         return True
@@ -190,6 +215,15 @@ class Admission:
         self._accounts.forget(tenant, session)
 
     # -- slow paths -----------------------------------------------------------------------------
+
+    def _account(self, env: Envelope, starts_run: bool, now: float) -> Account | LanewayError:
+        """Return the account of the event's session, opened if need be; or why it is refused before that counts."""
+        account = self._accounts.find(env[3], env[4])
+        if account is None or self.shedding.level:
+            shed = self._shed(env, now, starts_run, account is None)
+            if shed is not None:
+                return shed
+        return account or self._accounts.open(env[3], env[4])
 
     def _police(self, account: Account, env: Envelope, now: float) -> Envelope:
         account.critical_arrival, wait_s = self._critical.offer(account.critical_arrival, now)

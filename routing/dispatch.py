@@ -22,16 +22,16 @@ from laneway.routing.admission import Admission
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import AFTER, COUNTER, ENTITY, KIND, LANE, PRODUCER, RUN, SESSION, TENANT, Envelope
 from laneway.routing.envelope import envelope_id as id_of
-from laneway.routing.errors import LanewayError, PeerProtocolError
+from laneway.routing.errors import PeerProtocolError
 from laneway.routing.lanes import Lane
 from laneway.routing.parking import Chain, Parking, blocker_of
 from laneway.routing.parts import part_of
 from laneway.routing.policy import DispatchPolicy
 from laneway.routing.routes import Limits, PoolQueues, PoolRoute, RouteTable
 from laneway.routing.scheduler import Scheduler
-from laneway.routing.verdicts import Admitted, DispatchStatistics, Refused
+from laneway.routing.verdicts import DispatchStatistics, Verdict
 
-__all__ = ["Admitted", "DispatchCore", "DispatchPolicy", "DispatchStatistics", "PoolRoute", "Refused"]
+__all__ = ["DispatchCore", "DispatchPolicy", "DispatchStatistics", "PoolRoute", "Verdict"]
 
 
 class DispatchCore:
@@ -49,7 +49,6 @@ class DispatchCore:
         self._routes = RouteTable(
             kinds,
             p.text_kinds,
-            p.run_kinds,
             lambda: Scheduler(p.weights, p.age_s, p.codel),
             Limits(p.target_wait_s, p.admission.run_share),
         )
@@ -59,7 +58,7 @@ class DispatchCore:
         self._thinned: list[Envelope] = []
         self._woken: set[str] = set()
         self._refused: Counter[str] = Counter()
-        self._admitted = self._done = self._expired = self._dropped = self._cancelled = self._released = 0
+        self._done = self._expired = self._dropped = self._cancelled = self._released = 0
 
     # -- pools ----------------------------------------------------------------------------------
 
@@ -85,10 +84,14 @@ class DispatchCore:
 
     # -- in -------------------------------------------------------------------------------------
 
-    def admit(self, env: Envelope, now: float) -> Admitted | Refused:
-        """Classify, check and reserve one event; then `enqueue` or `release` it."""
-        answer = self._admit(env, now)
-        return Admitted(answer) if isinstance(answer, tuple) else Refused(answer)
+    def admit(self, envs: Sequence[Envelope], now: float) -> list[Verdict]:
+        """Classify, check and reserve events; one answer each, in order. Then `enqueue` or `release` them."""
+        rows = self._rows
+        for env in envs:
+            row = rows.get(env[2])
+            if row is None or row.pool is None or env[10] or not row.lane <= env[7] <= 3:
+                return self._admit_odd(envs, now)
+        return self.admission.admit_batch(envs, self.policy.run_kinds, now)
 
     def release(self, env: Envelope) -> None:
         """Give back an event that was admitted and will not be enqueued.
@@ -97,64 +100,28 @@ class DispatchCore:
         """
         self._released += self.admission.withdraw(env)
 
-    def enqueue(self, env: Envelope, now: float) -> str:
-        """Queue an admitted event, or park it; returns the pool that has something to take, or "".
+    def enqueue(self, envs: Iterable[Envelope], now: float) -> list[str | PeerProtocolError]:
+        """Queue admitted events, in order, or park them.
 
-        Raises:
-            PeerProtocolError: UNKNOWN_KIND, its pool was removed since; it is still reserved.
+        Returns per event the pool that has something to take, "" if it is parked, or UNKNOWN_KIND if its
+        pool was removed since: then it is still reserved.
         """
-        try:
-            row = self._rows[env[2]]
-        except KeyError:
-            row = self._routes.resolve(env[2])
-        pool = row.pool
-        if pool is None:
-            pool = row.choose(env)
-            if pool is None:
-                raise self._routes.untaken(env) from None
-        if env[10] or self._parking.count:
-            chain = (env[TENANT], env[SESSION], env[PRODUCER], env[LANE], pool.name)
-            if self._parking.offer(chain, env, blocker_of(env), now):
-                return ""
-            if env[10]:
-                env = (*env[:10], "", *env[11:])
-        if row.text and len(env[11]) > self.policy.part_bytes:
-            pool.push_parts(env, self.policy.part_bytes)
-        elif pool.cells:
-            pool.place(env).push(env)
-        else:
-            pool.shared.push(env)
-        return pool.name
-
-    def offer(self, env: Envelope, now: float) -> Admitted | Refused:
-        """Admit and enqueue at once."""
-        answer = self._admit(env, now)
-        if not isinstance(answer, tuple):
-            return Refused(answer)
-        self.enqueue(answer, now)
-        return Admitted(answer)
-
-    def offer_batch(self, envs: Iterable[Envelope], now: float) -> list[tuple[Envelope, LanewayError]]:
-        """Offer many, in order; returns the refused ones. The cheapest way in: the common case in one line."""
-        rows, parking, admit = self._rows, self._parking, self.admission.admit
-        refused: list[tuple[Envelope, LanewayError]] = []
-        admitted = 0
+        rows, parking, limit = self._rows, self._parking, self.policy.part_bytes
+        pools: list[str | PeerProtocolError] = []
         for env in envs:
             row = rows.get(env[2])
-            pool = None if row is None else row.pool
-            if row is None or pool is None or env[10] or not row.lane <= env[7] <= 3:
-                answer = self._admit(env, now)
+            if row is None or row.push is None or env[10] or parking.count or (row.text and len(env[11]) > limit):
+                pools.append(self._enqueue(env, now))
             else:
-                answer = admit(env, now, row.starts_run)
-                admitted += isinstance(answer, tuple)
-            if not isinstance(answer, tuple):
-                refused.append((env, answer))
-            elif row is None or pool is None or pool.cells or row.text or answer[10] or parking.count:
-                self.enqueue(answer, now)
-            else:
-                pool.shared.push(answer)
-        self._admitted += admitted
-        return refused
+                row.push(env)
+                pools.append(row.name)
+        return pools
+
+    def offer(self, envs: Sequence[Envelope], now: float) -> list[Verdict]:
+        """Admit and enqueue at once."""
+        answers = self.admit(envs, now)
+        self.enqueue([answer for answer in answers if isinstance(answer, tuple)], now)
+        return answers
 
     # -- out ------------------------------------------------------------------------------------
 
@@ -184,6 +151,10 @@ class DispatchCore:
         if now >= queues.backlog.look_at and out and not only_critical and queues.backlog.look(out, now):
             self._rows.clear()
         return out
+
+    def urgent(self, pool: str) -> bool:
+        """True if a critical event waits for this pool. O(cells)."""
+        return any(unit.depth(Lane.CRITICAL) for unit in self._routes.pool(pool).units())
 
     def expired(self) -> list[Envelope]:
         """Hand out, once, the events found past their deadline when their turn came. They are over."""
@@ -216,15 +187,11 @@ class DispatchCore:
         Without effect for an event that is over already (expired, cancelled), and for a part that is not
         the last. Ask `woken` afterwards.
         """
-        for env in envs:
-            if env[10]:
-                part = part_of(env)
-                if part is not None and part[0] < part[1]:
-                    continue
-            if self.admission.release(env):
-                self._done += 1
-                if self._parking.count:
-                    self._settle(env)
+        over = self.admission.release([env for env in envs if not env[10] or _whole(env)])
+        self._done += len(over)
+        if self._parking.count:
+            for env in over:
+                self._settle(env)
 
     def cancel(self, tenant: str, session: str, run: str = "", event_id: str = "") -> list[Envelope]:
         """Take what was not handed out yet from the queues; returns the events, which are over.
@@ -289,7 +256,7 @@ class DispatchCore:
         """Return books and gauges. O(pools + cells)."""
         units = [unit for pool in self._routes.pools.values() for unit in pool.units()]
         return DispatchStatistics(
-            admitted=self._admitted,
+            admitted=self.admission.admitted,
             done=self._done,
             expired=self._expired,
             dropped=self._dropped,
@@ -309,10 +276,19 @@ class DispatchCore:
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _admit(self, env: Envelope, now: float) -> Envelope | LanewayError:
-        try:
-            row = self._rows[env[2]]
-        except KeyError:
+    def _admit_odd(self, envs: Sequence[Envelope], now: float) -> list[Verdict]:
+        """Admit when some need a second look: a lane to lower, a condition to ask, a name to check."""
+        return [self._admit_one(env, now) for env in envs]
+
+    def _admit_one(self, env: Envelope, now: float) -> Verdict:
+        seen = self._classified(env, now)
+        if not isinstance(seen, tuple):
+            return seen
+        return self.admission.admit_batch((seen,), self.policy.run_kinds, now)[0]
+
+    def _classified(self, env: Envelope, now: float) -> Verdict:
+        row = self._rows.get(env[2])
+        if row is None:
             try:
                 row = self._routes.resolve(env[2])
             except PeerProtocolError as error:
@@ -330,12 +306,35 @@ class DispatchCore:
                 )
             )
         if row.pool is None:  # it is one of several, or its backlog is limited
-            full = pool.backlog.refuse(env[LANE], row.starts_run, self.admission.light(env), now)
+            starts_run = env[KIND] in self.policy.run_kinds
+            full = pool.backlog.refuse(env[LANE], starts_run, self.admission.light(env), now)
             if full is not None:
                 return self.admission.turn_away(env, full)
-        answer = self.admission.admit(env, now, row.starts_run)
-        self._admitted += isinstance(answer, tuple)
-        return answer
+        return env
+
+    def _enqueue(self, env: Envelope, now: float) -> str | PeerProtocolError:
+        """Queue one that is not to be queued blindly: it may name another, be large, or have to be placed."""
+        try:
+            row = self._rows.get(env[2]) or self._routes.resolve(env[2])
+            pool = row.pool or row.choose(env)
+        except PeerProtocolError as error:
+            return error
+        if pool is None:
+            return self._routes.untaken(env)
+        if env[10] or self._parking.count:
+            chain = (env[TENANT], env[SESSION], env[PRODUCER], env[LANE], pool.name)
+            if self._parking.offer(chain, env, blocker_of(env), now):
+                return ""
+            if env[10]:
+                env = (*env[:10], "", *env[11:])
+        self._put(pool, env, row.text)
+        return pool.name
+
+    def _put(self, pool: PoolQueues, env: Envelope, text: bool) -> None:
+        if text and len(env[11]) > self.policy.part_bytes:
+            pool.push_parts(env, self.policy.part_bytes)
+        else:
+            pool.place(env).push(env)
 
     def _refuse(self, error: PeerProtocolError) -> PeerProtocolError:
         self._refused[error.code] += 1
@@ -355,7 +354,7 @@ class DispatchCore:
         """End events that will not be handed out; each comes back once, however many parts it was in."""
         ended: list[Envelope] = []
         for env in envs:
-            if not self.admission.release(env):  # ended with an earlier part of it
+            if not self.admission.release((env,)):  # ended with an earlier part of it
                 continue
             if env[10]:
                 if pool is not None and part_of(env) is not None:
@@ -372,9 +371,11 @@ class DispatchCore:
     def _resume(self, released: list[tuple[Chain, Envelope]]) -> None:
         """Queue what was parked, in the pool it was parked for."""
         for chain, env in released:
-            pool = self._routes.pool(chain[4])
-            if len(env[11]) > self.policy.part_bytes and self._routes.resolve(env[2]).text:
-                pool.push_parts(env, self.policy.part_bytes)
-            else:
-                pool.place(env).push(env)
+            self._put(self._routes.pool(chain[4]), env, self._routes.resolve(env[2]).text)
             self._woken.add(chain[4])
+
+
+def _whole(env: Envelope) -> bool:
+    """True unless it is a part that is not the last."""
+    part = part_of(env)
+    return part is None or part[0] == part[1]

@@ -127,6 +127,11 @@ class PoolQueues:
             raise LocalProtocolError(f"pool {self.route.name!r} is keyed; say which cell takes")
         return self.cells.get(cell)
 
+    @property
+    def placing(self) -> bool:
+        """True if its events may wait in different units."""
+        return self._key_field is not None
+
     def place(self, env: Envelope) -> Scheduler:
         """Return the unit in which this event waits."""
         if not self.cells or self._key_field is None:
@@ -190,20 +195,20 @@ class PoolQueues:
 class Row:
     """What an event's kind means here."""
 
-    __slots__ = ("_choices", "lane", "pool", "starts_run", "text")
+    __slots__ = ("_choices", "lane", "name", "pool", "push", "text")
 
-    def __init__(
-        self, lane: int, *, text: bool, starts_run: bool, pool: PoolQueues | None, choices: tuple[PoolQueues, ...]
-    ) -> None:
+    def __init__(self, lane: int, *, text: bool, pool: PoolQueues | None, choices: tuple[PoolQueues, ...]) -> None:
         self.lane = lane
         self.text = text
-        self.starts_run = starts_run
         self._choices = choices
         limited = pool is not None and pool.backlog.limited
         self.pool = pool if not choices and not limited else None
         """The one pool that takes all events of the kind; None if `choose` must be asked, or its backlog."""
         if pool is not None:
             self._choices = (*choices, pool)
+        self.name = self.pool.name if self.pool is not None else ""
+        self.push = self.pool.shared.push if self.pool is not None and not self.pool.placing else None
+        """Queues an event in that pool; None if its place must be asked for."""
 
     def choose(self, env: Envelope) -> PoolQueues | None:
         """Return the first pool that takes the event, or None."""
@@ -225,25 +230,22 @@ class RouteTable:
     Args:
         kinds: the kinds of the engine; may grow later.
         text_kinds: kinds besides `Kind.text` whose body is plain UTF-8.
-        run_kinds: kinds whose handling is a run.
         make: makes the queue of a serving unit.
         limits: of backlogs.
     """
 
-    __slots__ = ("_kinds", "_limits", "_make", "_run_kinds", "_text_kinds", "pools", "rows")
+    __slots__ = ("_kinds", "_limits", "_make", "_text_kinds", "pools", "rows")
 
     def __init__(
         self,
         kinds: KindTable,
         text_kinds: frozenset[str],
-        run_kinds: frozenset[str],
         make: Callable[[], Scheduler],
         limits: Limits = _DEFAULT,
     ) -> None:
         self._limits = limits
         self._kinds = kinds
         self._text_kinds = text_kinds
-        self._run_kinds = run_kinds
         self._make = make
         self.pools: dict[str, PoolQueues] = {}
         self.rows: dict[str, Row] = {}
@@ -300,7 +302,6 @@ class RouteTable:
         row = self.rows[kind] = Row(
             int(known.lane),
             text=known.text or kind in self._text_kinds,
-            starts_run=kind in self._run_kinds,
             pool=next((pool for pool in takers if pool.route.accepts is None), None),
             choices=tuple(pool for pool in takers if pool.route.accepts is not None),
         )

@@ -7,29 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import LanewayError
 
-__all__ = ["Admitted", "DispatchStatistics", "Refused"]
+__all__ = ["DispatchStatistics", "Verdict"]
 
 
-class Admitted:
-    """The event is reserved: `enqueue` or `release` this envelope (its lane may have changed)."""
-
-    __slots__ = ("env",)
-
-    def __init__(self, env: Envelope) -> None:
-        self.env = env
-
-
-class Refused:
-    """Nothing was kept; `error` says why and, where that helps, when to retry."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: LanewayError) -> None:
-        self.error = error
+Verdict: TypeAlias = Envelope | LanewayError
+"""Admitted: the event is reserved; `enqueue` or `release` this envelope (its lane may have changed). Or
+refused: nothing was kept, and the error says why and, where that helps, when to retry."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,9 @@ from benchmarks.stages.harness import ALWAYS, Batches, Stage, Work, in_batches
 from benchmarks.workload import KINDS, POOLS, echo, open_config
 from laneway import Context, Engine, EnvelopeView, Out
 from laneway.actors.accounts import totals
-from laneway.actors.books import Books, OnDone, key_of
+from laneway.actors.books import Books, OnDone
 from laneway.actors.committer import Committer
 from laneway.actors.context import ContextMaker, LateEmits, Surroundings
-from laneway.actors.door import Verdict
 from laneway.actors.ingress import Ingress
 from laneway.actors.intake import Intake
 from laneway.actors.pool import Pool, PoolSpec
@@ -30,7 +29,7 @@ from laneway.engine.app.outlet import CheckedOutlet
 from laneway.engine.app.packing import LogPacking
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.classify import KindTable
-from laneway.routing.dispatch import DispatchCore, PoolRoute
+from laneway.routing.dispatch import DispatchCore, PoolRoute, Verdict
 from laneway.routing.envelope import Envelope
 from laneway.routing.placement import rendezvous
 from laneway.routing.routes import PoolQueues
@@ -228,8 +227,7 @@ async def _take(events: Batches) -> Work:
 async def _take_fair(events: Batches) -> Work:
     """More waits than fits: lanes, tenants and sessions take turns for every event."""
     core, taken, now, room = _core(), 0, time.monotonic(), len(events[0])
-    for env in itertools.chain.from_iterable(events):
-        core.offer(env, now)
+    core.offer(list(itertools.chain.from_iterable(events)), now)
 
     def step(number: int) -> None:
         nonlocal taken
@@ -354,9 +352,8 @@ async def _outcome(events: Batches) -> Work:
         told += len(ended)
 
     every = list(itertools.chain.from_iterable(events))
-    for env in every:
-        core.offer(env, now)
-        books.enter(key_of(env), env, over)
+    core.offer(every, now)
+    books.enter(every, over)
     taken = list(in_batches(core.take("w", len(every), now), len(events[0])))
 
     def step(number: int) -> None:

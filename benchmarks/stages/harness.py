@@ -83,7 +83,7 @@ class Stage:
 
 def batches(count: int, size: int) -> Batches:
     """Return the first `count` events of W1 as batches of `size`, each batch of one session, as frames are."""
-    work, counters, made = jobs(count), [0] * SESSIONS, []
+    work, counters, made, now = jobs(count), [0] * SESSIONS, [], time.monotonic()
     for number, start in enumerate(range(0, count, size)):
         session, batch = number % SESSIONS, []
         for job in work[start : start + size]:
@@ -97,6 +97,7 @@ def batches(count: int, size: int) -> Batches:
                     session=f"s{session}",
                     lane=job.lane,
                     body=job.body,
+                    accepted=now,
                 )
             )
         made.append(batch)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from laneway.engine.sections import TelemetryConfig
     from laneway.engine.telemetry.otlp import OtlpSpans
     from laneway.engine.telemetry.push import MetricsPush
+    from laneway.engine.telemetry.sampling import Sampler
+    from laneway.engine.telemetry.span_log import SpanLog
     from laneway.engine.telemetry.tracing import OtelTracer
 
 __all__ = ["TRANSPORTS", "Telemetry"]
@@ -68,24 +70,33 @@ class Telemetry:
         self.provider = provider
         self._config = config
         self._clock = clock
-        self._spans = self._make_tracer() if provider is not None or config.otlp else None
-        self.tracer: Tracer | None = self._spans
+        self._theirs = self._make_theirs() if provider is not None else None
+        self._ours = self._make_ours() if provider is None and config.otlp else None
+        self.tracer: Tracer | None = self._theirs or self._ours
         self._otlp: OtlpSpans | None = None
         self._push: MetricsPush | None = None
         self.lag = LagTicker(clock, self.probe)
 
-    def _make_tracer(self) -> OtelTracer:
-        from laneway.engine.telemetry.sampling import Sampler
+    def _make_theirs(self) -> OtelTracer:
         from laneway.engine.telemetry.tracing import OtelTracer
 
+        return OtelTracer(self._clock, self._sampler())
+
+    def _make_ours(self) -> SpanLog:
+        from laneway.engine.telemetry.span_log import SpanLog
+
+        return SpanLog(self._clock, self._sampler())
+
+    def _sampler(self) -> Sampler:
+        from laneway.engine.telemetry.sampling import Sampler
+
         config = self._config
-        sampler = Sampler(
+        return Sampler(
             config.sample_ratio,
             follow=config.follow_clients,
             traces_per_s=config.traces_per_s,
             random=random.random,
         )
-        return OtelTracer(self._clock, sampler)
 
     @property
     def spans_lost(self) -> int:
@@ -99,8 +110,8 @@ class Telemetry:
     async def start(self) -> None:
         """Begin to measure and to export."""
         self.lag.start()
-        if self._spans is not None and self.provider is not None:
-            self._spans.use(self.provider, _version())
+        if self._theirs is not None and self.provider is not None:
+            self._theirs.use(self.provider, _version())
         if self._config.otlp:
             self._start_export()
 
@@ -112,15 +123,16 @@ class Telemetry:
         source = resource(config.service, _version())
         self._push = MetricsPush(config.otlp, source, self.read, every_s=config.export_s, probe=self.probe)
         self._push.start()
-        if self._spans is not None and self.provider is None:
-            self._otlp = OtlpSpans(config.otlp, source)
-            self._spans.use(self._otlp.provider, _version())
+        if self._ours is not None:
+            self._otlp = OtlpSpans(config.otlp, source, self._ours.unix_ns)
+            self._ours.use(self._otlp.take)
 
     async def close(self) -> None:
         """Send what is left, within bounds; idempotent."""
         await self.lag.close()
-        if self._spans is not None:
-            self._spans.stop()
+        for tracer in (self._theirs, self._ours):
+            if tracer is not None:
+                tracer.stop()
         otlp, self._otlp = self._otlp, None
         push, self._push = self._push, None
         await asyncio.gather(*(each.close() for each in (otlp, push) if each is not None))

@@ -1,4 +1,4 @@
-"""Spans of sampled events, as OpenTelemetry records them.
+"""Spans of sampled events for an embedder's own OpenTelemetry provider.
 
 Law of this file: times are the engine's own, put on the wall clock by one offset taken at the start,
 so that the spans of one process never contradict each other. Tracing fails alone: whatever a

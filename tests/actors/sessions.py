@@ -13,7 +13,6 @@ from typing import Any
 
 from laneway.actors.books import OnDone
 from laneway.actors.directory import SessionDirectory
-from laneway.actors.door import Verdict
 from laneway.actors.ports import Claim, Entry, Outcome, Principal
 from laneway.actors.session import SessionPolicy
 from laneway.engine.app.packing import LogPacking
@@ -24,6 +23,7 @@ from laneway.routing.errors import LaneFull, LanewayError, StoreError
 from laneway.routing.handshake import Hello
 from laneway.routing.lanes import Lane
 from laneway.routing.replay import Cursor
+from laneway.routing.verdicts import Verdict
 from tests.simulation.loop import VirtualClock
 
 __all__ = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laneway.actors.accounts import totals
-from laneway.actors.books import ENDINGS, Books, key_of
+from laneway.actors.books import ENDINGS, Books
 from laneway.actors.ports import Outcome
 
 
@@ -12,9 +12,9 @@ def test_totals_are_over_all_lanes(rig):
     books = Books(lambda error: None)
     for counter, status in enumerate(ENDINGS, 1):
         env = rig.event(counter, lane=counter % 4)
-        books.enter(key_of(env), env, None)
+        books.enter([env], None)
         books.close([(env, Outcome(status))], 0.0)
     left = rig.event(9, lane=3)
-    books.enter(key_of(left), left, None)
+    books.enter([left], None)
     assert totals(books) == {"accepted": 7, **dict.fromkeys(ENDINGS, 1)}
     assert books.accepted == [1, 2, 2, 2]

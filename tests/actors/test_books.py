@@ -27,7 +27,7 @@ def test_the_sum_holds_after_every_call(rig, script):
     for enter, counter, status in script:
         env = rig.event(counter)
         if enter and key_of(env) not in books:
-            books.enter(key_of(env), env, on_done)
+            books.enter([env], on_done)
         elif not enter:
             was_open = key_of(env) in books
             assert books.close([(env, Outcome(status))], 0.0) == was_open
@@ -46,7 +46,7 @@ def test_quiet_waits_for_the_last_and_gives_up_in_time(rig):
         assert await books.quiet(0.0)
         for counter in (1, 2):
             env = rig.event(counter)
-            books.enter(key_of(env), env, None)
+            books.enter([env], None)
             asyncio.get_running_loop().call_later(counter, books.close, [(env, Outcome("handled"))], 0.0)
         assert not await books.quiet(1.5)
         assert await books.quiet(1.5)
@@ -59,7 +59,7 @@ def test_an_event_in_parts_is_over_with_its_last_part(rig):
     books, told = Books(lambda error: None), []
     for counter, statuses in [(1, ["handled"] * 3), (2, ["handled", "failed", "handled"])]:
         env = rig.event(counter)
-        books.enter(key_of(env), env, lambda ended: told.extend((env[1], outcome.status) for env, outcome in ended))
+        books.enter([env], lambda ended: told.extend((env[1], outcome.status) for env, outcome in ended))
         for index, status in enumerate(statuses, 1):
             books.close([(rig.event(counter, after=f"#{index}/3"), Outcome(status))], 0.0)
     assert told == [(1, "handled"), (2, "failed")]
@@ -78,7 +78,7 @@ def test_whoever_waits_for_several_of_a_list_is_told_once(rig):
 
     for counter in range(1, 6):
         env = rig.event(counter)
-        books.enter(key_of(env), env, theirs if counter == 3 else mine)
+        books.enter([env], theirs if counter == 3 else mine)
     ended = [(rig.event(counter), Outcome("handled")) for counter in (2, 3, 1, 2, 9)]
     assert books.close(ended, 0.0) == 3
     assert told == [("mine", [2, 1]), ("theirs", [3])]
@@ -90,6 +90,6 @@ def test_each_end_is_measured_in_its_lane(rig):
     took = []
     books = Books(lambda error: None, took=[lambda value, lane=lane: took.append((lane, value)) for lane in range(4)])
     env = rig.event(1, lane=2, accepted=3.0)
-    books.enter(key_of(env), env, None)
+    books.enter([env], None)
     books.close([(env, Outcome("handled"))], 5.0)
     assert took == [(2, 2.0)]

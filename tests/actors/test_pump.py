@@ -11,7 +11,7 @@ from laneway.actors.losses import Losses
 from laneway.actors.pool import Pool, PoolSpec
 from laneway.actors.pump import Pump
 from laneway.routing.classify import IN, Kind, KindTable
-from laneway.routing.dispatch import Admitted, DispatchCore, DispatchPolicy, PoolRoute
+from laneway.routing.dispatch import DispatchCore, DispatchPolicy, PoolRoute
 from laneway.routing.lanes import Lane
 
 
@@ -64,7 +64,7 @@ class Bench:
     def offer(self, *counters, **fields):
         for counter in counters:
             env = self.rig.event(counter, accepted=self.clock.now(), **fields)
-            assert isinstance(self.core.offer(env, self.clock.now()), Admitted)
+            assert self.core.offer([env], self.clock.now()) == [env]
         self.pump.wake()
 
     @asynccontextmanager
@@ -140,5 +140,22 @@ def test_a_turn_that_fails_ends_its_events_and_the_pump_goes_on(rig):
             bench.offer(2)
             await asyncio.sleep(20)
             assert bench.answers.status() == {1: "failed", 2: "handled"}
+
+    rig.run(main())
+
+
+def test_critical_events_keep_their_order_whichever_way_they_take(rig):
+    """Some take ordinary room in the pump's turn, others the reserve: none passes one that came before it."""
+
+    async def main():
+        started = []
+
+        async def handler(env, ctx):
+            started.append(env[1])
+
+        async with Bench(rig, handler).running() as bench:
+            bench.offer(*range(1, 13), kind="URGENT", lane=Lane.CRITICAL)
+            await asyncio.sleep(1)
+            assert started == list(range(1, 13))
 
     rig.run(main())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
-from laneway.actors.endings import cancelled
 from laneway.actors.ports import Out
-from laneway.actors.turn import BatchTurn, SingleTurn
+from laneway.actors.results import HANDLED
+from laneway.actors.turn import SerialTurn
+from laneway.routing.envelope import NO_DEADLINE
 from laneway.routing.errors import ToolDenied
 
 
@@ -16,19 +18,24 @@ class Panic(BaseException):
     """What native code raises past `except Exception`."""
 
 
-def _single(rig, handler, env=None):
+def _single(rig, handler):
     answers, contexts = rig.Answers(), []
 
     def make(env, trace):
         contexts.append(rig.Context(env, trace))
         return contexts[-1]
 
-    return SingleTurn(env or rig.event(1), handler, make, answers), answers, contexts
+    return SerialTurn(handler, make, answers), answers, contexts
+
+
+def _given(*envs):
+    """What a turn takes."""
+    return partial(next, iter(envs), None)
 
 
 def _run_single(rig, handler):
     turn, answers, contexts = _single(rig, handler)
-    asyncio.run(turn.run())
+    asyncio.run(turn.run(_given(rig.event(1))))
     return answers[1], contexts[0].outs
 
 
@@ -81,7 +88,7 @@ def test_a_generator_is_closed_before_the_answer(rig):
             order.append("closed")
 
     turn, answers, _ = _single(rig, handler)
-    asyncio.run(turn.run())
+    asyncio.run(turn.run(_given(rig.event(1))))
     assert order == ["closed"]
     assert (answers[1].status, answers[1].code) == ("failed", "HANDLER_FAILED")
 
@@ -136,7 +143,7 @@ def test_a_panic_is_answered_and_raised_on(rig):
 
     turn, answers, _ = _single(rig, handler)
     with pytest.raises(Panic):
-        asyncio.run(turn.run())
+        asyncio.run(turn.run(_given(rig.event(1))))
     assert answers[1].code == "HANDLER_FAILED"
 
 
@@ -144,62 +151,48 @@ def test_a_broken_context_fails_only_its_event(rig):
     """If no context can be made, the event fails and the worker lives."""
     answers = rig.Answers()
 
-    def make(env):
+    def make(env, trace):
         raise LookupError("no session")
 
-    asyncio.run(SingleTurn(rig.event(1), _agen(), make, answers).run())
+    asyncio.run(SerialTurn(_agen(), make, answers).run(_given(rig.event(1))))
     assert answers[1].status == "failed"
 
 
-def _batch(rig, handler, count=3):
-    answers = rig.Answers()
-    return BatchTurn([rig.event(n) for n in range(1, count + 1)], handler, rig.Context, answers), answers
+def test_what_waits_is_handled_straight_on(rig):
+    """Without a switch of tasks, in order; an event that fails does not end the turn."""
+    order = []
+
+    async def handler(env, ctx):
+        order.append(env[1])
+        if env[1] == 2:
+            raise ValueError("bad")
+
+    async def main():
+        turn, answers, contexts = _single(rig, handler)
+        asyncio.get_running_loop().call_soon(order.append, "loop")
+        await turn.run(_given(*(rig.event(number) for number in (1, 2, 3))))
+        await asyncio.sleep(0)
+        assert order == [1, 2, 3, "loop"]
+        assert answers.status() == {1: "handled", 2: "failed", 3: "handled"}
+        assert len({id(context) for context in contexts}) == 3
+        assert turn.deadline() == NO_DEADLINE
+        assert turn.stop(lambda env: True, HANDLED, asked=True) == (0, False)
+
+    asyncio.run(main())
 
 
-def test_a_batch_is_answered_per_event(rig):
-    """One exception in the list fails its event and no neighbour."""
+def test_a_cancel_that_gets_out_ends_the_turn_with_its_event(rig):
+    """It is answered; what waits behind it is for the next turn."""
 
-    async def handler(events, contexts):
-        return [b"one", ValueError("two"), Out("THREE")]
+    async def handler(env, ctx):
+        raise asyncio.CancelledError
 
-    turn, answers = _batch(rig, handler)
-    asyncio.run(turn.run())
-    assert answers.status() == {1: "handled", 2: "failed", 3: "handled"}
-    assert answers[1].value == b"one"
+    async def main():
+        turn, answers, _ = _single(rig, handler)
+        take = _given(rig.event(1), rig.event(2))
+        with pytest.raises(asyncio.CancelledError):
+            await turn.run(take)
+        assert answers.status() == {1: "cancelled"}
+        assert take()[1] == 2
 
-
-@pytest.mark.parametrize("result", [[None], "abc", Out("A", b"", "")], ids=["short", "string", "one out"])
-def test_a_batch_of_the_wrong_length_fails_whole(rig, result):
-    """Results that cannot be matched to events are a failure of every event."""
-
-    async def handler(events, contexts):
-        return result
-
-    turn, answers = _batch(rig, handler)
-    asyncio.run(turn.run())
-    assert set(answers.status().values()) == {"failed"}
-
-
-def test_a_raising_batch_does_not_touch_events_already_answered(rig):
-    """Cancelled neighbours keep their answer; the rest fail with the handler's error."""
-    turn, answers = None, None
-
-    async def handler(events, contexts):
-        turn.stop(lambda env: env[1] == 2, cancelled(), asked=True)
-        assert [context.cancelled for context in contexts] == [False, True, False]
-        await contexts[1].emit(Out("LATE"))
-        assert contexts[1].late == 1
-        raise ValueError("whole batch")
-
-    turn, answers = _batch(rig, handler)
-    asyncio.run(turn.run())
-    assert answers.status() == {1: "failed", 2: "cancelled", 3: "failed"}
-
-
-def test_stop_reports_when_the_whole_batch_is_over(rig):
-    """The worker is to be cancelled only when no event of the batch is left."""
-    turn, answers = _batch(rig, None, count=2)
-    assert turn.stop(lambda env: env[1] == 1, cancelled(), asked=True) == (1, False)
-    assert turn.stop(lambda env: env[1] == 1, cancelled(), asked=True) == (0, False)
-    assert turn.stop(lambda env: True, cancelled(), asked=True) == (1, True)
-    assert len(answers) == 2
+    asyncio.run(main())

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.codel import CodelPolicy
-from laneway.routing.dispatch import Admitted, DispatchCore, DispatchPolicy, PoolRoute, Refused
+from laneway.routing.dispatch import DispatchCore, DispatchPolicy, PoolRoute
 from laneway.routing.envelope import (
     AFTER,
     BODY,
@@ -31,7 +31,7 @@ from laneway.routing.envelope import (
     envelope,
     envelope_id,
 )
-from laneway.routing.errors import LocalProtocolError, PeerProtocolError
+from laneway.routing.errors import LaneFull, LanewayError, LocalProtocolError, PeerProtocolError
 from laneway.routing.lanes import Lane
 from laneway.routing.limits import AdmissionPolicy
 from laneway.routing.parts import part_of
@@ -95,7 +95,7 @@ class DispatchMachine(RuleBasedStateMachine):
         return env[TENANT], env[SESSION], env[PRODUCER], env[LANE], "keyed" if env[KIND] == "EDIT" else "plain"
 
     def _enqueue(self, env: Envelope) -> None:
-        assert self.core.enqueue(env, self.now) in ("plain", "keyed", "")
+        assert self.core.enqueue([env], self.now)[0] in ("plain", "keyed", "")
         self.enqueued[self._chain(env)].append(envelope_id(env))
 
     def _end(self, env: Envelope, how: str) -> None:
@@ -147,17 +147,17 @@ class DispatchMachine(RuleBasedStateMachine):
                 after="" if after is None else f"{producer}:{max(1, self.number + after)}",
                 accepted=self.now,
             )
-            answer = self.core.admit(env, self.now)
-            if isinstance(answer, Refused):
+            (answer,) = self.core.admit([env], self.now)
+            if not isinstance(answer, tuple):
                 continue
             table_lane = {"URGENT": 0, "EDIT": 1, "USER_MESSAGE": 1, "WORK": 2, "NOTE": 3}[kind]
-            assert answer.env[LANE] in (max(lane, table_lane), 1 if table_lane == 0 else -1)
-            self.open[envelope_id(env)] = answer.env
+            assert answer[LANE] in (max(lane, table_lane), 1 if table_lane == 0 else -1)
+            self.open[envelope_id(env)] = answer
             self.offered[envelope_id(env)] = env[BODY]
             if at_once:
-                self._enqueue(answer.env)
+                self._enqueue(answer)
             else:
-                self.reserved.append(answer.env)
+                self.reserved.append(answer)
 
     @rule(release=st.booleans())
     def settle_reserved(self, release: bool) -> None:
@@ -271,9 +271,9 @@ def test_the_table_decides_the_lane() -> None:
     core = _core()
     lanes = []
     for counter, (kind, asked) in enumerate([("WORK", 0), ("WORK", 3), ("URGENT", 0), ("URGENT", 2), ("NOTE", 9)], 1):
-        answer = core.admit(_event(counter, kind, lane=asked), 0.0)
-        assert isinstance(answer, Admitted)
-        lanes.append(answer.env[LANE])
+        (answer,) = core.admit([_event(counter, kind, lane=asked)], 0.0)
+        assert isinstance(answer, tuple)
+        lanes.append(answer[LANE])
     assert lanes == [Lane.NORMAL, Lane.LOW, Lane.CRITICAL, Lane.NORMAL, Lane.LOW]
 
 
@@ -288,20 +288,19 @@ def test_refusals_keep_nothing() -> None:
         (_event(5, body=b"mine", after="#1/2"), "BAD_ID"),
         (_event(6, body=b"mine", after="p:6"), "BAD_ID"),
     ):
-        answer = core.offer(event, 0.0)
-        assert isinstance(answer, Refused)
-        assert isinstance(answer.error, PeerProtocolError)
-        assert answer.error.reason == reason
+        (answer,) = core.offer([event], 0.0)
+        assert isinstance(answer, PeerProtocolError)
+        assert answer.reason == reason
     assert _books(core) == (0, 0, 0, 0, 0, 0)
     assert core.statistics().refused == {"MALFORMED": 6}
-    assert isinstance(core.offer(_event(7, body=b"mine"), 0.0), Admitted)
+    assert isinstance(core.offer([_event(7, body=b"mine")], 0.0)[0], tuple)
 
 
 def test_a_batch_tells_the_refused_ones() -> None:
     """The rest goes in, in order."""
     core = _core()
-    refused = core.offer_batch([_event(1), _event(2, "NOPE"), _event(3), _event(3)], 0.0)
-    assert [(env[COUNTER], error.reason) for env, error in refused] == [(2, "UNKNOWN_KIND"), (3, "DUPLICATE")]
+    _, nope, _, again = core.offer([_event(1), _event(2, "NOPE"), _event(3), _event(3)], 0.0)
+    assert [error.reason for error in (nope, again) if isinstance(error, LanewayError)] == ["UNKNOWN_KIND", "DUPLICATE"]
     assert _counters(core.take("p", 10, 0.0)) == [1, 3]
 
 
@@ -319,16 +318,22 @@ def test_a_batch_tells_the_refused_ones() -> None:
     )
 )
 def test_a_batch_decides_as_one_by_one(rows: list[tuple[str, int, str, int, str]]) -> None:
-    """The short cut of `offer_batch` changes nothing: same refusals, same order out, same books."""
+    """The straight line changes nothing: same refusals, same order out, same books."""
     policy = replace(_POLICY, admission=AdmissionPolicy(rate_per_s=5, burst=9, critical_burst=2, session_events=12))
     batch, single = _core(policy=policy), _core(policy=policy)
     envs = [
         _event(n, kind, lane=lane, session=session, body=bytes(size), after=after)
         for n, (kind, lane, session, size, after) in enumerate(rows, 1)
     ]
-    refused = [(env[COUNTER], error.code, error.reason) for env, error in batch.offer_batch(envs, 0.0)]
-    one_by_one = [(env[COUNTER], single.offer(env, 0.0)) for env in envs]
-    assert refused == [(n, a.error.code, a.error.reason) for n, a in one_by_one if isinstance(a, Refused)]
+    together, one_by_one = batch.offer(envs, 0.0), [single.admit([env], 0.0)[0] for env in envs]
+    for answer in one_by_one:
+        if isinstance(answer, tuple):
+            single.enqueue([answer], 0.0)
+    for ours, theirs in zip(together, one_by_one, strict=True):
+        if isinstance(ours, LanewayError) and isinstance(theirs, LanewayError):
+            assert (ours.code, ours.reason) == (theirs.code, theirs.reason)
+        else:
+            assert ours == theirs
     assert batch.statistics() == single.statistics()
     assert batch.take("p", 999, 0.0) == single.take("p", 999, 0.0)
 
@@ -336,27 +341,28 @@ def test_a_batch_decides_as_one_by_one(rows: list[tuple[str, int, str, int, str]
 def test_a_full_session_frees_with_done() -> None:
     """Caps count what is in flight: queued and handed out alike, until done."""
     core = _core(policy=replace(_POLICY, admission=AdmissionPolicy(rate_per_s=inf, session_events=5)))
-    assert len(core.offer_batch([_event(n) for n in range(1, 7)], 0.0)) == 2
+    answers = core.offer([_event(n) for n in range(1, 7)], 0.0)
+    assert sum(not isinstance(answer, tuple) for answer in answers) == 2
     taken = core.take("p", 10, 0.0)
-    answer = core.offer(_event(9), 0.0)
-    assert isinstance(answer, Refused)
-    assert (answer.error.code, answer.error.retry_after_ms) == ("LANE_FULL", 100)
+    (answer,) = core.offer([_event(9)], 0.0)
+    assert isinstance(answer, LaneFull)
+    assert (answer.code, answer.retry_after_ms) == ("LANE_FULL", 100)
     core.done([taken[0]])
-    assert isinstance(core.offer(_event(9), 0.0), Admitted)
+    assert isinstance(core.offer([_event(9)], 0.0)[0], tuple)
 
 
 def test_large_text_is_scheduled_in_parts_and_comes_out_whole() -> None:
     """Others of the same lane pass between its parts; its handler sees one event."""
     core = _core()
     text = b"word " * 20_000
-    assert isinstance(core.offer(_event(1, "USER_MESSAGE", session="big", body=text), 0.0), Admitted)
+    assert isinstance(core.offer([_event(1, "USER_MESSAGE", session="big", body=text)], 0.0)[0], tuple)
     assert core.backlog("p") == 7
-    core.offer_batch([_event(n, "EDIT", session="small", body=bytes(800)) for n in range(1, 21)], 0.0)
+    core.offer([_event(n, "EDIT", session="small", body=bytes(800)) for n in range(1, 21)], 0.0)
     order = [env[SESSION] for _ in range(21) for env in core.take("p", 1, 0.0)]
     assert order == ["small"] * 20 + ["big"]
     assert core.backlog("p") == 0
     core.done([_event(1, session="big")])
-    core.offer(_event(2, "USER_MESSAGE", session="big", body=text), 0.0)
+    core.offer([_event(2, "USER_MESSAGE", session="big", body=text)], 0.0)
     (whole,) = core.take("p", 1, 0.0)
     assert (whole[BODY], whole[AFTER]) == (text, "")
     core.done([whole])
@@ -366,7 +372,7 @@ def test_large_text_is_scheduled_in_parts_and_comes_out_whole() -> None:
 def test_a_pool_may_take_the_parts_themselves() -> None:
     """With streams_input the parts come out marked, in order; the event is over with the last."""
     core = _core(PoolRoute("p", ("USER_MESSAGE",), streams_input=True))
-    core.offer(_event(1, "USER_MESSAGE", body=b"x" * 40_000), 0.0)
+    core.offer([_event(1, "USER_MESSAGE", body=b"x" * 40_000)], 0.0)
     parts = core.take("p", 10, 0.0)
     assert [part_of(part) for part in parts] == [(1, 3), (2, 3), (3, 3)]
     for part in parts:
@@ -378,28 +384,28 @@ def test_a_pool_may_take_the_parts_themselves() -> None:
 def test_parts_end_once() -> None:
     """Cancelled or expired in the middle, a large event is reported once, without a mark, and frees all."""
     core = _core(policy=replace(_POLICY, part_bytes=100))
-    core.offer(_event(1, "USER_MESSAGE", body=b"x" * 5_000, run="r"), 0.0)
-    core.offer(_event(1, "EDIT", session="z"), 0.0)
+    core.offer([_event(1, "USER_MESSAGE", body=b"x" * 5_000, run="r")], 0.0)
+    core.offer([_event(1, "EDIT", session="z")], 0.0)
     assert len(core.take("p", 1, 0.0)) == 1
     assert 0 < core.backlog("p") < 50
     (cancelled,) = core.cancel("t", "s", run="r")
     assert cancelled[AFTER] == ""
     assert (core.backlog("p"), core.statistics().pending) == (0, 1)
-    core.offer(_event(1, "USER_MESSAGE", body=b"y" * 1_000, deadline=5.0), 1.0)
-    core.offer(_event(2, "EDIT", session="z"), 1.0)
+    core.offer([_event(1, "USER_MESSAGE", body=b"y" * 1_000, deadline=5.0)], 1.0)
+    core.offer([_event(2, "EDIT", session="z")], 1.0)
     assert len(core.take("p", 1, 1.0)) == 1
     assert core.take("p", 9, 6.0) == []
     (expired,) = core.expired()
     assert (expired[COUNTER], expired[AFTER]) == (1, "")
-    core.offer(_event(2, "USER_MESSAGE", body=b"z" * 1_000), 6.0)
+    core.offer([_event(2, "USER_MESSAGE", body=b"z" * 1_000)], 6.0)
     assert [env[BODY] for env in core.take("p", 9, 6.0)] == [b"z" * 1_000]
 
 
 def test_after_waits_across_pools_and_wakes_the_other() -> None:
     """The one it names is in another pool; when that is done, `woken` says whose turn it is."""
     core = _core(PoolRoute("a", ("WORK",)), PoolRoute("b", ("EDIT",)))
-    core.offer(_event(1), 0.0)
-    assert core.enqueue(_admitted(core, _event(2, "EDIT", after="p:1")), 0.0) == ""
+    core.offer([_event(1)], 0.0)
+    assert core.enqueue([_admitted(core, _event(2, "EDIT", after="p:1"))], 0.0) == [""]
     assert (core.take("b", 9, 0.0), core.backlog("b"), core.statistics().parked) == ([], 0, 1)
     (first,) = core.take("a", 9, 0.0)
     assert core.take("b", 9, 0.0) == []
@@ -408,30 +414,30 @@ def test_after_waits_across_pools_and_wakes_the_other() -> None:
     assert core.woken() == []
     (second,) = core.take("b", 9, 1.0)
     assert (second[COUNTER], second[AFTER]) == (2, "")
-    assert core.enqueue(_admitted(core, _event(3, "EDIT", after="p:1")), 1.0) == "b"
+    assert core.enqueue([_admitted(core, _event(3, "EDIT", after="p:1"))], 1.0) == ["b"]
 
 
 def _admitted(core: DispatchCore, env: Envelope) -> Envelope:
-    answer = core.admit(env, 0.0)
-    assert isinstance(answer, Admitted)
-    return answer.env
+    (answer,) = core.admit([env], 0.0)
+    assert isinstance(answer, tuple)
+    return answer
 
 
 def test_after_waits_for_what_is_yet_to_come_but_not_forever() -> None:
     """A refused or missing event is waited for until it came and ended, or until after_wait_s."""
     core = _core(policy=replace(_POLICY, admission=AdmissionPolicy(rate_per_s=1.0, burst=2.7)))
-    core.offer(_event(1), 0.0)
-    core.offer(_event(8, session="z"), 0.0)
-    assert core.offer_batch([_event(2), _event(3)], 0.0)[0][0][COUNTER] == 3
-    core.offer(_event(9, "URGENT", after="p:3"), 0.0)
+    core.offer([_event(1)], 0.0)
+    core.offer([_event(8, session="z")], 0.0)
+    assert [isinstance(answer, tuple) for answer in core.offer([_event(2), _event(3)], 0.0)] == [True, False]
+    core.offer([_event(9, "URGENT", after="p:3")], 0.0)
     taken = core.take("p", 9, 0.0)
     assert 9 not in _counters(taken)
     assert core.deadline() == 5.0
-    core.offer(_event(3), 2.0)
+    core.offer([_event(3)], 2.0)
     (third,) = core.take("p", 9, 2.0)
     core.done([third])
     assert _counters(core.take("p", 9, 2.0)) == [9]
-    core.offer(_event(10, "URGENT", after="q:77"), 3.0)
+    core.offer([_event(10, "URGENT", after="q:77")], 3.0)
     assert core.take("p", 9, 7.9) == []
     assert _counters(core.take("p", 9, 8.0)) == [10]
     assert core.statistics().after_timeouts == 1
@@ -443,7 +449,7 @@ def test_a_cancel_finds_what_was_not_started() -> None:
     core.add_pool(PoolRoute("p", ("WORK", "TOOL_CALL", "EDIT")))
 
     def fill() -> None:
-        core.offer_batch(
+        core.offer(
             [
                 _event(1, run="r1"),
                 _event(2, run="r2"),
@@ -472,12 +478,11 @@ def test_a_cancel_finds_what_was_not_started() -> None:
 def test_a_pool_that_leaves_gives_its_events_back() -> None:
     """Queued and parked ones are over; what was only admitted cannot be queued any more and says so."""
     core = _core(PoolRoute("p", ("WORK", "EDIT")))
-    core.offer_batch([_event(1), _event(2, "EDIT"), _event(3, "EDIT", after="q:1")], 0.0)
+    core.offer([_event(1), _event(2, "EDIT"), _event(3, "EDIT", after="q:1")], 0.0)
     (running,) = core.take("p", 1, 0.0)
     waiting = _admitted(core, _event(4))
     assert sorted([*_counters(core.remove_pool("p")), running[COUNTER]]) == [1, 2, 3]
-    with pytest.raises(PeerProtocolError):
-        core.enqueue(waiting, 0.0)
+    assert isinstance(core.enqueue([waiting], 0.0)[0], PeerProtocolError)
     core.release(waiting)
     core.done([running])
     assert _books(core) == (4, 1, 0, 2, 1, 0)
@@ -489,7 +494,7 @@ def test_what_is_given_back_waits_again_and_was_never_over() -> None:
     """It goes out once more, before newer events of its session, on the cell that serves its key now."""
     core = _core(PoolRoute("k", ("WORK",), keyed="session"))
     core.members("k", ["1"])
-    core.offer_batch([_event(n, accepted=float(n)) for n in range(1, 5)], 0.0)
+    core.offer([_event(n, accepted=float(n)) for n in range(1, 5)], 0.0)
     taken = core.take("k", 2, 0.0, cell="1")
     core.members("k", ["2"])
     core.give_back("k", taken)
@@ -504,9 +509,9 @@ def test_what_is_given_back_waits_again_and_was_never_over() -> None:
 def test_what_nobody_takes_expires_all_the_same() -> None:
     """Also in parts: each event is over once, and the next deadline is known."""
     core = _core(PoolRoute("p", ("WORK", "USER_MESSAGE")))
-    core.offer(_event(1, deadline=5.0), 0.0)
-    core.offer(_event(2, "USER_MESSAGE", body=b"x" * 40_000, deadline=6.0), 0.0)
-    core.offer(_event(3), 0.0)
+    core.offer([_event(1, deadline=5.0)], 0.0)
+    core.offer([_event(2, "USER_MESSAGE", body=b"x" * 40_000, deadline=6.0)], 0.0)
+    core.offer([_event(3)], 0.0)
     assert core.soonest("p") == 5.0
     core.expire("p", 6.0)
     assert sorted(_counters(core.expired())) == [1, 2]
@@ -519,9 +524,9 @@ def test_keyed_pools_keep_a_session_in_one_cell() -> None:
     core = _core(PoolRoute("k", ("WORK",), keyed="session"), PoolRoute("n", ("EDIT",)))
     core.members("n", ["x", "y"])
     events = [_event(n, session=f"s{n % 10}", accepted=float(n)) for n in range(1, 101)]
-    core.offer_batch(events[:50], 0.0)
+    core.offer(events[:50], 0.0)
     core.members("k", ["1", "2", "3"])
-    core.offer_batch(events[50:], 0.0)
+    core.offer(events[50:], 0.0)
     assert core.backlog("k") == 100
     with pytest.raises(LocalProtocolError):
         core.take("k", 1, 0.0)
@@ -536,18 +541,20 @@ def test_keyed_pools_keep_a_session_in_one_cell() -> None:
 def test_overload_is_set_from_outside() -> None:
     """The level sheds at the door; what was admitted goes on."""
     core = _core()
-    core.offer(_event(1, "NOTE"), 0.0)
+    core.offer([_event(1, "NOTE")], 0.0)
     core.admission.set_level(1)
-    answer = core.offer(_event(2, "NOTE"), 0.0)
-    assert isinstance(answer, Refused)
-    assert answer.error.code == "OVERLOADED"
+    (answer,) = core.offer([_event(2, "NOTE")], 0.0)
+    assert isinstance(answer, LanewayError)
+    assert answer.code == "OVERLOADED"
     assert _counters(core.take("p", 9, 0.0)) == [1]
 
 
 def test_low_events_that_keep_waiting_are_dropped_and_accounted_for() -> None:
     """CoDel ends them: their caps are free, they are handed out once as dropped, and the books stay balanced."""
     core = _core(policy=replace(_POLICY, codel=CodelPolicy(target_s=0.1, interval_s=0.2)))
-    assert core.offer_batch([_event(number, lane=Lane.LOW) for number in range(1, 101)], 0.0) == []
+    assert all(
+        isinstance(answer, tuple) for answer in core.offer([_event(n, lane=Lane.LOW) for n in range(1, 101)], 0.0)
+    )
     for tick in range(40):
         core.done(core.take("p", 1, 1.0 + tick * 0.05))
     dropped = core.dropped()

@@ -19,7 +19,7 @@ from laneway.routing.scheduler import Scheduler
 
 def _table() -> RouteTable:
     kinds = KindTable([Kind("WORK", Lane.NORMAL, direction=IN), Kind("NOTE", Lane.LOW, direction=IN, text=True)])
-    return RouteTable(kinds, frozenset({"USER_MESSAGE"}), frozenset({"USER_MESSAGE"}), Scheduler)
+    return RouteTable(kinds, frozenset({"USER_MESSAGE"}), Scheduler)
 
 
 def _event(counter: int = 1, kind: str = "WORK", **more: Any) -> Envelope:
@@ -36,10 +36,10 @@ def test_a_kind_is_one_row() -> None:
     table = _table()
     table.add(PoolRoute("nlp", ("USER_MESSAGE", "NOTE")))
     row = _row(table, "USER_MESSAGE")
-    assert (row.lane, row.text, row.starts_run, row.pool) == (Lane.HIGH, True, True, table.pool("nlp"))
+    assert (row.lane, row.text, row.pool) == (Lane.HIGH, True, table.pool("nlp"))
     assert table.rows["USER_MESSAGE"] is row
     note = _row(table, "NOTE")
-    assert (note.text, note.starts_run) == (True, False)
+    assert note.text
     table.remove("nlp")
     assert not table.rows
     with pytest.raises(LocalProtocolError):

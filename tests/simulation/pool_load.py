@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from laneway.routing.classify import IN, Kind, KindTable
-from laneway.routing.dispatch import DispatchCore, DispatchPolicy, PoolRoute, Refused
+from laneway.routing.dispatch import DispatchCore, DispatchPolicy, PoolRoute
 from laneway.routing.envelope import DEADLINE, LANE, NO_DEADLINE, SESSION, Envelope, envelope
 from laneway.routing.lanes import LANE_NAMES, Lane
 from laneway.routing.limits import AdmissionPolicy
@@ -129,8 +129,8 @@ def _offer(core: DispatchCore, load: Load, tally: Tally, random: Random, number:
         accepted=now,
     )
     tally.offered[lane] += 1
-    answer = core.offer(env, now)
-    if isinstance(answer, Refused):
+    (answer,) = core.offer([env], now)
+    if not isinstance(answer, tuple):
         tally.refused[lane] += 1
         tally.light_refused += session > 0
-        tally.retry_ms.append(answer.error.retry_after_ms or 0)
+        tally.retry_ms.append(answer.retry_after_ms or 0)

@@ -16,7 +16,6 @@ from laneway.actors.books import OnDone
 from laneway.actors.context import Surroundings
 from laneway.actors.directory import SessionDirectory
 from laneway.actors.dispatcher import Dispatcher
-from laneway.actors.door import Verdict
 from laneway.actors.entry import Entry, Joined
 from laneway.actors.nlp.runs import RunDriver
 from laneway.actors.pool import PoolSpec
@@ -28,7 +27,7 @@ from laneway.actors.tools.ledger import Ledger
 from laneway.engine.app.neighbours import Neighbours
 from laneway.engine.codec import decode_frame, encode_frame, pack_body, pack_envelope, unpack_envelope
 from laneway.routing.classify import IN, Kind, KindTable
-from laneway.routing.dispatch import DispatchCore, DispatchPolicy
+from laneway.routing.dispatch import DispatchCore, DispatchPolicy, Verdict
 from laneway.routing.envelope import COUNTER, KIND, PRODUCER, Envelope, envelope_id
 from laneway.routing.errors import LanewayError
 from laneway.routing.handshake import parse_hello
