@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from laneway.actors.books import ENDINGS, Books
-from laneway.actors.pool import PoolStatistics
+from laneway.actors.gauges import PoolStatistics
 from laneway.routing.dispatch import DispatchStatistics
 
 __all__ = ["DispatcherStatistics", "totals"]

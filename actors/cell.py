@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -27,8 +26,9 @@ from laneway.actors.alarm import Alarm
 from laneway.actors.batch import BatchTurn
 from laneway.actors.crashes import CrashLog
 from laneway.actors.endings import cancelled, drained, expired, quarantined, stopped_late
+from laneway.actors.gauges import CellStatistics
 from laneway.actors.mailbox import Mailbox, critical_room, ordinary_room
-from laneway.actors.meters import by_lane
+from laneway.actors.meters import MUTE, by_lane
 from laneway.actors.ports import Clock, Outcome, Probe
 from laneway.actors.spans import Span
 from laneway.actors.turn import Answer, Begin, MakeContext, SerialTurn
@@ -36,7 +36,7 @@ from laneway.actors.worker import Worker
 from laneway.routing.envelope import ACCEPTED, DEADLINE, LANE, NO_DEADLINE, Envelope
 from laneway.routing.errors import LocalProtocolError
 
-__all__ = ["Cell", "CellStatistics", "Match"]
+__all__ = ["Cell", "Match"]
 
 Match = Callable[[Envelope], bool]
 """Says whether a cancel is meant for this event. Must not raise."""
@@ -48,25 +48,6 @@ _BATCH_LIMIT: Final = 64
 """Events in one call of a batch handler: where the measured cost per event stops falling."""
 _MAX_CRASHES: Final = 5
 _CRASH_WINDOW_S: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class CellStatistics:
-    """One cell at one moment."""
-
-    name: str
-    waiting: tuple[int, ...]
-    """Events in the mailbox per lane, critical first."""
-    running: int
-    """Events in handlers that are not abandoned."""
-    workers: int
-    """Worker tasks, idle ones included, abandoned ones not."""
-    abandoned: int
-    """Handlers that ignored their cancel and still run (gauge)."""
-    abandoned_total: int
-    crashes: int
-    """Workers that died, since the start."""
-    quarantined: bool
 
 
 class Cell:
@@ -116,7 +97,7 @@ class Cell:
         self._max_abandoned = concurrency if max_abandoned is None else max_abandoned
         self._on_change = on_change
         self._begin: Begin | None = partial(begin, name) if begin is not None else None
-        self._probe = probe
+        self._probe = probe or MUTE
         self._waited = by_lane(probe, "queue.wait")
         ordinary, critical = room or (ordinary_room(concurrency), critical_room(concurrency))
         self._mailbox = Mailbox(ordinary, critical, lambda env: on_done(env, expired()))
@@ -139,7 +120,7 @@ class Cell:
     @property
     def open(self) -> bool:
         """True if events may be delivered: not closing, not quarantined, a slot left."""
-        return not self._closing and not self._quarantined and self._slots() > 0
+        return not (self._closing or self._quarantined or (self._abandoned and self._slots() <= 0))
 
     @property
     def load(self) -> int:
@@ -147,10 +128,8 @@ class Cell:
         return len(self._mailbox) + self._running
 
     def free(self, critical: bool = False) -> int:
-        """How many events may be delivered now: ordinary ones, or critical ones."""
-        if self._closing or self._quarantined or (self._abandoned and self._slots() <= 0):
-            return 0
-        return self._mailbox.free(critical)
+        """How many events may be delivered now: ordinary ones, or critical ones. O(1)."""
+        return self._mailbox.free(critical) if self.open else 0
 
     def deliver(self, env: Envelope) -> None:
         """Queue one event for a worker. Raises LocalProtocolError beyond `free`.
@@ -241,9 +220,8 @@ class Cell:
         worker.rouse()
 
     def _spawn(self, critical: bool) -> None:
-        worker = Worker(critical)
+        worker = self._summoned = Worker(critical)
         self._workers[worker] = None
-        self._summoned = worker
         if critical:
             self._reserved = worker
         name = f"{self.name} {'critical ' if critical else ''}worker"
@@ -256,10 +234,7 @@ class Cell:
         take = partial(self._next, worker, serial)
         while not worker.retired:
             try:
-                if self._batch:
-                    await self._run_batch(worker)
-                else:
-                    await serial.run(take)
+                await (self._run_batch(worker) if self._batch else serial.run(take))
             except asyncio.CancelledError:
                 if worker.asked_to_end():
                     raise
@@ -291,26 +266,25 @@ class Cell:
 
     async def _run_batch(self, worker: Worker) -> None:
         """Hand one batch after the other to the handler, until nothing waits."""
-        while not worker.retired:
-            if self._summoned is worker:
-                self._summoned = None
-            now = self._clock.now()
-            envs = self._mailbox.pop_batch(now, _BATCH_LIMIT, worker.critical)
-            if self._summoned is None:
-                self._summon()
-            if not envs:
-                return
-            for env in envs:
-                self._waited[env[LANE]](now - env[ACCEPTED])
-            turn = BatchTurn(envs, self._handler, self._make_context, self._on_done, self._begin)
-            worker.turn = turn
+        while not worker.retired and (envs := self._next_batch(worker)):
+            worker.turn = turn = BatchTurn(envs, self._handler, self._make_context, self._on_done, self._begin)
             self._running += turn.size
-            if (deadline := turn.deadline()) != NO_DEADLINE:
-                self._alarm.set(deadline + _DEADLINE_SLACK_S)
+            self._alarm.set(turn.deadline() + _DEADLINE_SLACK_S)
             try:
                 await turn.run()
             finally:
                 self._leave(worker)
+
+    def _next_batch(self, worker: Worker) -> list[Envelope]:
+        if self._summoned is worker:
+            self._summoned = None
+        now = self._clock.now()
+        envs = self._mailbox.pop_batch(now, _BATCH_LIMIT, worker.critical)
+        if self._summoned is None:
+            self._summon()
+        for env in envs:
+            self._waited[env[LANE]](now - env[ACCEPTED])
+        return envs
 
     def _leave(self, worker: Worker) -> None:
         """A worker has nothing in its handler."""
@@ -394,7 +368,7 @@ class Cell:
             self._reserved, self._reserved_idle = None, False
         self._abandoned[worker] = None
         self._abandoned_total += 1
-        self._count("cell.abandoned")
+        self._probe.count("cell.abandoned", cell=self.name)
         worker.retired, worker.give_up_at = True, NO_DEADLINE
         if turn is not None:
             self._running -= turn.size
@@ -404,11 +378,11 @@ class Cell:
 
     def _crashed(self) -> None:
         """A worker died of its handler: count it, and rest if that happens too often."""
-        self._count("cell.crashed")
+        self._probe.count("cell.crashed", cell=self.name)
         if not self._crashes.add(self._clock.now()) or self._quarantined or self._closing:
             return
         self._quarantined = True
-        self._count("cell.quarantined")
+        self._probe.count("cell.quarantined", cell=self.name)
         for env in self._mailbox.clear():
             self._on_done(env, quarantined(self.name))
         self._changed()
@@ -422,7 +396,3 @@ class Cell:
     def _changed(self) -> None:
         if self._on_change is not None and not self._closing:
             self._on_change()
-
-    def _count(self, name: str) -> None:
-        if self._probe is not None:
-            self._probe.count(name, cell=self.name)

@@ -24,11 +24,12 @@ from laneway.actors.delivery import Delivery
 from laneway.actors.emissions import WINDOW_BYTES, Emissions
 from laneway.actors.endings import cancelled
 from laneway.actors.front import Front
+from laneway.actors.gauges import PoolStatistics
 from laneway.actors.journeys import Journeys
 from laneway.actors.mailbox import critical_room, ordinary_room
 from laneway.actors.packer import Packer
 from laneway.actors.peers import ANSWER, CANCEL, DELIVER, EMITTED, Message, Peer
-from laneway.actors.pool import PoolSpec, PoolStatistics
+from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Clock, Outcome, Outlet, Principal, Probe, ToolSpec
 from laneway.actors.spans import Tracer
 from laneway.routing.classify import KindTable

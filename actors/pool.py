@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from laneway.actors.cell import Cell, CellStatistics, Match
+from laneway.actors.cell import Cell, Match
+from laneway.actors.gauges import CellStatistics, PoolStatistics
 from laneway.actors.ports import Clock, Probe
 from laneway.actors.spans import Span
 from laneway.actors.turn import Answer, MakeContext
@@ -22,7 +23,7 @@ from laneway.routing.envelope import LANE, Envelope
 from laneway.routing.errors import ConfigError, LocalProtocolError
 from laneway.routing.lanes import Lane
 
-__all__ = ["KEYS", "CellPort", "Pool", "PoolSpec", "PoolStatistics"]
+__all__ = ["KEYS", "CellPort", "Pool", "PoolSpec"]
 
 KEYS: Final = ("none", "session", "entity", "run")
 """What keeps events in one cell; "none": any cell, so that events of one session may run side by side."""
@@ -112,24 +113,6 @@ class CellPort(Protocol):
     def statistics(self) -> CellStatistics:
         """Return gauges and counters."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class PoolStatistics:
-    """One pool at one moment."""
-
-    name: str
-    waiting: int
-    """Events in mailboxes."""
-    running: int
-    """Events in handlers."""
-    abandoned: int
-    """Handlers that ignored their cancel and still run."""
-    late_emits: int
-    """Events emitted after the answer, discarded."""
-    cells: tuple[CellStatistics, ...]
-    slots: int
-    """Handlers that the cells which take events now can run at once."""
 
 
 class Pool:

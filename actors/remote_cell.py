@@ -20,8 +20,9 @@ import msgpack
 
 from laneway.actors.alarm import Alarm
 from laneway.actors.carriage import Carriage, Desk
-from laneway.actors.cell import CellStatistics, Match
+from laneway.actors.cell import Match
 from laneway.actors.endings import drained, failed, stopped_late
+from laneway.actors.gauges import CellStatistics
 from laneway.actors.meters import Observe
 from laneway.actors.peers import DELIVER, Peer
 from laneway.actors.pool import Pool

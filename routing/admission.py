@@ -93,35 +93,26 @@ class Admission:
     def admit_batch(
         self, envs: Iterable[Envelope], run_kinds: Container[str], now: float
     ) -> list[Envelope | LanewayError]:
-        """Reserve for events of known lanes, in order. O(events); what is one session's in a row costs least.
+        """Reserve for classified events, in order; O(events), and least for what is one session's in a row.
 
-        Args:
-            envs: classified: their lanes are the ones they will wait in.
-            run_kinds: kinds whose handling is a run (`run_share` of the caps, shed at level 3).
-            now: monotonic seconds.
-
-        Returns:
-            Per event the envelope to go on with (a critical one may have been demoted to high), or the refusal.
+        Returns per event the envelope to go on with (a critical one may have been demoted to high), or the
+        refusal. What is of `run_kinds` is a run: `run_share` of the caps, shed at level 3.
         """
         accounts, limits, level, interval_s = self._accounts, self._rows, self.shedding.level, self._interval_s
         answers: list[Envelope | LanewayError] = []
-        account, tenant = self._nobody, self._nobody.tenant
-        held, newest = account.held, account.newest
-        session, name, last, taken, tenants = None, "", 0, 0, self._tenants
+        account = self._nobody
+        held, newest, tenant = account.held, account.newest, account.tenant
+        session, name, last = None, "", 0
         max_events, max_bytes, tenant_events, tenant_bytes, budget, ahead_s = limits[0]
         for env in envs:
             if level or env[4] != session or env[3] != name:
-                known = tenants.get(env[3])
-                found = None if known is None or level else known.accounts.get(env[4])
-                if found is None:
-                    opened = self._account(env, env[2] in run_kinds, now)
-                    if not isinstance(opened, Account):
-                        answers.append(opened)
-                        session = None
-                        continue
-                    found = opened
-                account, tenant, held, newest = found, found.tenant, found.held, found.newest
-                name, session = env[3], env[4]
+                found = self._account(env, run_kinds, now)
+                if not isinstance(found, Account):
+                    answers.append(found)
+                    session = None
+                    continue
+                account, name, session = found, env[3], env[4]
+                held, newest, tenant = account.held, account.newest, account.tenant
             lane = env[7]
             if not lane:
                 env = self._police(account, env, now)
@@ -133,6 +124,7 @@ class Admission:
             producer, counter = key = (env[0], env[1])
             cost = 200 + len(env[11])
             used, tenant_used, total = account.bytes + cost, tenant.bytes + cost, accounts.bytes + cost
+            after = (account.arrival if account.arrival > now else now) + interval_s  # GCRA, see shaper.py
             if (
                 len(held) >= max_events
                 or tenant.events >= tenant_events
@@ -140,15 +132,11 @@ class Admission:
                 or (tenant_used > tenant_bytes and tenant.events)
                 or (total > budget and total > cost)
                 or key in held
+                or after - now - ahead_s > SLACK_S
             ):
-                answers.append(self._full(account, env, row, cost))
+                answers.append(self._refusal(account, env, row, cost, after - now - ahead_s))
                 continue
-            if lane:  # GCRA (see shaper.py), in line: a call would double the cost of the common case
-                arrival = account.arrival
-                after = (arrival if arrival > now else now) + interval_s
-                if after - now - ahead_s > SLACK_S:
-                    answers.append(self._too_fast(account, env, after - now - ahead_s))
-                    continue
+            if lane:
                 account.arrival = after
             held[key] = cost
             account.bytes, tenant.bytes, accounts.bytes = used, tenant_used, total
@@ -159,9 +147,8 @@ class Admission:
                 newest[producer] = counter
             if account.refused:
                 account.refused.pop(key, None)
-            taken += 1
+            self.admitted += 1
             answers.append(env)
-        self.admitted += taken
         return answers
 
     def release(self, envs: Iterable[Envelope]) -> list[Envelope]:
@@ -216,11 +203,12 @@ class Admission:
 
     # -- slow paths -----------------------------------------------------------------------------
 
-    def _account(self, env: Envelope, starts_run: bool, now: float) -> Account | LanewayError:
+    def _account(self, env: Envelope, run_kinds: Container[str], now: float) -> Account | LanewayError:
         """Return the account of the event's session, opened if need be; or why it is refused before that counts."""
-        account = self._accounts.find(env[3], env[4])
+        known = self._tenants.get(env[3])
+        account = None if known is None else known.accounts.get(env[4])
         if account is None or self.shedding.level:
-            shed = self._shed(env, now, starts_run, account is None)
+            shed = self._shed(env, now, env[2] in run_kinds, account is None)
             if shed is not None:
                 return shed
         return account or self._accounts.open(env[3], env[4])
@@ -243,8 +231,8 @@ class Admission:
             self.refusals[refusal.code] += 1
         return refusal
 
-    def _full(self, account: Account, env: Envelope, row: int, cost: int) -> LanewayError:
-        """Say which limit was met."""
+    def _refusal(self, account: Account, env: Envelope, row: int, cost: int, wait_s: float) -> LanewayError:
+        """Say which limit was met; `wait_s`: how long the session must wait for its rate."""
         if env[:2] in account.held:
             self.refusals[PeerProtocolError.code] += 1
             return PeerProtocolError(
@@ -252,7 +240,8 @@ class Admission:
             )
         account.remember_refused(env)
         retry_ms = ceil(self._policy.full_retry_s * 1000)
-        max_events, max_bytes, tenant_events, tenant_bytes, _, _ = self._rows[row]
+        max_events, max_bytes, tenant_events, tenant_bytes, budget, _ = self._rows[row]
+        total = self._accounts.bytes + cost
         error: LanewayError
         if len(account.held) >= max_events or (account.held and account.bytes + cost > max_bytes):
             error = LaneFull(
@@ -268,18 +257,18 @@ class Admission:
                 reason="TENANT",
                 retry_after_ms=retry_ms,
             )
-        else:
+        elif cost < total > budget:
             error = Overloaded(
                 "the engine holds as many bytes as it may; retry later",
                 reason="MEMORY",
                 retry_after_ms=_ENGINE_RETRY_MS,
             )
+        else:
+            error = self._too_fast(wait_s)
         self.refusals[error.code] += 1
         return error
 
-    def _too_fast(self, account: Account, env: Envelope, wait_s: float) -> RateLimited:
-        account.remember_refused(env)
-        self.refusals[RateLimited.code] += 1
+    def _too_fast(self, wait_s: float) -> RateLimited:
         return RateLimited(
             f"the session sends more than {self._policy.rate_per_s:g} events a second; slow down",
             reason="SESSION",

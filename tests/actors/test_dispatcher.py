@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laneway.actors.cell import Cell, CellStatistics
+from laneway.actors.cell import Cell
 from laneway.actors.context import Surroundings
 from laneway.actors.dispatcher import Dispatcher
+from laneway.actors.gauges import CellStatistics
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Out, Outcome
 from laneway.routing.classify import IN, Kind, KindTable
