@@ -34,7 +34,7 @@ from laneway.routing.headers import HeaderQueue, notice
 from laneway.routing.heartbeat import Heartbeat
 from laneway.routing.items import Batch, plan_items
 from laneway.routing.linkstate import step
-from laneway.routing.quality import PLANS, Grade, Quality
+from laneway.routing.quality import Grade, Quality, within
 from laneway.routing.reader import RESERVE_BYTES, RESERVE_EVENTS, StreamReader
 from laneway.routing.replay import Cursor, Numbered, ReplayRing
 from laneway.routing.shedding import Shedding
@@ -289,14 +289,11 @@ class Link:
             self._adapt(self.quality.acked(ack.data, self.acked_position, now))
 
     def _adapt(self, grade: Grade) -> None:
-        """Follow the measured quality within what was agreed; a good network gets the plan as it is."""
-        if grade is self._grade:
-            return
-        self._grade, asked = grade, PLANS[grade]
-        self._chunk_chars = min(self.plan.chunk_chars, asked.chunk_chars)
-        self._timer.flush_s = flush_s = max(self.plan.flush_s, asked.flush_s) if grade else self.plan.flush_s
-        followed = {"grade": grade.name.lower(), "chunk_chars": self._chunk_chars, "flush_s": flush_s}
-        self._headers.add("quality", followed)
+        """Follow the measured quality, and tell the client."""
+        if grade is not self._grade:
+            self._grade, plan = grade, within(grade, self.plan.chunk_chars, self.plan.flush_s)
+            self._chunk_chars, self._timer.flush_s = plan
+            self._headers.add("quality", {"grade": grade.name.lower(), **plan._asdict()})
 
     def _watch(self, now: float) -> None:
         """Close what is silent or too slow; send the heartbeat."""
@@ -308,6 +305,8 @@ class Link:
             self.close(LinkLost(f"no frame from the client for {self.plan.dead_after_s:g} s; connect again and resume"))
         elif number := self._heartbeat.ping(now):
             self._headers.add("ping", number)
+        elif late_s := self._heartbeat.late_s(now):
+            self._adapt(self.quality.sample(rtt_s=late_s))
 
     def _headers_due(self, now: float) -> bool:
         at = self._answers_at
@@ -347,6 +346,8 @@ class Link:
                 now, batch.bytes, len(batch.envelopes), more=not batch.held and reader.pending > 0 and self._sendable()
             )
             self.quality.sent(reader.sent, self.acked_position, now)
+            if self._heartbeat is not None and (number := self._heartbeat.ride(now)):
+                self._headers.add("ping", number)
         if batch.held:
             timer.hold(now, reader.committed, afresh=bool(batch.envelopes))
         return batch if batch.envelopes else None

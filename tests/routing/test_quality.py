@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laneway.routing.quality import PLANS, Grade, Quality
+from laneway.routing.quality import PLANS, Grade, Quality, within
 
 
 def test_the_plans_are_the_three_chunk_sizes():
@@ -77,3 +77,35 @@ def test_grades_move_one_step_at_a_time(samples):
         grade = quality.sample(rtt_s=rtt, ack_lag_s=lag, goodput_bytes_per_s=goodput)
         assert abs(grade - before) <= 1
         before = grade
+
+
+def test_two_bad_measurements_count_at_once_and_so_do_four_good_ones():
+    """A slow network measures seldom: smoothing alone would take a dozen round trips each way."""
+    quality = Quality()
+    for _ in range(20):
+        quality.sample(rtt_s=0.02)
+    grades = [quality.sample(rtt_s=1.5) for _ in range(5)]
+    assert grades == [0, 0, 1, 1, 2], "one is a spike, then one step for two measurements"
+    grades = [quality.sample(rtt_s=0.02) for _ in range(13)]
+    assert grades[2] == 2
+    assert grades[-1] == 0
+
+
+def test_a_client_that_acks_seldom_is_not_taken_for_a_slow_one():
+    """Of an ack's lag only what goes beyond the client's own pause between acks counts."""
+    lazy, slow = Quality(), Quality()
+    for step in range(20):
+        lazy.sent(step + 1, 0, 10.0 * step)
+        lazy.acked(step + 1, 100, 10.0 * step + 9.9)
+    assert lazy.grade is Grade.GOOD
+    for step in range(200):
+        slow.sent(step + 9, 0, 0.1 * step)
+        slow.acked(step, 100, 0.1 * step + 0.05)
+    assert slow.grade is Grade.FAIR, "0.9 s behind, and an ack every 0.1 s"
+
+
+def test_what_was_agreed_bounds_every_plan():
+    """A client's own smaller chunks and longer waits stay; a good network gets just what was agreed."""
+    assert within(Grade.GOOD, 200, 0.002) == (200, 0.002)
+    assert within(Grade.POOR, 200, 0.002) == PLANS[Grade.POOR]
+    assert within(Grade.POOR, 16, 0.5) == (16, 0.5)
