@@ -260,7 +260,7 @@ class HourWorld(World):
             "events in the dispatcher": books.pending, "producers waiting for credit": sums.paused,
             "bytes to be written": sums.commit_backlog_bytes, "sessions that cannot write": sums.failing,
             "tool calls": sum(tool.in_flight + tool.waiting for tool in tools),
-            "connections": len(engine.attachments), "sessions not over": len(self.ledgers),
+            "connections": engine.connections, "sessions not over": len(self.ledgers),
         }  # fmt: skip
 
 

@@ -183,6 +183,11 @@ class Process:
         await self.dispatcher.start()
         await self.directory.recover()
 
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        return len(self._connections)
+
     def hang_up(self) -> None:
         """Break every connection."""
         for connection in self._connections:
