@@ -186,6 +186,10 @@ class Dispatcher:
         """
         return self._door.admit(envs)
 
+    def introduce(self, tenant: str, session: str, producer: str, subject: str) -> None:
+        """Say whose events those of a producer are, before the first of them; see `Quotas`."""
+        self._core.introduce(tenant, session, producer, subject)
+
     def release(self, env: Envelope) -> None:
         """Give an admitted event back that will not be enqueued."""
         self._door.release(env)

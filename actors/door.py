@@ -30,6 +30,10 @@ _DRAIN_RETRY_MS: Final = 1000
 class DispatchPort(Protocol):
     """What a session needs of its dispatcher."""
 
+    def introduce(self, tenant: str, session: str, producer: str, subject: str) -> None:
+        """Say whose events those of a producer are, before the first of them."""
+        ...
+
     def admit_batch(self, envs: Sequence[Envelope]) -> list[Verdict]:
         """Classify, check and reserve; one answer per event, in order."""
         ...

@@ -98,8 +98,7 @@ class Ingress:
         tracer: Tracer | None = None,
     ) -> None:
         self.trim_below = 0
-        self._tenant = tenant
-        self._session = session
+        self._tenant, self._session = tenant, session
         self._intake = intake
         self._committer = committer
         self._dispatcher, self._kinds, self._clock, self._durable = dispatcher, kinds, clock, durable
@@ -138,6 +137,7 @@ class Ingress:
         """
         now, client, tenant, session = self._clock.now(), speaker.client, self._tenant, self._session
         plain, newest, traced = self._kinds.plain, self._intake.newest(client), self._traced
+        self._dispatcher.introduce(tenant, session, client, speaker.principal.subject)
         batch: list[Envelope] = []
         for _, counter, kind, _, _, run, entity, lane, deadline, trace, after, body, _ in envelopes:
             starts_run = kind in RUN_STARTING

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ValidationError, model_validator
 
 from laneway.engine.fields import Address
+from laneway.engine.quotas import QuotasConfig
 from laneway.engine.sections import (
     AuthConfig,
     DispatchConfig,
@@ -70,6 +71,7 @@ __all__ = [
     "LimitsConfig",
     "NlpConfig",
     "OverloadConfig",
+    "QuotasConfig",
     "RuntimeConfig",
     "SessionConfig",
     "StoreConfig",
@@ -88,6 +90,7 @@ class Config(Section):
     limits: LimitsConfig = LimitsConfig()
     session: SessionConfig = SessionConfig()
     dispatch: DispatchConfig = DispatchConfig()
+    quotas: QuotasConfig = QuotasConfig()
     overload: OverloadConfig = OverloadConfig()
     nlp: NlpConfig = NlpConfig()
     tools: ToolsConfig = ToolsConfig()
@@ -137,6 +140,7 @@ class Config(Section):
         admission = own.model_dump(include=set(AdmissionPolicy.__dataclass_fields__))
         return DispatchPolicy(
             AdmissionPolicy(**admission),
+            quotas=self.quotas.policy(),
             age_s=own.age_s,
             codel=CodelPolicy(own.low_target_s or inf, own.low_interval_s),
             target_wait_s=own.target_wait_s or inf,

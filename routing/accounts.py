@@ -60,6 +60,10 @@ class Account:
         if len(self.refused) > _MAX_REFUSED:
             del self.refused[next(iter(self.refused))]
 
+    def at_rest(self, since: float) -> bool:
+        """True if nothing is in flight, and its rates remember nothing later than that time."""
+        return not self.held and max(self.arrival, self.critical_arrival) <= since
+
     def settled(self, producer: str, counter: int) -> bool:
         """True if that event was admitted and is over, as far as is known."""
         key = (producer, counter)
@@ -98,6 +102,19 @@ class Accounts:
         known = self.tenants.get(tenant)
         return None if known is None else known.accounts.get(session)
 
+    def sessions_of(self, tenant: str) -> int:
+        """Sessions known of one tenant."""
+        known = self.tenants.get(tenant)
+        return 0 if known is None else len(known.accounts)
+
+    def rest(self, tenant: str, now: float) -> bool:
+        """Forget the sessions of a tenant that are at rest; True if there were any. O(its sessions)."""
+        known = self.tenants.get(tenant)
+        idle = [name for name, account in known.accounts.items() if account.at_rest(now)] if known else []
+        for name in idle:
+            self._close(tenant, name)
+        return bool(idle)
+
     def open(self, tenant: str, session: str) -> Account:
         """Begin the account of a session that has none."""
         known = self.tenants.get(tenant)
@@ -128,7 +145,7 @@ class Accounts:
         """Close accounts with nothing in flight that are at rest since `idle_s`: nothing is lost with them."""
         for name, tenant in list(self.tenants.items()):
             for session, account in list(tenant.accounts.items()):
-                if not account.held and max(account.arrival, account.critical_arrival) + idle_s <= now:
+                if account.at_rest(now - idle_s):
                     self._close(name, session)
 
     def _close(self, tenant: str, session: str) -> None:

@@ -24,6 +24,7 @@ from laneway.routing.envelope import Envelope, envelope_id
 from laneway.routing.errors import LaneFull, LanewayError, Overloaded, PeerProtocolError, RateLimited
 from laneway.routing.lanes import LANE_NAMES
 from laneway.routing.limits import RUN, AdmissionPolicy, rows
+from laneway.routing.quotas import QuotaPolicy, Quotas
 from laneway.routing.shaper import SLACK_S, Gcra
 from laneway.routing.shedding import Shedding
 
@@ -40,7 +41,7 @@ _CLASSES: Final = (*(f"{name} events" for name in LANE_NAMES), "new runs")
 class Admission:
     """Decides over every event at the door. Every method O(1) amortised."""
 
-    def __init__(self, policy: AdmissionPolicy | None = None) -> None:
+    def __init__(self, policy: AdmissionPolicy | None = None, quotas: QuotaPolicy | None = None) -> None:
         self._policy = p = policy or AdmissionPolicy()
         self._interval_s = Gcra(p.rate_per_s, p.burst).interval_s
         self._critical = Gcra(p.critical_per_s, p.critical_burst)
@@ -52,6 +53,8 @@ class Admission:
         """The overload level, and what it refuses."""
         self.admitted = 0
         """Events admitted."""
+        self.quotas = None if quotas is None or quotas.free else Quotas(quotas)
+        """What tenants and subjects use over all their sessions; None: nobody is limited."""
         self.demoted = 0
         """Critical events that were beyond their rate and went on as high."""
         self.refusals: Counter[str] = Counter()
@@ -100,7 +103,7 @@ class Admission:
         """
         accounts, limits, level, interval_s = self._accounts, self._rows, self.shedding.level, self._interval_s
         answers: list[Envelope | LanewayError] = []
-        account = self._nobody
+        account, quotas = self._nobody, self.quotas
         held, newest, tenant = account.held, account.newest, account.tenant
         session, name, last = None, "", 0
         max_events, max_bytes, tenant_events, tenant_bytes, budget, ahead_s = limits[0]
@@ -137,6 +140,9 @@ class Admission:
                 answers.append(self._refusal(account, env, row, cost, after - now - ahead_s))
                 continue
             if lane:
+                if quotas is not None and (over := quotas.charge(env, cost, row == RUN, now)) is not None:
+                    answers.append(self.turn_away(env, over))
+                    continue
                 account.arrival = after
             held[key] = cost
             account.bytes, tenant.bytes, accounts.bytes = used, tenant_used, total
@@ -166,6 +172,8 @@ class Admission:
             tenant.events -= 1
             accounts.bytes -= cost
             over.append(env)
+        if self.quotas is not None:
+            self.quotas.refund(over)
         return over
 
     def withdraw(self, env: Envelope) -> bool:
@@ -220,7 +228,11 @@ class Admission:
 
     def _shed(self, env: Envelope, now: float, starts_run: bool, new: bool) -> LanewayError | None:
         """Refuse by overload level, or because no more sessions fit. Never a critical event of a known session."""
-        refusal = self.shedding.refuse(env[7], starts_run, new) if self.shedding.level else None
+        refusal: LanewayError | None = None
+        if self.shedding.level:
+            refusal = self.shedding.refuse(env[7], starts_run, new)
+        if refusal is None and new and self.quotas is not None:
+            refusal = self._crowded(env[3], now)
         if refusal is None and new and not self._accounts.make_room(now):
             refusal = Overloaded(
                 f"{len(self._accounts)} sessions are active, which is all this engine takes; retry later",
@@ -230,6 +242,18 @@ class Admission:
         if refusal is not None:
             self.refusals[refusal.code] += 1
         return refusal
+
+    def _crowded(self, tenant: str, now: float) -> LanewayError | None:
+        """Refuse a tenant's new session beyond its quota, unless one of its others is at rest."""
+        assert self.quotas is not None
+        most = self.quotas.sessions(tenant)
+        if self._accounts.sessions_of(tenant) < most or self._accounts.rest(tenant, now):
+            return None
+        return LaneFull(
+            f"the tenant has {most:.0f} sessions at work, all that it may; retry later",
+            reason="TENANT_SESSIONS",
+            retry_after_ms=_ENGINE_RETRY_MS,
+        )
 
     def _refusal(self, account: Account, env: Envelope, row: int, cost: int, wait_s: float) -> LanewayError:
         """Say which limit was met; `wait_s`: how long the session must wait for its rate."""

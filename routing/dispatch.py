@@ -44,7 +44,7 @@ class DispatchCore:
 
     def __init__(self, kinds: KindTable, policy: DispatchPolicy | None = None) -> None:
         self.policy = p = policy or DispatchPolicy()
-        self.admission = Admission(p.admission)
+        self.admission = Admission(p.admission, p.quotas)
         """Accounts and overload level; for `set_level`, `pressure` and `forget`."""
         self._routes = RouteTable(
             kinds,
@@ -92,6 +92,11 @@ class DispatchCore:
             if row is None or row.pool is None or env[10] or not row.lane <= env[7] <= 3:
                 return self._admit_odd(envs, now)
         return self.admission.admit_batch(envs, self.policy.run_kinds, now)
+
+    def introduce(self, tenant: str, session: str, producer: str, subject: str) -> None:
+        """Say whose events those of a producer are, for the quotas of that subject."""
+        if self.admission.quotas is not None:
+            self.admission.quotas.introduce(tenant, session, producer, subject)
 
     def release(self, env: Envelope) -> None:
         """Give back an event that was admitted and will not be enqueued.

@@ -12,6 +12,7 @@ from laneway.routing.codel import CodelPolicy
 from laneway.routing.lanes import LANE_WEIGHTS
 from laneway.routing.limits import AdmissionPolicy
 from laneway.routing.parts import PART_BYTES
+from laneway.routing.quotas import QuotaPolicy
 
 __all__ = ["DispatchPolicy"]
 
@@ -21,7 +22,7 @@ class DispatchPolicy:
     """How one dispatcher decides.
 
     Attributes:
-        admission: rates, caps and budgets.
+        admission: rates, caps and budgets. quotas: of tenants and subjects, over all their sessions.
         weights, age_s: shares of the lanes, and ageing; see `Scheduler`.
         after_wait_s: how long an event waits at most for the one its `after` names.
         part_bytes: larger text bodies are scheduled as parts.
@@ -32,6 +33,7 @@ class DispatchPolicy:
     """
 
     admission: AdmissionPolicy = field(default_factory=AdmissionPolicy)
+    quotas: QuotaPolicy = field(default_factory=QuotaPolicy)
     weights: tuple[int, ...] = LANE_WEIGHTS
     age_s: float = 0.25
     after_wait_s: float = 5.0

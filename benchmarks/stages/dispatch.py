@@ -99,6 +99,9 @@ class _Door:
     def __init__(self) -> None:
         self.queued = self.answers = 0
 
+    def introduce(self, tenant: str, session: str, producer: str, subject: str) -> None:
+        """Nobody has a quota."""
+
     def admit_batch(self, envs: Sequence[Envelope]) -> list[Verdict]:
         return list(envs)
 

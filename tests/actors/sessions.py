@@ -103,6 +103,9 @@ class Desk:
         self.order: list[str] = []
         self._kinds = kinds
 
+    def introduce(self, tenant: str, session: str, producer: str, subject: str) -> None:
+        self.introduced = (tenant, session, producer, subject)
+
     def admit_batch(self, envs: Sequence[Envelope]) -> list[Verdict]:
         return [self._refusal(env) or self._classified(env) for env in envs]
 

@@ -195,6 +195,7 @@ def test_who_speaks_is_stamped_not_believed() -> None:
         (env, _) = door.desk.queued["c:1"]
         assert (env[PRODUCER], env[TENANT], env[SESSION], env[RUN], env[LANE]) == ("c", "t", "s", "c-1", Lane.HIGH)
         assert door.ingress.principal_of(env) == ALICE
+        assert door.desk.introduced == ("t", "s", "c", ALICE.subject)
 
     run(main())
 

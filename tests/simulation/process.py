@@ -85,6 +85,10 @@ class Books:
         self._lifetime = lifetime
         self._wrapped: dict[OnDone | None, OnDone] = {}
 
+    def introduce(self, tenant: str, session: str, producer: str, subject: str) -> None:
+        """Pass on."""
+        self._dispatcher.introduce(tenant, session, producer, subject)
+
     def admit_batch(self, envs: Sequence[Envelope]) -> list[Verdict]:
         """Pass on."""
         return self._dispatcher.admit_batch(envs)

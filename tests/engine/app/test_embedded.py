@@ -9,6 +9,7 @@ import pytest
 
 from laneway import Engine, Principal
 from laneway.engine.app.embedded import EmbeddedSession
+from laneway.engine.config import Config
 from laneway.engine.models.synthetic import SyntheticModel
 from laneway.routing.classify import KindTable
 from laneway.routing.errors import DeadlineExceeded, LaneFull, LanewayError, LinkClosed, LocalProtocolError, Superseded
@@ -63,6 +64,30 @@ def test_a_refusal_is_raised_with_its_delay() -> None:
             refused = [one for one in await asyncio.gather(*sends, return_exceptions=True) if isinstance(one, LaneFull)]
             assert 0 < len(refused) < 1000
             assert refused[0].retry_after_ms
+            release.set()
+
+    asyncio.run(main())
+
+
+def test_a_person_is_limited_over_all_its_sessions() -> None:
+    """With a quota for each principal, the fourth event in flight is refused wherever it comes from; others go on."""
+
+    async def main() -> None:
+        release = asyncio.Event()
+        config = Config.model_validate({"quotas": {"principal": {"events": 3}}})
+        async with asyncio.timeout(WITHIN_S), Engine(config=config) as engine:
+
+            @engine.pool("slow", kinds=["SLOW"])
+            async def slow(event: object, context: object) -> None:
+                await release.wait()
+
+            for name in ("s1", "s2", "s3"):
+                await engine.session(name, user="ann").send_event("SLOW")
+            with pytest.raises(LaneFull) as caught:
+                await engine.session("s4", user="ann").send_event("SLOW")
+            assert caught.value.reason == "SUBJECT_EVENTS"
+            assert caught.value.retry_after_ms
+            await engine.session("s4", user="bob").send_event("SLOW")
             release.set()
 
     asyncio.run(main())
