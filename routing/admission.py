@@ -136,23 +136,20 @@ class Admission:
                 or (total > budget and total > cost)
                 or key in held
                 or after - now - ahead_s > SLACK_S
+                or (quotas is not None and quotas.charge(env, cost, row == RUN, now))
             ):
                 answers.append(self._refusal(account, env, row, cost, after - now - ahead_s))
                 continue
-            if lane:
-                if quotas is not None and (over := quotas.charge(env, cost, row == RUN, now)) is not None:
-                    answers.append(self.turn_away(env, over))
-                    continue
-                account.arrival = after
             held[key] = cost
+            if lane:
+                account.arrival = after
             account.bytes, tenant.bytes, accounts.bytes = used, tenant_used, total
             tenant.events += 1
             if producer not in newest:
                 account.meet(producer, counter)
             elif counter > newest[producer]:
                 newest[producer] = counter
-            if account.refused:
-                account.refused.pop(key, None)
+            account.refused.pop(key, None)
             self.admitted += 1
             answers.append(env)
         return answers
@@ -257,6 +254,8 @@ class Admission:
 
     def _refusal(self, account: Account, env: Envelope, row: int, cost: int, wait_s: float) -> LanewayError:
         """Say which limit was met; `wait_s`: how long the session must wait for its rate."""
+        if self.quotas is not None and (over := self.quotas.refused()) is not None:
+            return self.turn_away(env, over)
         if env[:2] in account.held:
             self.refusals[PeerProtocolError.code] += 1
             return PeerProtocolError(

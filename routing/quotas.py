@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Final
 
-from laneway.routing.envelope import COUNTER, PRODUCER, SESSION, TENANT, Envelope
+from laneway.routing.envelope import COUNTER, LANE, PRODUCER, SESSION, TENANT, Envelope
 from laneway.routing.errors import ConfigError, LaneFull, LanewayError, RateLimited
 from laneway.routing.shaper import Gcra
 
@@ -135,6 +135,7 @@ class Quotas:
         self._held: dict[_Key, tuple[int, bool, tuple[_Meter, ...]]] = {}
         self._subjects: dict[tuple[str, str, str], str] = {}
         self._sweep_at = _SWEEP_FROM
+        self._refusal: LanewayError | None = None
 
     def __len__(self) -> int:
         return len(self._held)
@@ -155,21 +156,28 @@ class Quotas:
         """Return how many sessions this tenant may have."""
         return self._of_tenant(tenant).sessions
 
-    def charge(self, env: Envelope, cost: int, starts_run: bool, now: float) -> LanewayError | None:
-        """Charge an event to its tenant and its subject; or return the refusal, and charge nobody."""
+    def charge(self, env: Envelope, cost: int, starts_run: bool, now: float) -> bool:
+        """Charge an event to its tenant and its subject; True if one may not: ask `refused`, nobody was charged."""
+        if not env[LANE]:
+            return False
         tenant = env[TENANT]
         subject = self._subjects.get((tenant, env[SESSION], env[PRODUCER]))
         meters = [self._meter(("tenant", tenant), self._of_tenant(tenant), now)]
         if subject is not None:
             meters.append(self._meter(("subject", tenant, subject), self._policy.principal, now))
         for meter in meters:
-            refusal = meter.refuse(cost, starts_run, now)
-            if refusal is not None:
-                return refusal
+            self._refusal = meter.refuse(cost, starts_run, now)
+            if self._refusal is not None:
+                return True
         for meter in meters:
             meter.charge(cost, starts_run, now)
         self._held[tenant, env[SESSION], env[PRODUCER], env[COUNTER]] = (cost, starts_run, tuple(meters))
-        return None
+        return False
+
+    def refused(self) -> LanewayError | None:
+        """Return, once, why the last `charge` said no; None if it did not."""
+        refusal, self._refusal = self._refusal, None
+        return refusal
 
     def refund(self, envs: Iterable[Envelope]) -> None:
         """Give back what these were charged for; without effect for those that were not, or are over already."""
