@@ -16,7 +16,7 @@ export PYTHONUNBUFFERED = 1
 # Tests start hundreds of processes, and each would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench serve proto format lint types imports package examples simulate simulate-hour chaos trace clean
+.PHONY: demo test check bench serve proto format lint types imports package examples simulate simulate-hour soak chaos trace clean
 
 demo: $(VENV)/.demo
 	$(PY) -m examples.demo --model $(MODEL) --runtime $(RUNTIME)
@@ -55,6 +55,9 @@ simulate: $(VENV)/.dev
 
 simulate-hour: $(VENV)/.dev
 	$(PY) -m tests.simulation --hour
+
+soak: $(VENV)/.dev
+	$(PY) -m benchmarks.soak --seconds $(or $(SECONDS),60)
 
 chaos: $(VENV)/.dev
 	$(PY) -m tests.chaos --markdown docs/chaos.md

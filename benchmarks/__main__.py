@@ -26,6 +26,7 @@ from benchmarks import (
     neighbours,
     on_ray,
     overload,
+    soak,
     stage_costs,
     start,
     token_streams,
@@ -73,6 +74,7 @@ WORKLOADS: Final = (
     Workload("W4", overload.run, lambda rows: [overload.table(rows)]),
     Workload(neighbours.WORKLOAD, neighbours.run, lambda rows: [neighbours.table(rows)]),
     Workload(goodput.WORKLOAD, goodput.run, lambda rows: [goodput.table(rows)]),
+    Workload(soak.WORKLOAD, soak.run, lambda rows: [soak.table(rows)]),
     Workload("stages", stage_costs.run, lambda rows: [stage_costs.table(rows)]),
     Workload("tracing", tracing.run, lambda rows: [tracing.table(rows)]),
     Workload("credit", credit.run, lambda rows: [credit.table(rows)]),
@@ -143,7 +145,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="directory")
     for field in fields(Options):
         flag = f"--{field.name.replace('_', '-')}"
-        parser.add_argument(flag, type=float if field.name == "seconds" else int, help="size; see measure.Options")
+        parser.add_argument(
+            flag, type=float if field.name.endswith("seconds") else int, help="size; see measure.Options"
+        )
     asked = parser.parse_args()
     if asked.baseline and (asked.only or asked.quick):
         parser.error("a baseline is a whole run, without --only and --quick")

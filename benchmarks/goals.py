@@ -25,6 +25,7 @@ from benchmarks import (
     queues,
     ray_actors,
     remote_engine,
+    soak,
     token_streams,
     traced,
 )
@@ -273,6 +274,20 @@ GOALS: Final[Sequence[Goal]] = (
         for case in goodput.CASES
         if case.tells and case.attempts == 1
         for load in ("2x", "4x", "10x")
+    ),
+    Goal(
+        "soak",
+        "60 s of everything: memory's slope includes zero, or is below 16 MiB/h",
+        1.0,
+        _at(soak.WORKLOAD, soak.ENGINE, "settled"),
+    ),
+    Goal(
+        "soak",
+        "60 s of everything: gauges that did not return",
+        0.0,
+        _at(soak.WORKLOAD, soak.ENGINE, "left"),
+        at_most=True,
+        unit="",
     ),
     Goal("edge", "2,000 users all served on at most 50 TCP connections", 1.0, _at("edge", edge.USERS, "success")),
     Goal(

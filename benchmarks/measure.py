@@ -48,7 +48,7 @@ class Options:
         repeats: repetitions of each row; the median counts.
         seconds: of open loop (W1, state) and of overload (W4).
         overload_repeats: repetitions of each row of W4 and of the catalogue, and of updates to subscribers.
-        starts: fresh processes for the start-up figures.
+        starts: fresh processes for the start-up figures. soak_seconds: of the soak, its warm-up not counted.
     """
 
     events: int = 20_000
@@ -63,6 +63,7 @@ class Options:
     seconds: float = 3.0
     overload_repeats: int = 3
     starts: int = 5
+    soak_seconds: float = 60.0
 
     @classmethod
     def quick(cls) -> Options:
@@ -80,6 +81,7 @@ class Options:
             seconds=0.5,
             overload_repeats=1,
             starts=1,
+            soak_seconds=6.0,
         )
 
 

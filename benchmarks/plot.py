@@ -23,7 +23,7 @@ from laneway.routing.lanes import LANE_NAMES
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["BASELINE", "PICTURE", "draw", "main", "read"]
+__all__ = ["BASELINE", "MATPLOTLIB", "PICTURE", "draw", "main", "origin", "read"]
 
 _BENCHMARKS: Final = Path(__file__).parent
 BASELINE: Final = _BENCHMARKS / "results" / "baseline.jsonl"
@@ -51,7 +51,7 @@ _LOOKS: Final = (
 )
 _STEP: Final = 0.17
 """Between two rows of one load, in units of the x axis."""
-_MATPLOTLIB: Final[Any] = {
+MATPLOTLIB: Final[Any] = {
     "svg.hashsalt": "laneway",
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
@@ -93,7 +93,7 @@ def draw(source: Path, path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("agg")
-    with mpl.rc_context(_MATPLOTLIB):
+    with mpl.rc_context(MATPLOTLIB):
         from matplotlib import pyplot
 
         figure, panels = pyplot.subplots(1, len(LANE_NAMES), figsize=(11.5, 5.4), sharey=True, dpi=110)
@@ -105,7 +105,7 @@ def draw(source: Path, path: Path) -> None:
         _legend(figure, panels[0])
         figure.text(0.012, 0.955, "What each lane waits while the load grows", fontsize=13, weight="bold")
         figure.text(0.012, 0.89, _workload(found), fontsize=8.5, linespacing=1.35)
-        figure.text(0.012, 0.016, _origin(about), fontsize=7.5, color="#555555")
+        figure.text(0.012, 0.016, origin(about), fontsize=7.5, color="#555555")
         figure.subplots_adjust(left=0.066, right=0.992, top=0.765, bottom=0.175, wspace=0.07)
         path.parent.mkdir(parents=True, exist_ok=True)
         metadata = {"Date": None, "Creator": None, "Source": source.name} if path.suffix == ".svg" else None
@@ -190,7 +190,8 @@ def _workload(found: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
     )
 
 
-def _origin(about: Mapping[str, Any]) -> str:
+def origin(about: Mapping[str, Any]) -> str:
+    """Return date, commit and machine of a run as one line."""
     dirty = " with local changes" if about.get("dirty") else ""
     return (
         f"{about['date'][:10]}, commit {about['commit'] or 'unknown'}{dirty}, {about['processor']}, "

@@ -26,6 +26,7 @@ ROLES: Final[Mapping[str, str]] = {
     "hosts": "benchmarks.hosts",
     "nats": "benchmarks.nats_bus",
     "overload": "benchmarks.overload_served",
+    "soak": "benchmarks.soak_served",
     "spans": "benchmarks.span_sink",
     "traced": "benchmarks.traced_engine",
     "upstream": "benchmarks.upstream",

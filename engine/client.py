@@ -170,9 +170,10 @@ class Client:
         self._closed = True
         if self._link is not None:
             await self._link.leave()
-        if self._runner is not None:
-            self._runner.cancel()
-            await asyncio.gather(self._runner, return_exceptions=True)
+        runner, self._runner = self._runner, None  # who keeps a cancelled task keeps its connection open
+        if runner is not None:
+            runner.cancel()
+            await asyncio.gather(runner, return_exceptions=True)
         over = self._failure or LinkClosed("this client is closed")
         self._outbox.fail(over)
         self._calls.fail(over)

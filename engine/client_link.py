@@ -87,7 +87,7 @@ class ClientLink:
         self.welcome: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self.quality: Mapping[str, Any] = {}
         """What the engine told last of this connection's quality; empty while it is as in the plan."""
-        self._call = channel.stream_stream(SESSION_METHOD)(metadata=tuple(metadata))
+        self._call: Any = channel.stream_stream(SESSION_METHOD)(metadata=tuple(metadata))
         self._hello = hello
         self._inbox = inbox
         self._outbox = outbox
@@ -115,7 +115,10 @@ class ClientLink:
             self._call.cancel()
             for task in tasks[0 if self._waiting else 1 :]:  # a read ends with its call
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            try:
+                await asyncio.gather(*tasks, return_exceptions=True)
+            finally:
+                self._call = None  # a call that is kept keeps its connection open, whatever became of both
             if not self.welcome.done():
                 self.welcome.cancel()
         return self._reason or RuntimeUnavailable("the connection ended without a reason")

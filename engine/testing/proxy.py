@@ -75,6 +75,11 @@ class Proxy:
         await self._server.wait_closed()
 
     @property
+    def open(self) -> int:
+        """Connections there are now."""
+        return len(self._pipes)
+
+    @property
     def target(self) -> str:
         """What a client connects to."""
         return f"127.0.0.1:{self.port}"

@@ -48,17 +48,20 @@ def test_every_goal_names_rows_that_there_are() -> None:
         on_ray,
         overload,
         ray_actors,
+        soak,
         token_streams,
         tool_calls,
     )
 
     figures = dict.fromkeys(("engine_cpu_us", "first_p99_ms", "beyond_window_p99_ms", "p99_ms"), 1.0)
     figures |= dict.fromkeys(("mean_ms", "success", "each_kb", "light_p99_ms", "light_refused", "low_pause_ms"), 1.0)
+    figures |= dict.fromkeys(("settled", "left"), 1.0)
     names = [("W1", way.row) for way in dispatch.WAYS] + [("W2", row) for row in tool_calls.ROWS]
     names += [(part, row) for part in (token_streams.BURST, token_streams.PACED) for row in token_streams.ROWS]
     names += [("W4", f"{subject.row} @{load}") for subject in overload.SUBJECTS for load in overload.LOADS]
     names += [("neighbours", f"{case.row} @{load}") for case in neighbours.CASES for load in neighbours.LOADS]
     names += [("goodput", f"{case.row} @{load}") for case in goodput.CASES for load in goodput.LOADS]
+    names += [(soak.WORKLOAD, soak.ENGINE)]
     names += [("start", "import laneway"), ("start", "first event, embedded")]
     names += [("state", row) for row in (documents.BARE, documents.CELL, documents.SPREAD)]
     names += [("edge", row) for row in (catalogue.LANEWAY, edge.USERS, edge.SESSIONS)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import time
 from collections.abc import AsyncIterator
@@ -98,6 +99,27 @@ def test_a_conversation() -> None:
             assert [event async for event in ada] == []
 
     asyncio.run(main())
+
+
+def test_a_client_that_is_closed_has_closed_its_connections() -> None:
+    """At once, the broken one before the last too, whoever keeps the client; no garbage collection is needed."""
+
+    async def main() -> None:
+        async with behind_a_proxy() as (proxy, _, _):
+            async with client(proxy.target) as ada:
+                proxy.cut()
+                await connected_again(ada, live=True)
+                assert proxy.open == 1
+            async with asyncio.timeout(5):
+                while proxy.open:  # noqa: ASYNC110 (a state, not an event)
+                    await asyncio.sleep(0.01)
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
 
 
 def test_the_longest_ids_can_send() -> None:

@@ -64,8 +64,6 @@ class Weather:
     """Mean time between disks that are full for 0.2 to 1.5 s."""
     slow_every_s: float = 0.0
     """Mean time between disks whose commits take 0.5 s each, for 1 to 3 s."""
-    overload_every_s: float = 0.0
-    """Mean time between spells of 0.2 to 3 s on a level of overload, each time another one."""
 
 
 CALM = Weather(

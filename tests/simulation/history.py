@@ -121,8 +121,6 @@ class History:
     """log key -> generations that wrote it, in the order of their first writes."""
     store_failed: bool = False
     """The engine may have refused events, and the refusals may have been lost on the way."""
-    left_out: int = 0
-    """Events that handlers emitted and that were left out before they got a number."""
 
     @property
     def at(self) -> int:
@@ -137,7 +135,7 @@ def check(history: History, kinds: KindTable) -> list[str]:
     for sent in history.sent:
         asked[sent.tenant, sent.session].add(sent.run)
     for home, log in history.logs.items():
-        found += (f"{home[0]}/{home[1]}: {text}" for text in _check_log(home, log, history.left_out > 0))
+        found += (f"{home[0]}/{home[1]}: {text}" for text in _check_log(home, log))
         strange = {env[RUN] for stream in log.streams for _, _, env in stream} - asked[home] - {""}
         found += (f"{home[0]}/{home[1]}: holds events of run {run}, which nobody asked for here" for run in strange)
     for segment in history.segments:
@@ -156,7 +154,7 @@ def check(history: History, kinds: KindTable) -> list[str]:
 # -- the log of one session -----------------------------------------------------------------------
 
 
-def _check_log(home: Home, log: Log, thinned: bool) -> Iterator[str]:
+def _check_log(home: Home, log: Log) -> Iterator[str]:
     for stream, entries in enumerate(log.streams):
         position = 0
         for index, (seq, after, env) in enumerate(entries, 1):
@@ -171,10 +169,10 @@ def _check_log(home: Home, log: Log, thinned: bool) -> Iterator[str]:
                 yield f"{env[KIND]} of lane {env[LANE]} is in stream {stream}"
     if log.unfinished:
         yield f"the journal holds events that never ended: {log.unfinished}"
-    yield from _check_runs(log, thinned)
+    yield from _check_runs(log)
 
 
-def _check_runs(log: Log, thinned: bool) -> Iterator[str]:
+def _check_runs(log: Log) -> Iterator[str]:
     """Each run is what the model says in it, cut short only by its end, and ends once."""
     runs: dict[str, list[tuple[str, str, bytes]]] = defaultdict(list)
     errors: dict[str, int] = {}
@@ -189,10 +187,10 @@ def _check_runs(log: Log, thinned: bool) -> Iterator[str]:
             if env[RUN] in errors and seq > errors[env[RUN]]:
                 yield f"run {env[RUN]} goes on at data seq {seq} after its RUN_ERROR stands after {errors[env[RUN]]}"
     for run, events in runs.items():
-        yield from (f"run {run}: {text}" for text in _check_run(run, events, run in errors, thinned))
+        yield from (f"run {run}: {text}" for text in _check_run(run, events, run in errors))
 
 
-def _check_run(run: str, events: Sequence[tuple[str, str, bytes]], erred: bool, thinned: bool) -> Iterator[str]:
+def _check_run(run: str, events: Sequence[tuple[str, str, bytes]], erred: bool) -> Iterator[str]:
     ends = [index for index, event in enumerate(events) if event[0] == "RUN_FINISHED"]
     if len(ends) + erred > 1:
         yield f"has {len(ends)} RUN_FINISHED and {int(erred)} RUN_ERROR"
@@ -200,15 +198,9 @@ def _check_run(run: str, events: Sequence[tuple[str, str, bytes]], erred: bool, 
         yield f"begins with {events[0][0] if events else 'nothing'}"
     if ends and ends[0] != len(events) - 1:
         yield "has events after RUN_FINISHED"
-    said = [event for event in events if event[0] not in ("RUN_STARTED", "RUN_FINISHED")]
-    expected = list(_spoken(script(run)))
-    if thinned:  # what may be left out may be there or not, as the model said it; the rest is whole
-        low = Counter(event for event in said if event[0] in _DROPPABLE)
-        if low - Counter(expected):
-            yield f"has {low - Counter(expected)}, which the model does not say"
-        said, expected = (list(filter(_not_droppable, each)) for each in (said, expected))
+    said = list(_merged([event for event in events if event[0] not in ("RUN_STARTED", "RUN_FINISHED")]))
     whole = bool(ends) and b"cancelled" not in events[ends[0]][2]
-    yield from _compare(list(_merged(said)), list(_merged(expected)), whole=whole)
+    yield from _compare(said, list(_merged(_spoken(script(run)))), whole=whole)
 
 
 def _compare(
@@ -257,10 +249,6 @@ def _merged(
         held = (kind, entity, body)
     if held is not None:
         yield held
-
-
-def _not_droppable(event: tuple[str, str, bytes]) -> bool:
-    return event[0] not in _DROPPABLE
 
 
 def _weight(env: Envelope) -> int:
