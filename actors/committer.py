@@ -13,7 +13,6 @@ begins, so that a turn of the loop costs one append and one answer, however much
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -67,7 +66,7 @@ class Committer:
         self._source: Source | None = None
         self._stirred = False
         self._waiting: list[Entry] = []
-        self._then: deque[tuple[int, Callable[[], None]]] = deque()  # due when so many entries are written
+        self._then: list[tuple[int, Callable[[], None]]] = []  # due when so many entries are written; few at a time
         self._added = 0
         self._written = 0
         self._bytes = 0
@@ -274,7 +273,7 @@ class Committer:
         self._written = upto
         then = self._then
         while then and then[0][0] <= upto:
-            then.popleft()[1]()
+            then.pop(0)[1]()
 
     async def _recover(self) -> None:
         """Claim again until it works, then drop from the queue what did get written."""

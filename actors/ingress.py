@@ -10,7 +10,6 @@ start, a critical or repeated event, one that is traced) goes by itself, in its 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Container, Sequence
 from typing import Final
 
@@ -110,10 +109,10 @@ class Ingress:
         self._traced = tracer is not None
         self._arrivals = Arrivals(tracer, clock)
         self._controls = Controls(dispatcher, tenant, session, clock)
-        self._unwritten: deque[tuple[Speaker, Sequence[Envelope], Sequence[Entry]]] = deque()
+        self._unwritten: list[tuple[Speaker, Sequence[Envelope], Sequence[Entry]]] = []
         # one object each, by which the dispatcher knows what goes together
         self._on_done, self._on_told = self._done, self._tell_failures
-        self._recovered: deque[Envelope] = deque()
+        self._recovered: list[Envelope] = []
         self.unburied: list[Envelope] = []
 
     @property
@@ -243,7 +242,7 @@ class Ingress:
 
     def _written(self) -> None:
         """The next batch is in the journal."""
-        self._enter(*self._unwritten.popleft())
+        self._enter(*self._unwritten.pop(0))
 
     def _enter(self, speaker: Speaker, envs: Sequence[Envelope], entries: Sequence[Entry]) -> None:
         """Dispatch and answer what was noted."""
@@ -328,7 +327,7 @@ class Ingress:
             (answer,) = self._dispatcher.admit_batch((env,))
             if isinstance(answer, (AdmissionError, LocalProtocolError)):
                 return  # no room yet, or a former home's handler is still at it
-            self._recovered.popleft()  # first: enqueue may end the event at once and come back here
+            self._recovered.pop(0)  # first: enqueue may end the event at once and come back here
             if isinstance(answer, tuple):
                 self._dispatcher.enqueue_batch((answer,), self._on_done)
             else:

@@ -10,7 +10,6 @@ lag only what goes beyond its own pause counts.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from enum import IntEnum
 from types import MappingProxyType
@@ -74,7 +73,7 @@ class _Estimate:
 
     def __init__(self, worse: int, lasts: int = 0) -> None:
         self.value: float | None = None
-        self._newest: deque[float] = deque(maxlen=_GOOD_IN_A_ROW)
+        self._newest: list[float] = []  # a deque would take 600 bytes of every link
         self._worse = worse
         self._lasts = lasts
         self._age = 0
@@ -89,8 +88,8 @@ class _Estimate:
         self._age = 0
         new *= self._worse  # from here on: the larger, the worse
         old = new if self.value is None else self.value * self._worse
-        self._newest.append(new)
-        value = max(old, min(list(self._newest)[-_BAD_IN_A_ROW:])) if new > old else old + (new - old) * _SMOOTHING
+        self._newest = [*self._newest[1 - _GOOD_IN_A_ROW :], new]
+        value = max(old, min(self._newest[-_BAD_IN_A_ROW:])) if new > old else old + (new - old) * _SMOOTHING
         if len(self._newest) == _GOOD_IN_A_ROW:
             value = min(value, max(self._newest))
         self.value = value * self._worse

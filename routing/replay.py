@@ -103,8 +103,8 @@ class ReplayRing:
         self._max_bytes = max_bytes
         self._droppable = droppable
         self._entries: list[Numbered] = []
-        self._low: deque[int] = deque()  # seqs of droppable bodies still here, oldest first
-        self._buried: deque[tuple[int, int]] = deque()  # (seq, body bytes) of tombstones still here
+        self._low: deque[int] | None = None  # seqs of droppable bodies still here, oldest first; few rings have any
+        self._buried: deque[tuple[int, int]] | None = None  # (seq, body bytes) of tombstones still here
         self._saved = 0  # body bytes of those
         self.head = 0
         self.head_position = 0
@@ -121,7 +121,7 @@ class ReplayRing:
         numbered = (seq, position, env)
         entries.append(numbered)
         if env[2] in self._droppable:
-            self._low.append(seq)
+            self._may_go(seq)
         if len(entries) > self._limit or position - self._floor - self._saved > self._max_bytes:
             self._shrink()
         return numbered
@@ -156,7 +156,7 @@ class ReplayRing:
             self.head, self.head_position = seq, position
             self._entries.append((seq, position, env))
             if env[KIND] in self._droppable:
-                self._low.append(seq)
+                self._may_go(seq)
         self.committed = self.head
         self._shrink()
 
@@ -209,6 +209,11 @@ class ReplayRing:
         self._dropped, self._left = {}, 0
         return eviction
 
+    def _may_go(self, seq: int) -> None:
+        if self._low is None:
+            self._low = deque()
+        self._low.append(seq)
+
     def _shrink(self) -> None:
         entries = self._entries
         if len(entries) > self._limit:
@@ -223,7 +228,7 @@ class ReplayRing:
     def _too_many(self) -> int:
         """Count the oldest entries that must leave for a sixteenth of the bytes to be free."""
         goal = self._max_bytes - self._max_bytes // 16
-        buried = dict(self._buried)
+        buried = dict(self._buried or ())
         held, before = self.bytes, self._floor
         for count, (seq, position, _) in enumerate(self._entries[:-1], 1):
             held -= position - before - buried.get(seq, 0)
@@ -237,6 +242,8 @@ class ReplayRing:
         index = seq - self.first
         _, position, env = self._entries[index]
         self._entries[index] = (seq, position, with_body(env, TOMBSTONE))
+        if self._buried is None:
+            self._buried = deque()
         self._buried.append((seq, len(env[BODY])))
         self._saved += len(env[BODY])
         self._dropped[env[KIND]] = self._dropped.get(env[KIND], 0) + 1
