@@ -220,6 +220,8 @@ class NlpConfig(Section):
         model: "synthetic", "scripted", "local-llm", "openai:URL", or empty: the embedder gives one.
         degraded_model: a cheaper one, which answers the runs that begin while the engine is overloaded (level 2).
         concurrency: runs at once.
+        raw: let RAW events and `rawEvent` fields of models through to clients of our protocol; AG-UI clients never
+            get them.
         unread: what becomes of a run that nobody reads: "pause" (it waits at its next event), "continue" (it
             goes on into the log), "close" (its model is let go, and it ends PAUSED), or "auto": "continue"
             over a model that generates whether it is read or not, else "pause".
@@ -227,6 +229,7 @@ class NlpConfig(Section):
     """
 
     model: str = ""
+    raw: bool = False
     degraded_model: str = ""
     concurrency: Positive = 256
     target_wait_s: SecondsOrOff = 10.0

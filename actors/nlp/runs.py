@@ -27,15 +27,15 @@ from laneway.actors.nlp.history import History, Turn
 from laneway.actors.nlp.question import Earlier, asked, said, unread_policy
 from laneway.actors.nlp.recorded import Recorded
 from laneway.actors.nlp.sequence import RunSequence
+from laneway.actors.nlp.stripping import Stripping
 from laneway.actors.nlp.vocabulary import (
     TEXT_KINDS,
-    bare,
     fields_of,
     run_error,
     run_finished,
     run_started,
 )
-from laneway.actors.ports import Clock, Context, Model, Out
+from laneway.actors.ports import Clock, Context, Model, Out, Probe
 from laneway.actors.spans import Span
 from laneway.routing.envelope import KIND, NO_DEADLINE, SEAL, SESSION, TENANT, Envelope
 from laneway.routing.errors import (
@@ -73,6 +73,7 @@ class RunDriver:
         history: (tenant, session) -> the AG-UI messages said before the current one, for
             USER_MESSAGE; by default the driver remembers a bounded history of its own.
         raw: let RAW events and `rawEvent` fields through; they are stripped by default (10x smaller).
+        probe: counters `run.stripped` (events that were RAW, or had a `rawEvent`) and `run.stripped_bytes`.
         close_s: seconds that ending a cancelled run may take.
         unread: what becomes of a run that nobody reads, unless it says so itself
             (`forwardedProps.unread`); "auto": "continue" if the model `pushes`, else "pause".
@@ -85,6 +86,7 @@ class RunDriver:
         clock: Clock,
         history: Earlier | None = None,
         raw: bool = False,
+        probe: Probe | None = None,
         close_s: float = _CLOSE_S,
         unread: Unread | Literal["auto"] = "auto",
     ) -> None:
@@ -92,7 +94,7 @@ class RunDriver:
         self._clock = clock
         self._own = History() if history is None else None
         self._earlier: Earlier = history if history is not None else self._own.messages  # type: ignore[union-attr]
-        self._raw = raw
+        self._strip = None if raw else Stripping(probe)
         self._close_s = close_s
         self._unread = unread
 
@@ -107,7 +109,7 @@ class RunDriver:
         try:
             run, answers = asked(env, context.run, self._earlier), chosen(self._model)
             context.when_unread(self._policy(run, answers.model))
-            play = _Play(run, answers, context, self._turn(env), self._clock, raw=self._raw)
+            play = _Play(run, answers, context, self._turn(env), self._clock, self._strip)
             async with asyncio.timeout(self._remaining(context)):
                 await play.through()
         except asyncio.CancelledError:
@@ -167,14 +169,14 @@ class _Play:
     """One run on its way: its input, its model, its sequence, and the model's own marks."""
 
     def __init__(
-        self, run: dict[str, Any], answers: Chosen, context: Context, turn: Turn, clock: Clock, *, raw: bool
+        self, run: dict[str, Any], answers: Chosen, context: Context, turn: Turn, clock: Clock, strip: Stripping | None
     ) -> None:
         self.run = run
         self._model, self._degraded = answers
         self.turn = turn
         self._context = context
         self._clock = clock
-        self._raw = raw
+        self._strip = strip
         self._sequence = RunSequence()
         self._chunks = ChunkExpander()
         self._ending: dict[str, Any] = {}
@@ -230,12 +232,10 @@ class _Play:
         self._started = True
 
     async def _give(self, out: Out) -> None:
-        if not self._raw:
-            if out.kind == "RAW":
-                return
-            out = bare(out)
-        for event in self._chunks.expand(out):
-            await self._send(event)
+        kept = out if self._strip is None else self._strip(out)
+        if kept is not None:
+            for event in self._chunks.expand(kept):
+                await self._send(event)
 
     async def _send(self, event: Out) -> None:
         self._sequence.offer(event)

@@ -18,7 +18,6 @@ from laneway.routing.envelope import SEAL
 __all__ = [
     "PROTOCOL_VERSION",
     "TEXT_KINDS",
-    "bare",
     "delta_of",
     "fields_of",
     "mark",
@@ -66,20 +65,6 @@ def fields_of(out: Out) -> dict[str, Any]:
 def delta_of(out: Out) -> str:
     """Return the text of a delta, sealed or plain. Raises ValueError for other bodies."""
     return str(fields_of(out).get("delta", ""))
-
-
-def bare(out: Out) -> Out:
-    """Return the event without its `rawEvent`, which is ten times the event itself (measured, LangGraph)."""
-    if b"rawEvent" not in out.body or (out.kind in TEXT_KINDS and out.body[0] != SEAL):
-        return out
-    fields = fields_of(out)
-    if fields.pop("rawEvent", None) is None:
-        return out
-    if out.kind not in TEXT_KINDS:
-        return mark(out.kind, fields, out.entity)
-    if set(fields) <= {"delta"}:
-        return Out(out.kind, str(fields.get("delta", "")).encode(), out.entity)
-    return Out(out.kind, bytes([SEAL]) + msgpack.packb(fields), out.entity)
 
 
 def text_start(message_id: str, role: str = "assistant") -> Out:

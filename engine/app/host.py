@@ -141,7 +141,15 @@ class PoolHost:
         """Return the pool as it runs here."""
         config = order.config
         if self._pool == "nlp":
-            runs = RunDriver(self._nlp, clock=self._clock, history=guests.history, unread=config.nlp.unread)
+            assert self._telemetry is not None
+            runs = RunDriver(
+                self._nlp,
+                clock=self._clock,
+                history=guests.history,
+                raw=config.nlp.raw,
+                probe=self._telemetry.probe,
+                unread=config.nlp.unread,
+            )
             return PoolSpec("nlp", NLP_KINDS, runs, concurrency=config.nlp.concurrency, run_starting=True)
         if self._pool == "tools":
             assert self._telemetry is not None

@@ -63,7 +63,10 @@ class BuiltinPools:
         self._kinds = kinds
         self._clock = clock
         self._probe = probe
-        self._runs = RunDriver(model, clock=clock, history=directory.messages, unread=config.nlp.unread)
+        nlp = config.nlp
+        self._runs = RunDriver(
+            model, clock=clock, history=directory.messages, raw=nlp.raw, probe=probe, unread=nlp.unread
+        )
         self._tools = ToolCalls(catalogue, Ledger(store), clock=clock, probe=probe, random=random.random)
         self._entry: Entry = directory
         self._documents: Documents | SharedDocuments | None = None

@@ -174,6 +174,12 @@ _RUNS: Final = (
         "outcome",
         source="run.ended",
     ),
+    _counter(
+        "laneway_stripped_events_total",
+        "Events of runs that were RAW, or had a `rawEvent`, which was left out.",
+        source="run.stripped",
+    ),
+    _counter("laneway_stripped_bytes_total", "Bytes left out of runs that way.", source="run.stripped_bytes"),
     _histogram(
         "laneway_run_first_text_seconds",
         "From a run's acceptance to its first text in the log.",

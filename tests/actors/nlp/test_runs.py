@@ -18,6 +18,7 @@ from laneway.actors.ports import Context, Out
 from laneway.routing.envelope import SEAL, Envelope, envelope
 from laneway.routing.errors import DeadlineExceeded, Drained, HandlerFailed, ModelFailed, PeerProtocolError
 from laneway.routing.lanes import Lane
+from tests.actors.conftest import RecordingProbe
 
 Recording = Callable[..., Any]
 Script = Callable[[Mapping[str, Any], Context], AsyncIterator[Out]]
@@ -219,7 +220,9 @@ def test_raw_is_stripped_by_default(recording: Recording, raw: bool) -> None:
 
     async def main() -> None:
         context = recording()
-        await RunDriver(ScriptedStream(script), clock=LoopClock(), raw=raw)(message(), context)
+        probe = RecordingProbe()
+        await RunDriver(ScriptedStream(script), clock=LoopClock(), raw=raw, probe=probe)(message(), context)
+        assert probe.counts.get("run.stripped", 0) == (0 if raw else 2)
         assert ("RAW" in context.kinds) is raw
         custom = next(out for out in context.outs if out.kind == "CUSTOM")
         assert ("rawEvent" in v.fields_of(custom)) is raw
