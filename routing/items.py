@@ -123,6 +123,46 @@ def plan_items(
         room_bytes: stop after about this many bytes; one item is always taken.
         hold: give text only up to a sentence end (of `segmenter`) while nothing follows it.
     """
+    if not skip and (whole := _as_they_are(entries, position, text_kinds, grant, max_items, room_bytes)) is not None:
+        return whole
+    return _folded(entries, position, skip, text_kinds, grant, chunk_chars, max_items, room_bytes, hold, segmenter)
+
+
+def _as_they_are(
+    entries: Sequence[Numbered],
+    position: int,
+    text_kinds: frozenset[str],
+    grant: float,
+    max_items: int,
+    room_bytes: int,
+) -> Batch | None:
+    """Return what `_folded` would, if every event is an item as it is and all of them go; 0.1 us an event."""
+    some = entries[:max_items]
+    count, after = len(some), some[-1][1]
+    size = after - position - SEQ_COST_BYTES * count
+    if size >= room_bytes or (some[-2][1] if count > 1 else position) >= grant:
+        return None
+    envelopes = [row[2] for row in some]
+    for env in envelopes:
+        if env[2] in text_kinds or env[2] in STATE_KINDS or env[11] is TOMBSTONE:
+            return None
+    seq = some[0][0]
+    return Batch(seq, 0, None, envelopes, position, seq + count, 0, after, size)
+
+
+def _folded(
+    entries: Sequence[Numbered],
+    position: int,
+    skip: int,
+    text_kinds: frozenset[str],
+    grant: float,
+    chunk_chars: int,
+    max_items: int,
+    room_bytes: int,
+    hold: bool,
+    segmenter: Segmenter | None,
+) -> Batch:
+    """Fold event by event: merge and cut text, cover what was dropped, leave out state that is overtaken."""
     envelopes: list[Envelope] = []
     shape: list[_Shape] = []
     start, first_skip, state = position, skip, Conflation(entries, grant)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from laneway.routing.envelope import BODY, KIND, SEAL, Envelope, envelope, with_body
 from laneway.routing.errors import PeerProtocolError
 from laneway.routing.graphemes import is_boundary
-from laneway.routing.items import plan_items, read_gap, read_items
+from laneway.routing.items import _folded, plan_items, read_gap, read_items
 from laneway.routing.replay import TOMBSTONE, Numbered
 
 TEXT = "TEXT_MESSAGE_CONTENT"
@@ -148,3 +148,25 @@ def test_a_frame_that_does_not_fit_together_is_refused(header):
     with pytest.raises(PeerProtocolError) as refused:
         read_items(header, [make("a")])
     assert refused.value.reason == "BAD_SHAPE"
+
+
+_OTHERS = st.sampled_from(["CUSTOM", "LOG", "CUSTOM", TEXT, "STATE_SNAPSHOT"])
+
+
+@given(
+    st.lists(st.tuples(_OTHERS, st.integers(0, 40)), min_size=1, max_size=30),
+    st.integers(1, 40),
+    st.integers(1, 600),
+    st.integers(0, 1200),
+    st.sets(st.integers(0, 29), max_size=2),
+)
+def test_events_that_go_as_they_are_go_as_if_they_had_been_folded(events, max_items, room, grant, dropped):
+    """The short way for events that neither merge nor were dropped gives what the long one gives, in any bounds."""
+    position, entries = 0, []
+    for seq, (kind, size) in enumerate(events, 1):
+        position += size + 16
+        body = TOMBSTONE if seq - 1 in dropped else b"x" * size
+        entries.append((seq, position, with_body(make(kind=kind), body)))
+    bounds = {"grant": grant, "chunk_chars": 50, "max_items": max_items, "room_bytes": room}
+    short = plan_items(entries, 0, 0, frozenset({TEXT}), **bounds)
+    assert short == _folded(entries, 0, 0, frozenset({TEXT}), *bounds.values(), False, None)
