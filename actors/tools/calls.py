@@ -88,6 +88,7 @@ class ToolCalls:
         self._random = random
         self._limits = limits or LimiterPolicy()
         self._desks: dict[str, Desk] = {}
+        self._took: dict[str, Callable[[float], None]] = {}
 
     async def __call__(self, env: Envelope, context: Context) -> bytes:
         """Handle one TOOL_CALL; returns the packed answer. Raises nothing but CancelledError."""
@@ -107,7 +108,10 @@ class ToolCalls:
         self._probe.count("tool.calls", tool=label, result=settled.code or "OK")
         if settled.code:
             self._probe.count("tool.errors", tool=label)
-        self._probe.observe("tool.seconds", self._clock.now() - started, tool=label)
+        took = self._took.get(label)
+        if took is None:
+            took = self._took[label] = self._probe.histogram("tool.seconds", tool=label)
+        took(self._clock.now() - started)
         return await self._answer(settled, request.call_id, tell)
 
     async def close(self) -> None:
@@ -264,17 +268,17 @@ class _Call:
         left_s = self._deadline - self._clock.now()
         if left_s <= 0:
             raise ToolTimeout(f"the deadline passed before {self._request.name!r} could start", reason="DEADLINE")
-        scope = asyncio.timeout(left_s)
+        desk = self._desk
+        limit = desk.deadlines.set(self._deadline)
         try:
-            async with scope:
-                await self._desk.limiter.take()
-                try:
-                    return await self._effect()
-                finally:
-                    self._desk.limiter.give()
-        except TimeoutError as error:
-            if not scope.expired():
-                raise _wrapped(self._request.name, error) from error
+            await desk.limiter.take()
+            try:
+                return await self._effect()
+            finally:
+                desk.limiter.give()
+        except asyncio.CancelledError:
+            if not limit.caused():
+                raise
             if self._life.state is not State.RUNNING:
                 raise Overloaded(
                     f"{self._request.name!r} had no free turn within {left_s:.1f} s; nothing was started",
@@ -282,6 +286,10 @@ class _Call:
                     retry_after_ms=1000,
                 ) from None
             raise ToolTimeout(f"{self._request.name!r} had not answered after {left_s:.1f} s and was stopped") from None
+        except TimeoutError as error:  # of its own
+            raise _wrapped(self._request.name, error) from error
+        finally:
+            desk.deadlines.end(limit)
 
     async def _effect(self) -> str:
         breaker = self._desk.breaker

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from laneway.actors.ports import Clock, ToolInvoker
 from laneway.actors.tools.breaker import Breaker
+from laneway.actors.tools.deadlines import Deadlines
 from laneway.actors.tools.limiter import HasQueue, Limiter, LimiterPolicy
 from laneway.actors.tools.retries import RetryBudget
 
@@ -30,12 +31,13 @@ class ChecksArguments(Protocol):
 class Desk:
     """What is remembered about one tool between its calls."""
 
-    __slots__ = ("breaker", "budget", "check", "limiter", "queue", "repeatable", "tool")
+    __slots__ = ("breaker", "budget", "check", "deadlines", "limiter", "queue", "repeatable", "tool")
 
     def __init__(self, tool: ToolInvoker, clock: Clock, policy: LimiterPolicy) -> None:
         self.serve(tool)
         self.breaker = Breaker()
         self.limiter = Limiter(clock, policy)
+        self.deadlines = Deadlines(clock)
         self.budget = RetryBudget()
 
     def serve(self, tool: ToolInvoker) -> None:

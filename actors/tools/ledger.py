@@ -118,7 +118,7 @@ class Ticket:
             OutcomeUnknown: another process began the same call meanwhile.
             StoreError: the intent could not be written, so the effect must not begin.
         """
-        if self._repeatable:
+        if self._repeatable or self._ledger.forgets:
             return
         blob = _pack(State.RUNNING, self._digest, None)
         version = await self._ledger.store.put(self._place, blob, version=self._version, ttl_s=_TTL_S)
@@ -154,10 +154,13 @@ class Ledger:
 
     Args:
         store: versioned values; whether this survives kill -9 is that store's to say.
+        forgets: the store is this process's alone and dies with it, so nobody could ever read an intent:
+            none is written, only results.
     """
 
-    def __init__(self, store: Records) -> None:
+    def __init__(self, store: Records, *, forgets: bool = False) -> None:
         self.store = store
+        self.forgets = forgets
         self._running: dict[CallKey, tuple[bytes, _Waiting]] = {}
         self._writes: set[asyncio.Task[bool]] = set()
 

@@ -67,7 +67,13 @@ class BuiltinPools:
         self._runs = RunDriver(
             model, clock=clock, history=directory.messages, raw=nlp.raw, probe=probe, unread=nlp.unread
         )
-        self._tools = ToolCalls(catalogue, Ledger(store), clock=clock, probe=probe, random=random.random)
+        self._tools = ToolCalls(
+            catalogue,
+            Ledger(store, forgets=not (store.durable or store.shared)),
+            clock=clock,
+            probe=probe,
+            random=random.random,
+        )
         self._entry: Entry = directory
         self._documents: Documents | SharedDocuments | None = None
         self._known: set[tuple[str, str]] = set()

@@ -37,6 +37,9 @@ class Counts:
     def observe(self, name: str, value: float, **labels: str) -> None:
         self.seen.append((name, labels))
 
+    def histogram(self, name: str, **labels: str) -> Callable[[float], None]:
+        return lambda value: self.observe(name, value, **labels)
+
 
 class Notebook:
     def __init__(self) -> None:

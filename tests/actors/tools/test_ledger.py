@@ -230,3 +230,19 @@ def test_the_hash_ignores_key_order_and_sees_the_name() -> None:
     assert digest("t", {"a": 1, "b": [{"c": 2, "d": 3}]}) == digest("t", {"b": [{"d": 3, "c": 2}], "a": 1})
     assert digest("t", {}) != digest("u", {})
     assert digest("t", {"a": "1"}) != digest("t", {"a": 1})
+
+
+def test_a_ledger_whose_store_dies_with_it_writes_no_intents() -> None:
+    """Nobody could read one; the call is run once all the same, and its result is there for the next who asks."""
+
+    async def main() -> None:
+        store = Notebook()
+        ledger = Ledger(store, forgets=True)  # type: ignore[arg-type] # it needs get and put only
+        ticket = await claim(ledger)
+        await ticket.start()
+        assert store.writes == 0
+        assert await ticket.settle(DONE)
+        assert await ledger.claim(KEY, HASH, repeatable=False) == DONE
+        assert store.writes == 1
+
+    asyncio.run(main())
