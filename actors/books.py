@@ -84,7 +84,9 @@ class Books:
         """Book how events ended, then tell who waits; returns how many were open (until now). O(ended)."""
         opened, books, took = self.opened, self.ended, self._took
         told: dict[OnDone, list[Ended]] = {}
-        before, group, closed = None, list[Ended](), 0
+        before: OnDone | None = None
+        group: list[Ended] = []
+        closed = 0
         for pair in ended:
             env, outcome = pair
             key = (env[3], env[4], env[0], env[1])

@@ -285,7 +285,8 @@ class Dispatcher:
             if outcome.status == "failed":
                 self._count("handler.failed", pool=pool, code=outcome.code)
         self._end(ended)
-        self._serve(pool, critical)
+        if self._core.backlog(pool):
+            self._serve(pool, critical)
 
     def _lost(self, pool: str, envs: Sequence[Envelope]) -> None:
         """A host is gone with these events."""

@@ -104,6 +104,13 @@ class Door:
         Args:
             nested: they belong to work that was accepted before the shutdown began.
         """
+        answers, reserved = self._decide(envs, nested), self.reserved
+        for answer in answers:
+            if isinstance(answer, tuple):
+                reserved[(answer[3], answer[4], answer[0], answer[1])] = answer
+        return answers
+
+    def _decide(self, envs: Sequence[Envelope], nested: bool) -> list[Verdict]:
         now = self._clock.now()
         if self.closed or (self.draining and not nested):
             return self._turned_away(envs, now)
@@ -116,14 +123,12 @@ class Door:
         else:
             answers = self._core.admit(envs, now)
         for env, answer in zip(envs, answers):  # noqa: B905 as many, and this is the inner loop
-            if isinstance(answer, tuple):
-                reserved[(answer[3], answer[4], answer[0], answer[1])] = answer
-                if env[9] and env[2] not in control:
-                    self._journeys.admitted(answer, env[LANE], now)
-            else:
+            if not isinstance(answer, tuple):
                 self.refused += 1
                 if env[9]:
                     self._journeys.refused(env, now, answer)
+            elif env[9] and env[2] not in control:
+                self._journeys.admitted(answer, env[LANE], now)
         return answers
 
     def _turned_away(self, envs: Sequence[Envelope], now: float) -> list[Verdict]:
@@ -166,29 +171,35 @@ class Door:
 
         Raises LocalProtocolError if one was not admitted; those before it are queued.
         """
-        now, control, reserved = self._clock.now(), self._control, self.reserved
-        entering: list[Envelope] = []
-        watched = bool(self._doomed or self._cancels.kept or self.closed)
+        reserved, entering = self.reserved, []
         try:
             for env in envs:
-                key = (env[3], env[4], env[0], env[1])
-                if reserved.pop(key, None) is None:
+                if reserved.pop((env[3], env[4], env[0], env[1]), None) is None:
                     raise LocalProtocolError(f"event {envelope_id(env)} was not admitted; admit it first")
-                if env[2] in control:
-                    self._queue(entering, now)  # what came before it is queued, so that it can be met
-                    entering = []
-                    self._books.enter((env,), on_done)
-                    self._act(env)
-                    watched = True
-                elif watched and (early := self._ended_early(key, env, now)) is not None:
-                    self._books.enter((env,), on_done)
-                    self._core.release(env)
-                    self._books.close([(env, early)], now)
-                else:
-                    entering.append(env)
+                entering.append(env)
         finally:
-            self._books.enter(entering, on_done)
-            self._queue(entering, now)
+            self._come_in(entering, on_done)
+
+    def _come_in(self, envs: Sequence[Envelope], on_done: OnDone | None) -> None:
+        """From here on the events are in the books, and end exactly once."""
+        now, control = self._clock.now(), self._control
+        if self._doomed or self._cancels.kept or self.closed or not control.isdisjoint([env[2] for env in envs]):
+            for env in envs:  # a control event meets what came before it
+                self._books.enter((env,), on_done)
+                self._come_in_watched(env, now)
+        else:
+            self._books.enter(envs, on_done)
+            self._queue(envs, now)
+
+    def _come_in_watched(self, env: Envelope, now: float) -> None:
+        """Act on one that is a control event, end one that was cancelled since, queue any other."""
+        if env[KIND] in self._control:
+            self._act(env)
+        elif (early := self._ended_early(key_of(env), env, now)) is not None:
+            self._core.release(env)
+            self._books.close([(env, early)], now)
+        else:
+            self._queue((env,), now)
 
     def _queue(self, envs: Sequence[Envelope], now: float) -> None:
         """Queue events of the books, and say which pools have something to take."""
@@ -209,12 +220,12 @@ class Door:
         self, envs: Sequence[Envelope], on_done: OnDone | None, nested: bool = False
     ) -> list[LanewayError | None]:
         """Admit and queue at once; per event None, or why not (of which `on_done` is never told)."""
-        answers = self.admit(envs, nested=nested)
+        answers = self._decide(envs, nested)
         refusals = [None if isinstance(answer, tuple) else answer for answer in answers]
         if any(refusals):
             for code, times in Counter(error.code for error in refusals if error is not None).items():
                 self._count("event.refused", times, code=code)  # whoever asks `admit` counts by itself
-        self.enqueue([answer for answer in answers if isinstance(answer, tuple)], on_done)
+        self._come_in([answer for answer in answers if isinstance(answer, tuple)], on_done)
         return refusals
 
     def cancel(self, cancel: Cancel) -> None:

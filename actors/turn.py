@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from types import CoroutineType
 from typing import Any, Protocol, TypeAlias
 
 from laneway.actors.endings import failed
@@ -128,7 +129,7 @@ class SerialTurn:
             try:
                 self._context = context = make_context(env, self._traced(env) if env[9] else "")
                 result = handler(env, context)
-                if hasattr(result, "__await__"):
+                if type(result) is CoroutineType or hasattr(result, "__await__"):
                     result = await result
                 if result is None:
                     outcome = HANDLED

@@ -156,7 +156,8 @@ class Admission:
 
     def release(self, envs: Iterable[Envelope]) -> list[Envelope]:
         """End the reservations of the events with these ids; returns those that had one (until now). O(events)."""
-        accounts, over = self._accounts, list[Envelope]()
+        accounts = self._accounts
+        over: list[Envelope] = []
         for env in envs:
             try:
                 account = self._tenants[env[3]].accounts[env[4]]
