@@ -26,6 +26,7 @@ from benchmarks import (
     neighbours,
     on_ray,
     overload,
+    overload_page,
     sessions,
     soak,
     stage_costs,
@@ -112,6 +113,7 @@ def main() -> None:
         page = asked.results / ("baseline.md" if asked.baseline else "latest.md")
         write_page(page, about, path.name, [goals, *tables])
         draw(path, PICTURE if asked.baseline else asked.results / PICTURE.name)
+        overload_page.write(path, overload_page.PAGE if asked.baseline else asked.results / overload_page.PAGE.name)
 
 
 def _teller(console: Console, update: Callable[[str], None]) -> Callable[[str], None]:
@@ -142,7 +144,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it works, not to be quoted")
     parser.add_argument(
-        "--baseline", action="store_true", help="renew the committed figures: results/baseline.*, the picture in docs/"
+        "--baseline",
+        action="store_true",
+        help="renew the committed figures: results/baseline.*, docs/overload.md, docs/images/",
     )
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="directory")
     for field in fields(Options):

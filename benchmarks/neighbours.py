@@ -139,7 +139,7 @@ def _party(name: str, tally: Tally, wanted: Callable[[Due], bool]) -> dict[str, 
         f"{name}_p50_ms": percentile(late_s, 0.5) * 1e3,
         f"{name}_p99_ms": percentile(late_s, 0.99) * 1e3,
         f"{name}_done": float(len(late_s)),
-        f"{name}_refused": float(sum(map(wanted, tally.refused))),
+        f"{name}_refused": float(sum(map(wanted, (*tally.refused, *tally.expired)))),
     }
     for lane in (Lane.HIGH, Lane.NORMAL, Lane.LOW):
         of_lane = tally.late_s(lambda due, lane=lane: due.lane == lane and wanted(due))  # type: ignore[misc]

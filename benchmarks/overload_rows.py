@@ -23,7 +23,7 @@ from laneway.actors.ports import Outcome
 from laneway.engine.sections import DispatchConfig
 from laneway.routing.classify import IN, OUT
 from laneway.routing.envelope import BODY, Envelope, envelope
-from laneway.routing.errors import DeadlineExceeded, Fenced
+from laneway.routing.errors import Fenced
 
 __all__ = ["CONFIG", "EMBEDDED", "ENGINE", "KINDS", "KIND_OF", "PRIORITY", "SLOTS", "add_pool", "offering"]
 
@@ -172,7 +172,7 @@ class _Link:
         await self._link.send([Job(KIND_OF[due.lane], due.lane, due.body())], deadline=due.until)
 
     async def read(self) -> None:
-        """Take frames until it is cancelled; what failed in another way than by its deadline counts as lost."""
+        """Take frames until it is cancelled; what failed and may not be tried again counts as lost."""
         link, tally = self._link, self._tally
         while True:
             for received in await link.receive():
@@ -181,7 +181,7 @@ class _Link:
                 tally.refuse(self._sent[counter - 1], retry_after_ms)
             link.refused.clear()
             for notice in link.failures:
-                if notice["code"] == DeadlineExceeded.code:
+                if notice["retryable"]:
                     tally.expire(self._sent[notice["counter"] - 1])
             link.failures.clear()
 

@@ -29,7 +29,6 @@ from laneway import Context, Engine, EnvelopeView, Kind, Lane, Out, Principal
 from laneway.engine.client_dial import Dial
 from laneway.routing.classify import IN, OUT, KindTable
 from laneway.routing.envelope import BODY, KIND, Envelope
-from laneway.routing.errors import DeadlineExceeded
 
 __all__ = ["FULL_WINDOW", "GRPC", "SERVED", "serving"]
 
@@ -143,9 +142,9 @@ class _Client:
             full = self._full()
 
     def _failed(self, notice: Mapping[str, Any]) -> None:
-        """An event was given up; one that failed in another way than by its deadline counts as lost."""
+        """An event was given up; one that failed and may not be tried again counts as lost."""
         due = self._sent[notice["counter"] - 1] if "counter" in notice else None
-        if due is not None and notice["code"] == DeadlineExceeded.code:
+        if due is not None and notice["retryable"]:
             self._tally.expire(due)
 
     def _take(self, env: Envelope, *, full: bool) -> None:

@@ -60,14 +60,17 @@ def planned(
 
 
 def lane_figures(tally: Tally, load: Load) -> dict[str, float]:
-    """Return, per lane, what its events waited and how many were done or refused; and how steadily low was served."""
+    """Return, per lane, what its events waited and how many were done, or turned away; and how low was served.
+
+    Turned away (`refused`): at the door, or given up later; either way the client was told.
+    """
     figures: dict[str, float] = {"offered": len(load.events()), "lost": 0}
     for lane in Lane:
         name, late_s = LANE_NAMES[lane], tally.late_s(lambda event, lane=lane: event.lane == lane)  # type: ignore[misc]
         figures[f"{name}_p50_ms"] = percentile(late_s, 0.5) * 1e3
         figures[f"{name}_p99_ms"] = percentile(late_s, 0.99) * 1e3
         figures[f"{name}_done"] = len(late_s)
-        figures[f"{name}_refused"] = sum(event.lane == lane for event in tally.refused)
+        figures[f"{name}_refused"] = sum(event.lane == lane for event in (*tally.refused, *tally.expired))
         figures[f"{name}_longest_ms"] = max(late_s, default=float("nan")) * 1e3
     return {**figures, **_steadiness(tally, load), **tally.notes}
 

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from benchmarks.plot import MATPLOTLIB, origin
 
-__all__ = ["PICTURE", "draw"]
-
-PICTURE: Final = Path(__file__).parents[1] / "docs" / "images" / "soak-memory.svg"
-"""The committed one."""
+__all__ = ["draw"]
 
 
 def draw(extra: Mapping[str, Any], about: Mapping[str, Any], path: Path) -> None:

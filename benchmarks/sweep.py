@@ -119,7 +119,7 @@ class Tally:
     Attributes:
         crowd: who speaks in it.
         done: (event, when its result was here). refused, expired: the events that were turned away with
-            a reason, or taken and then not handled in time.
+            a reason, or taken and then given up, and their clients told.
         notes: further figures, by name with unit.
         begun: the monotonic time of event 0.
     """
@@ -147,7 +147,7 @@ class Tally:
         self.refused.append(event)
 
     def expire(self, event: Due) -> None:
-        """An event was taken, and given up because its time was over."""
+        """An event was taken, and given up because its time was over or it waited too long."""
         self.expired.append(event)
 
     @property
