@@ -61,7 +61,7 @@ EXPECTED: Final = (
 
 EXPECTED_OUTCOMES: Final = (
     "event handled", "event failed", "event cancelled", "event expired", "welcome new", "welcome resumed",
-    "welcome failed:EPOCH_MISMATCH", "welcome failed:OUT_OF_WINDOW", "voided items", "gaps",
+    "welcome failed:EPOCH_MISMATCH", "welcome failed:OUT_OF_WINDOW", "voided items", "gaps", "runs PAUSED",
 )  # fmt: skip
 
 

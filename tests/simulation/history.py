@@ -96,6 +96,11 @@ class Log:
     unfinished: list[str] = field(default_factory=list)
     """Ids of journalled events without an end."""
 
+    @property
+    def paused(self) -> int:
+        """Runs whose models were let go, because nobody read them."""
+        return sum(_is_paused([(env[KIND], env[ENTITY], env[BODY])]) for _, _, env in self.streams[DATA])
+
 
 @dataclass(slots=True)
 class History:
@@ -187,7 +192,18 @@ def _check_runs(log: Log) -> Iterator[str]:
             if env[RUN] in errors and seq > errors[env[RUN]]:
                 yield f"run {env[RUN]} goes on at data seq {seq} after its RUN_ERROR stands after {errors[env[RUN]]}"
     for run, events in runs.items():
-        yield from (f"run {run}: {text}" for text in _check_run(run, events, run in errors))
+        paused = _is_paused(events)
+        if paused and run in errors:
+            yield f"run {run} was PAUSED and has another RUN_ERROR"
+        said = events[:-1] if paused else events
+        if said:
+            yield from (f"run {run}: {text}" for text in _check_run(run, said, paused or run in errors))
+
+
+def _is_paused(events: Sequence[tuple[str, str, bytes]]) -> bool:
+    """The one RUN_ERROR that stands in the data stream, behind what its run said."""
+    kind, _, body = events[-1]
+    return kind == "RUN_ERROR" and msgpack.unpackb(body).get("code") == "PAUSED"
 
 
 def _check_run(run: str, events: Sequence[tuple[str, str, bytes]], erred: bool) -> Iterator[str]:

@@ -32,6 +32,7 @@ from laneway.routing.envelope import COUNTER, KIND, PRODUCER, Envelope, envelope
 from laneway.routing.errors import LanewayError
 from laneway.routing.handshake import parse_hello
 from laneway.routing.lanes import Lane
+from laneway.routing.unread import Unread
 from tests.simulation.clocks import WallClock
 from tests.simulation.disk import SimStore
 from tests.simulation.faults import Faults
@@ -45,6 +46,8 @@ __all__ = ["Packing", "Process", "kind_table"]
 
 _DRAIN_S: Final = 1.0
 _WRAPPED: Final = 32
+_UNREAD: Final[tuple[Unread, ...]] = ("pause", "continue", "close")
+"""What becomes of runs that nobody reads, in one life of the engine after the other."""
 
 
 def kind_table() -> KindTable:
@@ -293,7 +296,8 @@ class Process:
 
     def _pools(self) -> list[PoolSpec]:
         model = ScriptedModel(self._faults, lambda code: self._faults.fired.update({f"tool {code}": 1}))
-        driver = RunDriver(model, clock=self._clock, history=self.directory.messages)
+        unread = _UNREAD[(self._faults.seed + self.life - 1) % len(_UNREAD)]
+        driver = RunDriver(model, clock=self._clock, history=self.directory.messages, unread=unread)
         return [
             PoolSpec("nlp", ["USER_MESSAGE"], self._noted("nlp", driver), concurrency=6, run_starting=True),
             PoolSpec("echo", ["ECHO", "BLIP"], self._noted("echo", self._echo), cells=2, keyed="session"),

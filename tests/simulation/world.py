@@ -345,7 +345,8 @@ class World:
             report.outcomes.update({f"{name} {key}": count for key, count in counts.items()})
         voided = sum(segment.voided for segment in history.segments)
         gaps = sum(1 for segment in history.segments for each in segment.items if each.gap is not None)
-        report.outcomes.update({"voided items": voided, "gaps": gaps})
+        paused = sum(log.paused for log in history.logs.values())
+        report.outcomes.update({"voided items": voided, "gaps": gaps, "runs PAUSED": paused})
         report.fingerprint = hash(
             tuple((each.first, each.last, len(each.envelope[11])) for s in history.segments for each in s.items)
         )
