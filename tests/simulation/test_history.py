@@ -10,7 +10,7 @@ import msgpack
 import pytest
 
 from laneway.actors.ports import Outcome
-from laneway.routing.envelope import AFTER, BODY, KIND, LANE, PRODUCER, TENANT
+from laneway.routing.envelope import AFTER, BODY, KIND, LANE, PRODUCER, RUN, TENANT
 from laneway.routing.inbox import SNAPSHOT, Received
 from laneway.routing.items import Gap
 from tests.simulation.faults import CALM
@@ -47,9 +47,14 @@ def _segment(history: History) -> Segment:
 
 
 def _whole_data(history: History) -> list[int]:
-    """Indices of items that are one whole data seq each."""
+    """Indices of items that are one whole data seq each, of no run that ended in an error: those may be void."""
     items = _segment(history).items
-    return [i for i, item in enumerate(items) if item.stream == DATA and item.whole and item.first == item.last]
+    erred = {item.envelope[RUN] for item in items if item.envelope[KIND] == "RUN_ERROR"}
+    return [
+        i
+        for i, item in enumerate(items)
+        if item.stream == DATA and item.whole and item.first == item.last and item.envelope[RUN] not in erred
+    ]
 
 
 def _replace(history: History, index: int, **fields: object) -> None:
