@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from laneway.routing.errors import LocalProtocolError
+from laneway.routing.envelope import Envelope
 from laneway.routing.graphemes import floor_boundary, is_boundary, next_boundary
 from laneway.routing.segmenter import Segmenter
-from laneway.routing.sentences import SentenceScanner
+from laneway.routing.sentences import SentenceScanner, last_sentence_end
 
-__all__ = ["Chunker", "cut"]
+__all__ = ["Cutter", "cut"]
 
 _NOT_FIRST: Final = frozenset(
     "。、，．！？：；）」』】》〉〕｝”’…ー々〻ぁぃぅぇぉっゃゅょァィゥェォッャュョ・％!?,.:;)]}"
@@ -25,9 +25,11 @@ _NOT_FIRST: Final = frozenset(
 """Never begins a line."""
 _NOT_LAST: Final = frozenset("（「『【《〈〔｛“‘([{")
 """Never ends a line."""
+_LINE_BYTES: Final = 64
+_MARKS: Final = frozenset((b"`", b"~"))
 
 
-def cut(text: str, limit_chars: int, *, fenced: bool = False, segmenter: Segmenter | None = None) -> int:
+def cut(text: str, limit_chars: int, *, fence: str = "", segmenter: Segmenter | None = None) -> int:
     """Return where the first chunk of `text` ends: `len(text)` if it fits, else the best place.
 
     More than `limit_chars` only if the first cluster alone is longer. O(limit_chars).
@@ -35,7 +37,7 @@ def cut(text: str, limit_chars: int, *, fenced: bool = False, segmenter: Segment
     Args:
         text: what is to be cut.
         limit_chars: code points a chunk may have, at least 1.
-        fenced: the text begins inside a code fence.
+        fence: the marks of the code fence that the text begins in.
         segmenter: decides where sentences end, instead of our own rules.
     """
     if len(text) <= limit_chars:
@@ -43,7 +45,7 @@ def cut(text: str, limit_chars: int, *, fenced: bool = False, segmenter: Segment
     most = floor_boundary(text, limit_chars)
     if most == 0:
         return next_boundary(text, 0)
-    scanner = SentenceScanner(fenced=fenced, segmenter=segmenter)
+    scanner = SentenceScanner(fence=fence, segmenter=segmenter)
     ends = scanner.feed(text[: most + 1])
     if ends and ends[-1] >= limit_chars // 2 and ends[-1] <= most:
         return ends[-1]
@@ -57,40 +59,76 @@ def cut(text: str, limit_chars: int, *, fenced: bool = False, segmenter: Segment
     return most
 
 
-class Chunker:
-    """Cuts texts into chunks of at most `limit_chars` code points.
+class Cutter:
+    """Cuts the text of one link, which comes a piece at a time: it knows in which code fence a message stands.
+
+    Of one message at a time: of those that alternate, and after a reconnect in the middle of one, it knows nothing,
+    and code is then cut like text. Lossless all the same.
 
     Args:
-        limit_chars: at least 1.
+        segmenter: decides where sentences end; None = our own rules.
 
-    Raises:
-        LocalProtocolError: for a limit below 1.
+    Attributes:
+        before: the text that went last.
+        follows: in a code block, or in a line that may open one.
     """
 
-    __slots__ = ("limit_chars",)
+    __slots__ = ("_about", "_fence", "_line", "_segmenter", "before", "follows")
 
-    def __init__(self, limit_chars: int = 200) -> None:
-        if limit_chars < 1:
-            raise LocalProtocolError(f"a chunk limit of {limit_chars} characters cannot hold text; use >= 1")
-        self.limit_chars = limit_chars
+    def __init__(self, segmenter: Segmenter | None = None) -> None:
+        self._segmenter = segmenter
+        self.before: Envelope | None = None
+        self.follows = False
+        self._about: tuple[str, str] = ("", "")  # run and entity of what is known here
+        self._fence = b""  # the marks that opened the block we are in
+        self._line = b""  # a line that begins with marks and has not ended
 
-    def cut(self, text: str, limit_chars: int | None = None) -> int:
-        """Return where the first chunk ends; see `cut`."""
-        return cut(text, limit_chars or self.limit_chars)
+    def cut(self, env: Envelope, text: str, limit_chars: int) -> int:
+        """Return where the next chunk of this message ends; see `cut`."""
+        return cut(text, limit_chars, fence=self._inside(env), segmenter=self._segmenter)
 
-    def chunks(self, text: str, limit_chars: int | None = None) -> list[str]:
-        """Return the text in chunks; they concatenate to it. O(len(text))."""
-        limit = limit_chars or self.limit_chars
-        window = 8 * limit  # a cut looks no further, so that long texts are not copied per chunk
-        scanner = SentenceScanner()
-        pieces = []
-        start = 0
-        while start < len(text):
-            size = cut(text[start : start + window], limit, fenced=scanner.fenced)
-            pieces.append(text[start : start + size])
-            scanner.feed(pieces[-1])
-            start += size
-        return pieces
+    def sentences(self, text: str) -> int:
+        """Return where the last sentence ends that is known to be over, or 0."""
+        return last_sentence_end(text, self._segmenter)
+
+    def passed(self, env: Envelope) -> None:
+        """This text goes out. Who goes through many spares the call for one without "`" and "~" while nothing
+        `follows`, and sets `before`."""
+        body, before, self.before = env[11], self.before, env
+        if not self.follows and b"`" not in body and b"~" not in body:
+            return
+        if _about(env) != self._about:
+            self._about, self._fence, self._line = _about(env), b"", b""
+        last = before[11] if before is not None and _about(before) == self._about else b"\n"
+        *lines, line = ((self._line or last[last.rfind(b"\n") + 1 :][-_LINE_BYTES:]) + body).split(b"\n")
+        for each in lines:
+            self._fence = _fence_after(each.strip(), self._fence)
+        self._line = line[:_LINE_BYTES] if line.lstrip()[:1] in _MARKS else b""
+        self.follows = bool(self._fence or self._line)
+
+    def _inside(self, env: Envelope) -> str:
+        return (self._fence or _opens(self._line)).decode("ascii") if self._about == _about(env) else ""
+
+
+def _about(env: Envelope) -> tuple[str, str]:
+    return env[5], env[6]
+
+
+def _opens(line: bytes) -> bytes:
+    """Return the marks that open a code block at the start of this line, or nothing."""
+    line = line.lstrip()
+    mark = line[:1]
+    if mark not in _MARKS:
+        return b""
+    marks = line[: len(line) - len(line.lstrip(mark))]
+    return marks if len(marks) >= 3 and not (mark == b"`" and mark in line[len(marks) :]) else b""
+
+
+def _fence_after(line: bytes, fence: bytes) -> bytes:
+    """Return the fence behind a whole line: one of nothing but at least as many marks closes it."""
+    if not fence:
+        return _opens(line)
+    return b"" if len(line) >= len(fence) and not line.strip(fence[:1]) else fence
 
 
 def _may_break(text: str, index: int) -> bool:

@@ -18,15 +18,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from laneway.routing.chunker import cut
+from laneway.routing.chunker import Cutter
 from laneway.routing.conflation import STATE_KINDS, Conflation
 from laneway.routing.envelope import NO_DEADLINE, SEAL, Envelope
 from laneway.routing.errors import PeerProtocolError
 from laneway.routing.lanes import Lane
 from laneway.routing.packed import pack_map, unpack_map
 from laneway.routing.replay import SEQ_COST_BYTES, TOMBSTONE, Numbered
-from laneway.routing.segmenter import Segmenter
-from laneway.routing.sentences import last_sentence_end
 
 __all__ = ["GAP_KIND", "Batch", "Gap", "WireItem", "plan_items", "read_gap", "read_items"]
 
@@ -110,7 +108,7 @@ def plan_items(
     max_items: int,
     room_bytes: int,
     hold: bool = False,
-    segmenter: Segmenter | None = None,
+    cutter: Cutter | None = None,
 ) -> Batch:
     """Fold contiguous entries into at most `max_items` items. O(bytes) of what is sent.
 
@@ -121,11 +119,12 @@ def plan_items(
         grant: nothing that starts at or beyond this position is begun.
         chunk_chars: longest text item in characters (longer only for a single cluster). max_items: at most.
         room_bytes: stop after about this many bytes; one item is always taken.
-        hold: give text only up to a sentence end (of `segmenter`) while nothing follows it.
+        hold: give text only up to a sentence end while nothing follows it. cutter: the link's.
     """
     if not skip and (whole := _as_they_are(entries, position, text_kinds, grant, max_items, room_bytes)) is not None:
         return whole
-    return _folded(entries, position, skip, text_kinds, grant, chunk_chars, max_items, room_bytes, hold, segmenter)
+    cutter = Cutter() if cutter is None else cutter
+    return _folded(entries, position, skip, text_kinds, grant, chunk_chars, max_items, room_bytes, hold, cutter)
 
 
 def _as_they_are(
@@ -160,7 +159,7 @@ def _folded(
     max_items: int,
     room_bytes: int,
     hold: bool,
-    segmenter: Segmenter | None,
+    cutter: Cutter,
 ) -> Batch:
     """Fold event by event: merge and cut text, cover what was dropped, leave out state that is overtaken."""
     envelopes: list[Envelope] = []
@@ -177,7 +176,7 @@ def _folded(
             item = _fold_gap(entries, at, position)
             gapped += item[1]
         elif env[2] in text_kinds and (not body or body[0] != SEAL):
-            folded = _fold_text(entries, at, position, skip, grant, chunk_chars, hold, segmenter)
+            folded = _fold_text(entries, at, position, skip, grant, chunk_chars, hold, cutter)
             if folded is None:
                 held = True
                 break
@@ -271,30 +270,34 @@ def _fold_text(
     grant: float,
     chunk_chars: int,
     hold: bool,
-    segmenter: Segmenter | None,
+    cutter: Cutter,
 ) -> _Folded | None:
     """Return one text item that starts with entry `at`; None if its text is held back."""
     _, after, env = entries[at]
     last = _run_end(entries, at, grant, 4 * chunk_chars + _WINDOW_SLACK_BYTES + skip)
     if last == at and not skip and not hold and len(env[11]) <= chunk_chars:
+        if cutter.follows or b"`" in env[11] or b"~" in env[11]:
+            cutter.passed(env)
+        cutter.before = env
         return env, 1, 0, after
     pieces = [entry[2][11] for entry in entries[at : last + 1]]
     pieces[0] = pieces[0][skip:]
     joined = b"".join(pieces)
-    size = _item_bytes(joined, chunk_chars, segmenter, hold=hold and last + 1 == len(entries))
+    size = _item_bytes(env, joined, chunk_chars, cutter, hold=hold and last + 1 == len(entries))
     if size == 0 and joined:
         return None
+    part = (*env[:11], joined[:size], env[12])
+    cutter.passed(part)
     if size == len(joined):
-        return (*env[:11], joined, env[12]), last + 1 - at, 0, entries[last][1]
+        return part, last + 1 - at, 0, entries[last][1]
     span, end = 1, len(pieces[0])
     while end < size or (end == size and not pieces[span]):  # empty deltas end where they begin
         end += len(pieces[span])
         span += 1
-    cut_env = (*env[:11], joined[:size], env[12])
     if end == size:
-        return cut_env, span, 0, entries[at + span - 1][1]
+        return part, span, 0, entries[at + span - 1][1]
     begin = end - len(pieces[span - 1]) - (skip if span == 1 else 0)
-    return cut_env, span, size - begin, entries[at + span - 2][1] if span > 1 else position
+    return part, span, size - begin, entries[at + span - 2][1] if span > 1 else position
 
 
 def _run_end(entries: Sequence[Numbered], at: int, grant: float, enough_bytes: int) -> int:
@@ -318,7 +321,7 @@ def _run_end(entries: Sequence[Numbered], at: int, grant: float, enough_bytes: i
     return at
 
 
-def _item_bytes(joined: bytes, chunk_chars: int, segmenter: Segmenter | None, *, hold: bool) -> int:
+def _item_bytes(env: Envelope, joined: bytes, chunk_chars: int, cutter: Cutter, *, hold: bool) -> int:
     """Return how many bytes of the joined text the next item takes; 0 = hold it back (or it is empty)."""
     size = len(joined)
     if size <= chunk_chars and not hold:
@@ -328,7 +331,7 @@ def _item_bytes(joined: bytes, chunk_chars: int, segmenter: Segmenter | None, *,
         end -= 1  # not inside a UTF-8 sequence
     text = joined[:end].decode("utf-8", "surrogateescape")
     if len(text) > chunk_chars:
-        return len(text[: cut(text, chunk_chars, segmenter=segmenter)].encode("utf-8", "surrogateescape"))
+        return len(text[: cutter.cut(env, text, chunk_chars)].encode("utf-8", "surrogateescape"))
     if hold:
-        return len(text[: last_sentence_end(text, segmenter)].encode("utf-8", "surrogateescape"))
+        return len(text[: cutter.sentences(text)].encode("utf-8", "surrogateescape"))
     return size

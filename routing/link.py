@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from laneway.routing.chunker import Cutter
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import (
@@ -99,7 +100,7 @@ class Link:
         self._window = CreditWindow(0, 0) if start is None else CreditWindow(start)
         self._untold_position = start is None
         self._text_kinds = frozenset(kind.name for kind in kinds if kind.text)
-        self._chunk_chars = plan.chunk_chars
+        self._chunk_chars, self._cutter = plan.chunk_chars, Cutter(plan.segmenter)
         self._state = "OPEN"
         self._error: LanewayError | None = None
         self._now = now
@@ -368,7 +369,7 @@ class Link:
             chunk_chars=self._chunk_chars,
             max_items=self.plan.max_items,
             room_bytes=room,
-            segmenter=self.plan.segmenter,
+            cutter=self._cutter,
             hold=stream == DATA and self.plan.hold_sentence and self._error is None and self._timer.may_hold(now),
         )
         reader.advance(batch)

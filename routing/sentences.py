@@ -70,7 +70,7 @@ class SentenceScanner:
     """Feed text in any pieces; the ends reported do not depend on how it was cut.
 
     Args:
-        fenced: the text begins inside a code fence.
+        fence: the marks of the code fence that the text begins in.
         segmenter: decides terminators that have white space after them or need none, instead of the rules here.
     """
 
@@ -95,7 +95,7 @@ class SentenceScanner:
         "_word",
     )
 
-    def __init__(self, *, fenced: bool = False, segmenter: Segmenter | None = None) -> None:
+    def __init__(self, *, fence: str = "", segmenter: Segmenter | None = None) -> None:
         self._at = 0
         self._last = 0
         self._word = ""  # the word before the position, its inner dots included
@@ -110,7 +110,7 @@ class SentenceScanner:
         self._code = False  # inside `code` in a line
         self._row = False  # in the row of a table
         self._unit = False  # in a line that is one by itself: a heading, a row
-        self._fence = "```" if fenced else ""
+        self._fence = fence
         self._opening = False
         self._segmenter = segmenter
         self._tail = ""

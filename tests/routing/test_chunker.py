@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laneway.routing.chunker import Chunker, cut
-from laneway.routing.errors import LocalProtocolError
+from laneway.routing.chunker import Cutter, cut
+from laneway.routing.envelope import Envelope, envelope
 from laneway.routing.graphemes import clusters, is_boundary
 
 PIECES = st.sampled_from(
@@ -25,11 +25,26 @@ PIECES = st.sampled_from(
 )
 
 
+def about(entity: str = "m", body: bytes = b"") -> Envelope:
+    return envelope("T", producer="e", counter=1, tenant="t", session="s", lane=2, run="r", entity=entity, body=body)
+
+
+def pieces(text: str, limit: int, arrival: int = 10_000) -> list[str]:
+    """Cut as a link does: what has arrived, a chunk at a time."""
+    cutter, chunks, start = Cutter(), [], 0
+    while start < len(text):
+        size = cutter.cut(about(), text[start : start + arrival], limit)
+        chunks.append(text[start : start + size])
+        cutter.passed(about(body=chunks[-1].encode()))
+        start += size
+    return chunks
+
+
 @settings(deadline=None)
 @given(st.lists(PIECES, max_size=40).map("".join), st.integers(1, 60))
 def test_chunks_are_lossless_bounded_and_never_inside_a_character(text, limit):
     """They concatenate to the text; only a single cluster may exceed the limit."""
-    chunks = Chunker(limit).chunks(text)
+    chunks = pieces(text, limit)
     assert "".join(chunks) == text
     at = 0
     for chunk in chunks:
@@ -44,11 +59,7 @@ def test_chunks_are_lossless_bounded_and_never_inside_a_character(text, limit):
 def test_text_that_fits_is_never_held_back_or_cut(text, limit):
     """What fits goes whole, whatever it ends with."""
     assert cut(text, limit) == len(text)
-    assert Chunker(limit).chunks(text) == ([text] if text else [])
-
-
-def pieces(text: str, limit: int) -> list[str]:
-    return Chunker(limit).chunks(text)
+    assert pieces(text, limit) == ([text] if text else [])
 
 
 def test_a_sentence_end_in_the_second_half_is_preferred():
@@ -91,11 +102,27 @@ def test_code_is_cut_at_line_ends_also_in_later_chunks():
 def test_a_cluster_longer_than_the_limit_is_not_split():
     """A family emoji counts seven code points and stays one."""
     assert pieces("👩‍👩‍👧‍👦👩‍👩‍👧‍👦", 3) == ["👩‍👩‍👧‍👦", "👩‍👩‍👧‍👦"]
-    assert Chunker(3).cut("👩‍👩‍👧‍👦x") == 7
-    assert Chunker(3).cut("abc def", 5) == 4
+    assert cut("👩‍👩‍👧‍👦x", 3) == 7
+    assert cut("abc def", 5) == 4
 
 
-def test_a_limit_below_one_is_refused():
-    """It could never make progress."""
-    with pytest.raises(LocalProtocolError):
-        Chunker(0)
+@pytest.mark.parametrize("fence", ["```", "~~~", "````"])
+@pytest.mark.parametrize("arrival", [1_000, 30, 7])
+def test_a_fence_is_remembered_from_chunk_to_chunk_and_forgotten_when_it_closes(fence, arrival):
+    """However little arrives at a time; its own marks close it, other and shorter ones do not."""
+    code = f"{fence}py\nx = 1\n``\n~~\ny = 2\n"
+    cutter = Cutter()
+    for at in range(0, len(code), arrival):
+        cutter.passed(about(body=code[at : at + arrival].encode()))
+    line = "some words of code\nmore words of it\nand yet more"
+    assert cutter.cut(about(), line, 22) == len("some words of code\n")
+    assert cutter.cut(about("other"), line, 30) == len("some words of code\nmore words ")
+    cutter.passed(about(body=f"  {fence}  \n".encode()))
+    assert cutter.cut(about(), line, 30) == len("some words of code\nmore words ")
+
+
+def test_code_in_a_line_opens_nothing():
+    """Three marks and more of them in the same line."""
+    cutter = Cutter()
+    cutter.passed(about(body=b"```code``` and\n"))
+    assert cutter.cut(about(), "one two\nthree four", 14) == len("one two\nthree ")

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from laneway.routing.chunker import Cutter
 from laneway.routing.envelope import BODY, KIND, SEAL, Envelope, envelope, with_body
 from laneway.routing.errors import PeerProtocolError
 from laneway.routing.graphemes import is_boundary
@@ -169,4 +170,4 @@ def test_events_that_go_as_they_are_go_as_if_they_had_been_folded(events, max_it
         entries.append((seq, position, with_body(make(kind=kind), body)))
     bounds = {"grant": grant, "chunk_chars": 50, "max_items": max_items, "room_bytes": room}
     short = plan_items(entries, 0, 0, frozenset({TEXT}), **bounds)
-    assert short == _folded(entries, 0, 0, frozenset({TEXT}), *bounds.values(), False, None)
+    assert short == _folded(entries, 0, 0, frozenset({TEXT}), *bounds.values(), False, Cutter())

@@ -53,6 +53,6 @@ def test_nothing_is_known_before_the_next_character():
 
 def test_a_scanner_can_begin_inside_a_fence():
     """Chunks after the first of a code block know that they are code."""
-    scanner = SentenceScanner(fenced=True)
+    scanner = SentenceScanner(fence="```")
     assert scanner.feed("a. B. C\n```\nText. More") == [12, 18]
     assert not scanner.fenced
