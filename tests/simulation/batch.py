@@ -42,9 +42,10 @@ _FIXED: Final[tuple[tuple[str, Weather, Shape], ...]] = (
     ("small logs", Weather(cut=0.05), Shape(ring_events=24, ring_bytes=2048, retention_bytes=12_288)),
     ("takeovers", Weather(zombie_every_s=1.5, freeze_every_s=4), Shape()),
     ("overload", Weather(rush_every_s=1.0), Shape(events=72, pace_s=0.02, echo_s=0.3)),
+    ("lying disk", Weather(power_every_s=1.5), Shape()),
     ("clocks", Weather(pause_every_s=2.0, suspend_every_s=2.0), Shape()),
 )
-_SWARMS: Final = 5
+_SWARMS: Final = 4
 SETTINGS: Final = len(_FIXED) + _SWARMS + 1
 """So many seeds in a row see every kind of world: the fixed ones, random mixes, and one of several fronts."""
 
@@ -55,7 +56,7 @@ EXPECTED: Final = (
     "handler stubborn", "cancel ignored", "tool ok", "tool TOOL_FAILED", "zombie woke",
     "process stopped for a while", "machine suspended", "wall clock jumped", "all reconnected at once", "disk full",
     "slow disk", "client posts", "frame doubled", "frame reordered", "client never acks", "wrong ack",
-    "wrong ack refused", "wire cut",
+    "wrong ack refused", "wire cut", "power lost",
 )  # fmt: skip
 """Faults that a batch must have seen to prove anything."""
 
@@ -108,6 +109,7 @@ def setting(seed: int) -> Setting:
     weather, shape = swarm(seed)
     if place < len(_FIXED) + _SWARMS:
         return Setting("swarm", weather, shape)
+    weather = replace(weather, power_every_s=0.0)  # one disk that lies, of one machine: not that of several
     return Setting("swarm over fronts", weather, replace(shape, events=shape.events // 2), fronts=3)
 
 

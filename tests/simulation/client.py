@@ -182,6 +182,7 @@ class SimClient:
     async def _send(self, sent: Sent) -> None:
         try:
             sent.status = (await self.outbox.put(sent.env)).status
+            sent.answered_s = asyncio.get_running_loop().time()
         except AdmissionError as error:
             sent.refusal = error.code
         except LanewayError as error:

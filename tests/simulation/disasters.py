@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
+from tests.simulation.disk import Archive, Marks
 from tests.simulation.faults import Faults
 from tests.simulation.loop import Lifetime, SimLoop
 
@@ -20,12 +21,14 @@ _PAUSED_S: Final = (0.5, 6.0)
 _SUSPENDED_S: Final = (0.5, 8.0)
 _FULL_S: Final = (0.2, 1.5)
 _SLOW_S: Final = (1.0, 3.0)
+_LYING_S: Final = (0.2, 1.5)
 
 
 class Afflicted(Protocol):
     """What disasters need of a world."""
 
     faults: Faults
+    disk: Archive
 
     def processes(self) -> list[Any]:
         """Engine processes that serve now, in a fixed order."""
@@ -41,6 +44,10 @@ class Afflicted(Protocol):
 
     async def take_over(self, *, frozen_s: float = 0.0) -> None:
         """A new process starts although the old one is there, which goes on for a while, or stood still first."""
+        ...
+
+    async def lose_power(self, marks: Marks, since_s: float) -> None:
+        """All processes die and what the disk holds beyond `marks`, told since then, is lost; then a new process."""
         ...
 
 
@@ -104,6 +111,13 @@ async def _slow_disk(world: Afflicted) -> None:
         world.faults.disk_slow = False
 
 
+async def _lose_power(world: Afflicted) -> None:
+    """For a moment the disk says of what it only holds that it is written, then the power fails: that is gone."""
+    marks, since_s = world.disk.marks(), asyncio.get_running_loop().time()
+    await world.faults.pause(*_LYING_S)
+    await world.lose_power(marks, since_s)
+
+
 DISASTERS: Final[tuple[tuple[str, Callable[[Afflicted], Awaitable[None]]], ...]] = (
     ("crash_every_s", _crash),
     ("zombie_every_s", _take_over),
@@ -113,5 +127,6 @@ DISASTERS: Final[tuple[tuple[str, Callable[[Afflicted], Awaitable[None]]], ...]]
     ("rush_every_s", _rush),
     ("full_every_s", _fill_disk),
     ("slow_every_s", _slow_disk),
+    ("power_every_s", _lose_power),
 )
 """Field of the weather with the mean time between two, and what happens."""

@@ -1,21 +1,27 @@
-"""A simulated disk under the Store port: it takes time, fails, and survives a kill -9.
+"""A simulated disk under the Store port: it takes time, fails, lies, and survives a kill -9.
 
-Law of this file: what `append` returned from is there for ever; what was under way when the process
-died may or may not be. The data lives in one Archive that is kept across crashes (so it keeps its
-epoch, as a file would); each process reaches it through its own `SimStore`, which dies with it.
+Law of this file: what `append` returned from is there for ever, unless the power fails and the disk had
+lied; what was under way when the process died may or may not be. The data lives in one Archive that is
+kept across crashes (so it keeps its epoch, as a file would); each process reaches it through its own
+`SimStore`, which dies with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from laneway.actors.ports import Claim, DeadLetter, Entry, Record, Store
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.errors import StoreError
 from tests.simulation.faults import Faults
 
-__all__ = ["Archive", "SimStore"]
+__all__ = ["Archive", "Marks", "SimStore"]
+
+
+Marks: TypeAlias = dict[str, dict[int, tuple[int, int]]]
+"""log key -> stream -> (first seq that is there, last one)."""
 
 
 class Archive(MemoryStore):
@@ -23,6 +29,7 @@ class Archive(MemoryStore):
 
     Attributes:
         epoch: name of its numbering. kept: log key -> stream -> every entry ever appended.
+        floors: (log key, stream) -> below which it was trimmed.
         writers: log key -> the generations that wrote it, in the order of their first writes.
     """
 
@@ -31,6 +38,7 @@ class Archive(MemoryStore):
         self.epoch = epoch
         self.kept: dict[str, dict[int, list[Entry]]] = {}
         self.writers: dict[str, list[int]] = {}
+        self.floors: dict[tuple[str, int], int] = {}
 
     async def append(self, claim: Claim, entries: Sequence[Entry]) -> None:
         """Append and archive."""
@@ -41,6 +49,35 @@ class Archive(MemoryStore):
         streams = self.kept.setdefault(claim.key, {})
         for entry in entries:
             streams.setdefault(entry.stream, []).append(entry)
+
+    async def trim(self, claim: Claim, stream: int, below: int) -> None:
+        """Trim, but only the log."""
+        await super().trim(claim, stream, below)
+        self.floors[claim.key, stream] = max(below, self.floors.get((claim.key, stream), 1))
+
+    def marks(self) -> Marks:
+        """How far each stream of each log is written: what a power loss leaves if all after it was a lie."""
+        return {
+            key: {stream: (self.floors.get((key, stream), 1), entries[-1].seq) for stream, entries in streams.items()}
+            for key, streams in self.kept.items()
+        }
+
+    async def after_power_loss(self, marks: Marks, epoch: str) -> Archive:
+        """Return what is there after a power loss: all up to `marks`, under a new epoch, for nobody can say so.
+
+        Values and dead letters are kept.
+        """
+        left = Archive(epoch, self._now)
+        left._values, left._ends, left._looked_at, left._versions = (
+            self._values, self._ends, self._looked_at, self._versions
+        )  # fmt: skip
+        left._dead, left._dead_bytes, left._dead_ids = self._dead, self._dead_bytes, self._dead_ids
+        for key, streams in marks.items():
+            claim = await left.claim(key)
+            for stream, (floor, head) in streams.items():
+                await left.append(claim, [entry for entry in self.kept[key][stream] if entry.seq <= head])
+                await left.trim(claim, stream, floor)
+        return left
 
     def forget(self, key: str) -> None:
         """Drop a log whose session nobody comes back to, and what is known of it."""

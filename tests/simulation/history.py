@@ -43,6 +43,7 @@ class Sent:
     env: Envelope
     status: str = ""
     refusal: str = ""
+    answered_s: float = 0.0
 
     @property
     def id(self) -> str:
@@ -124,6 +125,10 @@ class History:
     """(tenant, session, call) -> how often the tool began to do it."""
     writers: dict[str, list[int]] = field(default_factory=dict)
     """log key -> generations that wrote it, in the order of their first writes."""
+    past: dict[tuple[Home, str], Log] = field(default_factory=dict)
+    """(home, epoch) -> what the disk held when the power failed, of epochs that are over."""
+    blackouts: list[tuple[float, float]] = field(default_factory=list)
+    """(from, to) of times whose writes were lost although they had been told as written."""
     store_failed: bool = False
     """The engine may have refused events, and the refusals may have been lost on the way."""
 
@@ -143,8 +148,11 @@ def check(history: History, kinds: KindTable) -> list[str]:
         found += (f"{home[0]}/{home[1]}: {text}" for text in _check_log(home, log))
         strange = {env[RUN] for stream in log.streams for _, _, env in stream} - asked[home] - {""}
         found += (f"{home[0]}/{home[1]}: holds events of run {run}, which nobody asked for here" for run in strange)
+    for (home, epoch), log in history.past.items():
+        found += (f"{home[0]}/{home[1]} in {epoch}: {text}" for text in _check_log(home, log))
     for segment in history.segments:
-        log = history.logs[segment.tenant, segment.session]
+        home = (segment.tenant, segment.session)
+        log = history.past.get((home, segment.epoch), history.logs[home])
         where = f"{segment.client} in {segment.tenant}/{segment.session}"
         found += (f"{where}: {text}" for text in _check_segment(segment, log))
     found += _check_conservation(history)
@@ -377,7 +385,9 @@ def _check_conservation(history: History) -> Iterator[str]:
     What a client's newest run said last may be void, and then nothing came after it.
     """
     issued = {home: (len(log.streams[URGENT]), len(log.streams[DATA])) for home, log in history.logs.items()}
-    for reader, stream, account in accounts(history.segments, issued):
+    now = [each for each in history.segments if (each.tenant, each.session) in history.logs]
+    now = [each for each in now if each.epoch == history.logs[each.tenant, each.session].epoch]
+    for reader, stream, account in accounts(now, issued):
         log = history.logs[reader.tenant, reader.session]
         erred = {env[RUN] for _, _, env in log.streams[URGENT] if env[KIND] == "RUN_ERROR"}
         tail = log.streams[stream][account.issued - account.pending :]
@@ -407,6 +417,8 @@ def _check_fates(history: History, kinds: KindTable) -> Iterator[str]:
         row = kinds.require(env[KIND])
         if not sent.status or row.control or not row.durable or sent.status == "volatile":
             continue
+        if any(since <= sent.answered_s <= until for since, until in history.blackouts):
+            continue  # the disk had lied to the engine, and the engine to its client
         if env[KIND] == "USER_MESSAGE":
             if (home, sent.run) not in ends:
                 yield f"run {sent.run} of {home} was accepted ({sent.status}) and has no end in the log"
@@ -428,10 +440,10 @@ def _check_repeats(history: History, kinds: KindTable) -> Iterator[str]:
     yield from (f"{key} was started {per_life[key] - count} times, accepted {per_life[key]} times in this life"
                 for key, count in left.items() if count < 0 and not str(key[3]).startswith("engine/"))  # fmt: skip
     for key, count in starts.items():
-        if key[-1] == "USER_MESSAGE" and count > 1:
+        if key[-1] == "USER_MESSAGE" and count > 1 + len(history.blackouts):
             yield f"{key} starts a run and was started {count} times"
         row = kinds.require(str(key[-1]))
-        if count > 3 and row.durable and row.lane != Lane.CRITICAL:
+        if count > 3 + len(history.blackouts) and row.durable and row.lane != Lane.CRITICAL:
             yield f"{key} was started {count} times, 3 is the most"
     for end in history.ended:
         per_life[_of_life(end)] -= 1

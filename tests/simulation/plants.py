@@ -20,6 +20,7 @@ from laneway.actors.links import Links
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.envelope import KIND, PRODUCER, RUN, TENANT, Envelope
 from laneway.routing.replay import ReplayRing
+from tests.simulation.disk import Archive, Marks
 
 __all__ = ["PLANTS", "planted"]
 
@@ -142,6 +143,18 @@ def _bound() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _boot() -> Iterator[None]:
+    """A store that goes on in the same epoch although it cannot know what a power failure took."""
+    after = Archive.after_power_loss
+
+    async def trusting(self: Archive, marks: Marks, epoch: str) -> Archive:
+        return await after(self, marks, self.epoch)
+
+    with patch.object(Archive, "after_power_loss", trusting):
+        yield
+
+
 PLANTS: Final[dict[str, Callable[[], Any]]] = {
     "lost": _lost,
     "doubled": _doubled,
@@ -151,6 +164,7 @@ PLANTS: Final[dict[str, Callable[[], Any]]] = {
     "gap": _gap,
     "zombie": _zombie,
     "bound": _bound,
+    "boot": _boot,
 }
 
 

@@ -25,6 +25,7 @@ _EVERY_S: Final[tuple[tuple[str, float, float], ...]] = (
     ("crash_every_s", 0.8, 5.0), ("zombie_every_s", 1.0, 5.0), ("freeze_every_s", 2.0, 8.0),
     ("pause_every_s", 1.0, 6.0), ("suspend_every_s", 1.0, 6.0), ("rush_every_s", 0.5, 4.0),
     ("full_every_s", 1.0, 5.0), ("slow_every_s", 1.0, 5.0),
+    ("power_every_s", 1.0, 6.0),
 )  # fmt: skip
 _SHAPES: Final = (
     Shape(), Shape(tenants=1, sessions=1, clients=4), Shape(tenants=3, sessions=2, clients=1),
@@ -34,11 +35,11 @@ _SHAPES: Final = (
 _PRESENT: Final = 0.35
 
 
-def swarm(seed: int, *, disasters: bool = True) -> tuple[Weather, Shape]:
+def swarm(seed: int) -> tuple[Weather, Shape]:
     """Return this seed's weather and shape: each fault is there with a chance of 0.35, log-uniformly strong."""
     rng = random.Random(f"swarm:{seed}")
     chosen: dict[str, Any] = {"wall_jumps": rng.random() < 0.5}
-    for name, low, high in (*_CHANCES, *(_EVERY_S if disasters else ())):
+    for name, low, high in (*_CHANCES, *_EVERY_S):
         if rng.random() < _PRESENT:
             chosen[name] = float(low * (high / low) ** rng.random())
     return replace(CALM, **chosen), rng.choice(_SHAPES)

@@ -43,7 +43,7 @@ def test_the_faults_really_happened(batch: Callable[[int], Total]) -> None:
     assert missing(whole) == []
 
 
-@pytest.mark.parametrize("seed", [2, 7, 11, 15])
+@pytest.mark.parametrize("seed", [2, 7, 9, 15])
 def test_a_seed_gives_the_same_run_again(seed: int) -> None:
     """What failed can be replayed: crashes, disk errors and takeovers included."""
     once, again = run_seed(seed), run_seed(seed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from tests.simulation.client import Identity, SimClient
 from tests.simulation.clocks import WallClock
 from tests.simulation.conservation import unbalanced
 from tests.simulation.disasters import DISASTERS
-from tests.simulation.disk import Archive
+from tests.simulation.disk import Archive, Marks
 from tests.simulation.faults import CALM, Faults, Weather
 from tests.simulation.history import DATA, URGENT, History, Log, check
 from tests.simulation.loop import VirtualClock, run
@@ -71,6 +71,7 @@ class World:
         self._poisoned = asyncio.Event()
         self._calm = self._at_rest = False
         self._disasters = 0
+        self._zombies: list[Process] = []
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -167,6 +168,7 @@ class World:
         if zombie is None:
             return
         self.faults.fired["takeover"] += 1
+        self._zombies.append(zombie)
         try:
             if frozen_s:
                 zombie.lifetime.freeze()
@@ -177,7 +179,26 @@ class World:
                 zombie.lifetime.thaw()
             await self.faults.pause(0.2, 1.5)
         finally:
+            self._zombies.remove(zombie)
             await zombie.kill()
+
+    async def lose_power(self, marks: Marks, since_s: float) -> None:
+        """All processes die, what was written after `marks` is lost, and the logs begin new epochs."""
+        engine, self.engine = self.engine, None
+        if engine is None:
+            return
+        self.faults.fired["power lost"] += 1
+        for process in (engine, *self._zombies):
+            await process.kill()
+        now = asyncio.get_running_loop().time()
+        for client in self.clients:
+            home = (client.who.tenant, client.who.session)
+            log = log_of(self.disk, home, Packing(self.kinds), now)
+            self.history.past[home, log.epoch] = replace(log, unfinished=[])
+        self.history.blackouts.append((since_s, now))
+        self.disk = await self.disk.after_power_loss(marks, f"{self.disk.epoch}'")
+        await self.faults.pause(0.05, 0.5)
+        await self._start_engine()
 
     def processes(self) -> list[Process]:
         """Engine processes that serve now."""
