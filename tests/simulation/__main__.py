@@ -17,6 +17,7 @@ from tests.simulation.batch import Total, command, missing, run_seed, setting
 from tests.simulation.hour import Plan, simulate_hour
 from tests.simulation.plants import PLANTS
 from tests.simulation.tables import batch_table, hour_tables
+from tests.simulation.world import Report
 
 
 def _arguments() -> argparse.Namespace:
@@ -42,10 +43,20 @@ def _run(seeds: range, plant: str, jobs: int, console: Console) -> Total:
     ):
         bar = progress.add_task("", total=len(seeds))
         for future in as_completed([pool.submit(run_seed, seed, plant) for seed in seeds]):
-            total.add(future.result())
+            report = future.result()
+            if report.violations:
+                _tell(report, plant, console)
+            total.add(report)
             progress.advance(bar)
-    total.failures.sort(key=lambda report: report.seed)
     return total
+
+
+def _tell(report: Report, plant: str, console: Console) -> None:
+    """Say at once what failed, and how to see it again."""
+    console.print(f"[red]seed {report.seed} ({setting(report.seed).name}) failed[/red]; replay it with")
+    console.print(f"  {command(report.seed, plant)}", soft_wrap=True, highlight=False)
+    for violation in report.violations[:10]:
+        console.print(f"  - {violation}", markup=False, soft_wrap=True)
 
 
 def _hour(arguments: argparse.Namespace, console: Console) -> int:
@@ -72,11 +83,6 @@ def main() -> int:
     began = time.monotonic()
     total = _run(seeds, arguments.plant, arguments.jobs, console)
     console.print(batch_table(total, time.monotonic() - began))
-    for report in total.failures:
-        console.print(f"[red]seed {report.seed} ({setting(report.seed).name}) failed[/red]; replay it with")
-        console.print(f"  {command(report.seed, arguments.plant)}", soft_wrap=True, highlight=False)
-        for violation in report.violations[:10]:
-            console.print(f"  - {violation}", markup=False, soft_wrap=True)
     gaps = [] if len(seeds) < 100 else missing(total)
     if total.events < arguments.events:
         gaps.append(f"only {total.events} events were simulated, {arguments.events} were asked for")

@@ -56,7 +56,7 @@ EXPECTED: Final = (
     "handler stubborn", "cancel ignored", "tool ok", "tool TOOL_FAILED", "zombie woke",
     "process stopped for a while", "machine suspended", "wall clock jumped", "all reconnected at once", "disk full",
     "slow disk", "client posts", "frame doubled", "frame reordered", "client never acks", "wrong ack",
-    "wrong ack refused", "wire cut", "power lost",
+    "wrong ack refused", "wire cut", "power lost", "overload",
 )  # fmt: skip
 """Faults that a batch must have seen to prove anything."""
 

@@ -33,6 +33,8 @@ __all__ = ["Report", "World", "log_of", "simulate"]
 
 _STORM_S: Final = 30.0
 _REST_S: Final = 120.0
+_CROWD: Final = 100
+"""So many events in one engine are more than its handlers can do in the next seconds."""
 _BACKLOG_BYTES: Final = 1_048_576
 """What may wait to be written, for each session."""
 
@@ -244,6 +246,8 @@ class World:
             await asyncio.sleep(0.1)
             if self.engine is not None:
                 self.history.violations += self.unsound(self.engine)
+                if self.engine.dispatcher.statistics().pending > _CROWD:
+                    self.faults.fired["overload"] += 1
 
     def unsound(self, engine: Process) -> list[str]:
         """Return what does not hold although it must hold at every moment."""
