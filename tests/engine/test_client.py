@@ -485,3 +485,20 @@ def test_nothing_is_left_running() -> None:
         assert not [task for task in asyncio.all_tasks() - before if "Client" in repr(task)]
 
     asyncio.run(main())
+
+
+def test_wishes_shape_the_link_and_whole_sentences_come_whole() -> None:
+    """Chunk sizes, and `hold: sentence` for speech: the plan says what came of them, and text comes by sentences."""
+
+    async def main() -> None:
+        wishes = {"hold": "sentence", "chunk_chars": 32, "flush_ms": 5}
+        async with edge() as (_, _, target), client(target, wishes=wishes) as ada:
+            plan = ada.welcome["plan"]
+            assert (plan["hold_sentence"], plan["chunk_chars"], plan["flush_s"]) == (True, 32, 0.005)
+            assert dict(ada.quality) == {"grade": "good", "chunk_chars": 32, "flush_s": 0.005}
+            await ada.send("It is 3.14 in all. Is that so? Yes")
+            heard = [event.text for event in await until_finished(ada) if event.kind == "TEXT_MESSAGE_CONTENT"]
+            assert "".join(heard) == "It is 3.14 in all. Is that so? Yes "
+            assert heard[0].startswith("It is 3.14 in all. ")
+
+    asyncio.run(main())
