@@ -119,6 +119,7 @@ class Dispatcher:
                 accepts=spec.accepts,
                 streams_input=spec.streams_input,
                 target_wait_s=spec.target_wait_s,
+                tenant_share=spec.tenant_share,
             )
         )
         pump = Pump(
@@ -333,6 +334,7 @@ class Dispatcher:
         if cells and cells != self._members.get(name):
             self._members[name] = cells
             self._core.members(name, cells)
+            self._core.slots(name, pump.pool.spec.concurrency * len(cells))
         pump.wake()
 
     def _count(self, name: str, times: int = 1, **labels: str) -> None:

@@ -47,6 +47,8 @@ class PoolSpec:
         grace_s: seconds between a cancel and giving up on a handler that ignores it.
         target_wait_s: median wait in its queue above which what may wait is limited; infinity: never; None:
             as the engine's setting says. See `routing/backlog.py`.
+        tenant_share: of its slots that one tenant may have while others use the pool; 1: any. See
+            `routing/seats.py`.
         remote: its cells are on other hosts and come by themselves; `handler` and `cells` say nothing here.
     """
 
@@ -62,6 +64,7 @@ class PoolSpec:
     accepts: Callable[[Envelope], bool] | None = field(default=None)
     grace_s: float = 5.0
     target_wait_s: float | None = None
+    tenant_share: float = 1.0
     remote: bool = False
 
     def __post_init__(self) -> None:

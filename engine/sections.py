@@ -226,6 +226,8 @@ class NlpConfig(Section):
             goes on into the log), "close" (its model is let go, and it ends PAUSED), or "auto": "continue"
             over a model that generates whether it is read or not, else "pause".
         target_wait_s: as `dispatch.target_wait_s`, for runs: people wait for the answer of a busy model.
+        tenant_share: of the runs at once that one tenant may have while others use the pool, or did within the
+            last minute; 1: any.
     """
 
     model: str = ""
@@ -233,6 +235,7 @@ class NlpConfig(Section):
     degraded_model: str = ""
     concurrency: Positive = 256
     target_wait_s: SecondsOrOff = 10.0
+    tenant_share: Annotated[float, Field(gt=0, le=1)] = 0.75
     unread: Literal["auto", "pause", "continue", "close"] = "auto"
 
     @model_validator(mode="after")

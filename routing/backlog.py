@@ -68,7 +68,7 @@ class _LaneLimit:
         if self.served_at == inf:
             self.served, self.served_at = served, now
         elif (span_s := now - self.served_at) >= TICK_S:
-            rate = (served - self.served) / span_s
+            rate = max(0, served - self.served) / span_s
             self.rate += (rate - self.rate) * (_SMOOTHING if self.rate else 1.0)
             self.served, self.served_at = served, now
 

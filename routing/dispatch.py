@@ -82,6 +82,11 @@ class DispatchCore:
         """Say which cells a keyed pool has; what waits moves with its keys. No effect on other pools."""
         self._routes.pool(pool).members(cells)
 
+    def slots(self, pool: str, slots: int) -> None:
+        """Say how many events a pool can run at once, for the shares of its tenants."""
+        if (seats := self._routes.pool(pool).seats) is not None:
+            seats.slots = slots
+
     # -- in -------------------------------------------------------------------------------------
 
     def admit(self, envs: Sequence[Envelope], now: float) -> list[Verdict]:
@@ -148,7 +153,11 @@ class DispatchCore:
         unit = queues.unit(cell)
         if unit is None or room <= 0:
             return []
-        if queues.cut:
+        if queues.seats is not None:
+            out = queues.take_seated(room, now, only_critical)
+            for each in queues.units():
+                self._over_due(queues, each)
+        elif queues.cut:
             out = queues.take_joined(unit, room, now, only_critical)
         else:
             out = unit.take(room, now, only_critical=only_critical)
@@ -193,6 +202,9 @@ class DispatchCore:
         the last. Ask `woken` afterwards.
         """
         over = self.admission.release([env for env in envs if not env[10] or _whole(env)])
+        for seats in self._routes.seated:
+            if seats:
+                seats.rise(over)
         self._done += len(over)
         if self._parking.count:
             for env in over:

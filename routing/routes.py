@@ -21,12 +21,15 @@ from laneway.routing.errors import ConfigError, LocalProtocolError, PeerProtocol
 from laneway.routing.parts import Reassembler, cut
 from laneway.routing.placement import rendezvous
 from laneway.routing.scheduler import Scheduler
+from laneway.routing.seats import Seats
 
 __all__ = ["KEYS", "Limits", "PoolQueues", "PoolRoute", "RouteTable", "Row"]
 
 _KEY_FIELDS: Final[Mapping[str, int]] = {"session": SESSION, "entity": ENTITY, "run": RUN}
 KEYS: Final = ("none", *_KEY_FIELDS)
 """What keeps events in one cell."""
+_MAX_TENANTS: Final = 4_096
+"""Units of tenants that are kept although nothing waits in them."""
 _MAX_PLACED: Final = 65_536
 """Keys whose cell is remembered per pool; beyond it they are hashed anew, 1 us per cell."""
 
@@ -46,6 +49,8 @@ class PoolRoute:
             `done`; the event is over with its last part. Otherwise parts are put together first.
         target_wait_s: median wait above which what may wait is limited (see `backlog`); infinity: never;
             None: as the dispatcher's policy says.
+        tenant_share: of the pool's slots that one tenant may have while there are others (see `seats`);
+            1: any. Not for a keyed pool.
     """
 
     name: str
@@ -54,11 +59,14 @@ class PoolRoute:
     accepts: Callable[[Envelope], bool] | None = None
     streams_input: bool = False
     target_wait_s: float | None = None
+    tenant_share: float = 1.0
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a route that cannot work."""
         if self.target_wait_s is not None and not self.target_wait_s > 0:
             raise ConfigError(f"pool {self.name!r} has a target wait of {self.target_wait_s} s; give more than 0")
+        if not 0 < self.tenant_share <= 1 or (self.tenant_share < 1 and self.keyed != "none"):
+            raise ConfigError(f"pool {self.name!r}: tenant_share lies in (0, 1], and is not for a keyed pool")
         if self.keyed not in KEYS:
             raise ConfigError(f"pool {self.name!r} is keyed by {self.keyed!r}; choose one of {', '.join(KEYS)}")
 
@@ -76,7 +84,20 @@ _DEFAULT: Final = Limits()
 class PoolQueues:
     """The serving units of one pool: one for all, or one per cell of a keyed pool."""
 
-    __slots__ = ("_key_field", "_make", "_placed", "_reassembler", "backlog", "cells", "cut", "name", "route", "shared")
+    __slots__ = (
+        "_key_field",
+        "_make",
+        "_of_tenant",
+        "_placed",
+        "_reassembler",
+        "backlog",
+        "cells",
+        "cut",
+        "name",
+        "route",
+        "seats",
+        "shared",
+    )
 
     def __init__(self, route: PoolRoute, make: Callable[[], Scheduler], limits: Limits = _DEFAULT) -> None:
         self.route = route
@@ -92,6 +113,9 @@ class PoolQueues:
         self._make = make
         self._key_field = _KEY_FIELDS.get(route.keyed)
         self._placed: dict[tuple[str, str], Scheduler] = {}
+        self.seats = Seats(route.tenant_share) if route.tenant_share < 1 else None
+        """Who holds how many of its slots, if that is limited: then there is a unit for each tenant."""
+        self._of_tenant: dict[str, Scheduler] = {}
 
     @property
     def waiting(self) -> int:
@@ -115,6 +139,7 @@ class PoolQueues:
         """All serving units."""
         yield self.shared
         yield from self.cells.values()
+        yield from self._of_tenant.values()
 
     def unit(self, cell: str | None) -> Scheduler | None:
         """Return what the named cell serves; None if it is not, or no more, a cell of this pool.
@@ -130,10 +155,16 @@ class PoolQueues:
     @property
     def placing(self) -> bool:
         """True if its events may wait in different units."""
-        return self._key_field is not None
+        return self._key_field is not None or self.seats is not None
 
     def place(self, env: Envelope) -> Scheduler:
         """Return the unit in which this event waits."""
+        if self.seats is not None:
+            own = self._of_tenant.get(env[TENANT])
+            if own is None:
+                own = self._new_unit()
+                self._of_tenant[env[TENANT]] = own
+            return own
         if not self.cells or self._key_field is None:
             return self.shared
         name = str(env[self._key_field])
@@ -147,6 +178,8 @@ class PoolQueues:
 
     def give_back(self, envs: Sequence[Envelope]) -> None:
         """Put events back, ahead of what was accepted later. O(waiting)."""
+        if self.seats is not None:
+            self.seats.rise(envs)
         places: dict[int, tuple[Scheduler, list[Envelope]]] = {}
         for env in envs:
             unit = self.place(env)
@@ -172,6 +205,44 @@ class PoolQueues:
                     whole.append(joined)
                     self.cut -= joined is not env
         return whole
+
+    def take_seated(self, room: int, now: float, only_critical: bool) -> list[Envelope]:
+        """Take up to `room` events, each for the tenant with the fewest seats. O(tenants waiting) per event."""
+        seats, out = self.seats, list[Envelope]()
+        assert seats is not None
+        for tenant, unit in self._of_tenant.items():
+            if unit:
+                seats.see(tenant, now)
+        while len(out) < room and (turn := self._next(seats, now, only_critical)) is not None:
+            if self.cut:
+                taken = self.take_joined(turn, 1, now, only_critical)
+            else:
+                taken = turn.take(1, now, only_critical=only_critical)
+            for env in taken:
+                seats.sit(env, now)
+            out += taken
+        return out
+
+    def _next(self, seats: Seats, now: float, only_critical: bool) -> Scheduler | None:
+        """Return whose turn it is: among equals, whoever has waited longest since its last turn."""
+        found = None
+        fewest = 0
+        for tenant, unit in self._of_tenant.items():
+            if not (unit.depth(0) if only_critical else unit and seats.may_sit(tenant, now)):
+                continue
+            held = seats.held(tenant)
+            if found is None or held < fewest:
+                found, fewest = tenant, held
+        if found is None:
+            return None
+        unit = self._of_tenant[found] = self._of_tenant.pop(found)  # the last in turn from now on
+        return unit
+
+    def _new_unit(self) -> Scheduler:
+        """Make a unit; those of tenants that have nothing here go, if there are many."""
+        if len(self._of_tenant) >= _MAX_TENANTS:
+            self._of_tenant = {name: unit for name, unit in self._of_tenant.items() if unit}
+        return self._make()
 
     def drop_parts(self, env: Envelope) -> None:
         """The event that this is a part of will not be handed out."""
@@ -234,7 +305,7 @@ class RouteTable:
         limits: of backlogs.
     """
 
-    __slots__ = ("_kinds", "_limits", "_make", "_text_kinds", "pools", "rows")
+    __slots__ = ("_kinds", "_limits", "_make", "_text_kinds", "pools", "rows", "seated")
 
     def __init__(
         self,
@@ -248,6 +319,8 @@ class RouteTable:
         self._text_kinds = text_kinds
         self._make = make
         self.pools: dict[str, PoolQueues] = {}
+        self.seated: list[Seats] = []
+        """Seats of the pools whose tenants have shares."""
         self.rows: dict[str, Row] = {}
         """Rows resolved so far; look here first."""
 
@@ -265,13 +338,17 @@ class RouteTable:
                         "condition (accepts), or another kind"
                     )
         self.pools[route.name] = PoolQueues(route, self._make, self._limits)
+        self._changed()
+
+    def _changed(self) -> None:
         self.rows.clear()
+        self.seated = [pool.seats for pool in self.pools.values() if pool.seats is not None]
 
     def remove(self, name: str) -> PoolQueues:
         """Unregister a pool and return it. Raises LocalProtocolError if there is none of that name."""
         pool = self.pool(name)
         del self.pools[name]
-        self.rows.clear()
+        self._changed()
         return pool
 
     def pool(self, name: str) -> PoolQueues:

@@ -24,7 +24,7 @@ __all__ = ["AddedPool", "AddedPools", "PoolOptions"]
 
 
 class PoolOptions(TypedDict, total=False):
-    """Options of `Engine.pool`; see `PoolSpec` for what the first six mean.
+    """Options of `Engine.pool`; see `PoolSpec` for what the first seven mean.
 
     Attributes:
         placement: "hosts" (default) or "driver": in the engine's own process; only read on Ray.
@@ -37,6 +37,7 @@ class PoolOptions(TypedDict, total=False):
     batch: bool
     streams_input: bool
     target_wait_s: float | None
+    tenant_share: float
     placement: str
     hosts: int
     max_hosts: int | None

@@ -94,6 +94,7 @@ class BuiltinPools:
                 concurrency=runs,
                 run_starting=True,
                 target_wait_s=run_wait_s,
+                tenant_share=self._config.nlp.tenant_share,
                 remote=nlp,
             )
         )

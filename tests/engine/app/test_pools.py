@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 
-from laneway import Engine
+from laneway import Context, Engine, Out
+from laneway.actors.nlp import vocabulary as v
 from laneway.engine.app.pools import BuiltinPools
 from laneway.engine.config import Config
 from laneway.engine.models.scripted import ScriptedModel
@@ -47,6 +50,45 @@ def test_a_models_call_goes_through_the_tools_pool() -> None:
                 text = "".join([event.text async for event in session.ask('call add {"a": 2, "b": 40}')])
             assert text.endswith("the tool returned: 42")
             assert engine.statistics()[0].handled == 2
+
+    asyncio.run(main())
+
+
+class _Lasting:
+    """A model whose runs of tenant "a" never end, and all others at once."""
+
+    provider, name = "tests", "lasting"
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Semaphore(0)
+
+    async def stream(self, run: Mapping[str, Any], context: Context) -> AsyncIterator[Out]:
+        self.begun.release()
+        if context.tenant == "a":
+            await asyncio.Event().wait()
+        yield v.text_start("m")
+        yield v.text_end("m")
+
+
+def test_runs_that_never_end_leave_seats_for_other_tenants() -> None:
+    """Of 8 runs at once 6 are one tenant's while others use the pool; those of another one begin and end."""
+
+    async def main() -> None:
+        config = Config.model_validate({"nlp": {"concurrency": 8}})
+        async with asyncio.timeout(WITHIN_S), Engine(config) as engine:
+            model = _Lasting()
+            engine.nlp.use(model)
+            async with engine.session("s", tenant="b") as session:
+                assert [event.kind async for event in session.ask("hello")][-1] == "RUN_FINISHED"
+                for number in range(20):
+                    await engine.session(f"s{number}", tenant="a").send("hello")
+                for _ in range(1 + 6):
+                    await model.begun.acquire()
+                for _ in range(3):
+                    assert [event.kind async for event in session.ask("hello")][-1] == "RUN_FINISHED"
+                nlp = engine.statistics()[0].pools[0]
+                assert (nlp.running, nlp.waiting) == (6, 0)
+            await engine.close(0.0)
 
     asyncio.run(main())
 
