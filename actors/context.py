@@ -164,7 +164,8 @@ class ContextMaker:
         """Return `out` as an event of the run, session and tenant of its cause."""
         run, number, now = cause[5], self._number(), self.surroundings.clock.now()
         producer = f"engine/{run or self._pool}"
-        return (producer, number, out[0], cause[3], cause[4], run, out[2], lane, deadline, trace, "", out[1], now)
+        # +lane: a plain number, or the garbage collector would look at the event for as long as it is kept
+        return (producer, number, out[0], cause[3], cause[4], run, out[2], +lane, deadline, trace, "", out[1], now)
 
 
 class RunContext:

@@ -11,8 +11,8 @@ import pytest
 from laneway.actors.context import ContextMaker, LateEmits, Surroundings
 from laneway.actors.ports import Out, Outcome, Principal, ToolSpec
 from laneway.routing.classify import KindTable
+from laneway.routing.envelope import LANE, EnvelopeView
 from laneway.routing.envelope import TRACE as TRACE_FIELD
-from laneway.routing.envelope import EnvelopeView
 from laneway.routing.errors import LocalProtocolError
 from laneway.routing.lanes import Lane
 from tests.actors.recording import TRACE, KeptTracer
@@ -61,6 +61,9 @@ def test_emit_speaks_for_the_run(rig):
     assert (first.id, second.id) == ("engine/r1:1", "engine/r1:2")
     assert (first.tenant, first.session, first.run, first.trace, first.entity) == ("t", "s", "r1", "00-a-b-01", "m1")
     assert (first.lane, second.lane) == (Lane.NORMAL, Lane.CRITICAL)
+    assert {type(event.raw[LANE]) for event in (first, second)} == {int}, (
+        "what is kept long costs no garbage collection"
+    )
 
 
 def test_emit_all_is_emit_for_each_or_for_none(rig):
