@@ -149,6 +149,7 @@ class SessionConfig(Section):
     ring_bytes: Bytes = 262_144
     budget_bytes: Bytes = 262_144
     spill_bytes: Bytes = 16_777_216
+    stall_s: Seconds = 120.0
     retention_bytes: Bytes = 16_777_216
     idle_s: Seconds = 120.0
     max_links: Positive = 64

@@ -102,3 +102,21 @@ def test_close_frees_the_slot_at_once_and_a_new_run_goes_on(tmp_path: Path) -> N
             assert "".join(parts) == tale(WORDS)
 
     asyncio.run(main())
+
+
+def test_with_the_memory_store_an_unread_run_is_given_up_in_the_time_that_is_set() -> None:
+    """There is no place to spill to: it waits a budget behind the reader's credit, then ends UNREAD."""
+
+    async def main() -> None:
+        config = Config(session=SessionConfig(budget_bytes=BUDGET_BYTES, stall_s=0.2))
+        async with Upstream(4 * WORDS) as upstream, asyncio.timeout(_END_S), Engine(config) as engine:
+            engine.nlp.use(OpenAIModel(upstream.url))
+            async with engine.session("s") as session:
+                run = (await session.send("tell")).run
+                await upstream.reaches(interrupted=1, active=0)
+                async for event in session:
+                    if event.run == run and event.ends_run:
+                        break
+                assert (event.data["code"], event.data["metadata"]["reason"]) == ("SLOW_CONSUMER", "UNREAD")
+
+    asyncio.run(main())
