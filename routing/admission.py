@@ -93,13 +93,10 @@ class Admission:
         """Reserve for one event: a batch of one."""
         return self.admit_batch((env,), (env[2],) if starts_run else (), now)[0]
 
-    def admit_batch(
-        self, envs: Iterable[Envelope], run_kinds: Container[str], now: float
-    ) -> list[Envelope | LanewayError]:
+    def admit_batch(self, envs: Iterable[Envelope], runs: Container[str], now: float) -> list[Envelope | LanewayError]:
         """Reserve for classified events, in order; O(events), and least for what is one session's in a row.
 
-        Returns per event the envelope to go on with (a critical one may have been demoted to high), or the
-        refusal. What is of `run_kinds` is a run: `run_share` of the caps, shed at level 3.
+        Returns per event the envelope to go on with (critical may have become high), or the refusal. `runs`: kinds.
         """
         accounts, limits, level, interval_s = self._accounts, self._rows, self.shedding.level, self._interval_s
         answers: list[Envelope | LanewayError] = []
@@ -109,7 +106,8 @@ class Admission:
         max_events, max_bytes, tenant_events, tenant_bytes, budget, ahead_s = limits[0]
         for env in envs:
             if level or env[4] != session or env[3] != name:
-                found = self._account(env, run_kinds, now)
+                known = None if level else self._tenants.get(env[3])
+                found = (known.accounts.get(env[4]) if known is not None else None) or self._account(env, runs, now)
                 if not isinstance(found, Account):
                     answers.append(found)
                     session = None
@@ -120,7 +118,7 @@ class Admission:
             if not lane:
                 env = self._police(account, env, now)
                 lane = env[7]
-            row = RUN if lane and env[2] in run_kinds else lane
+            row = RUN if lane and env[2] in runs else lane
             if row != last:
                 max_events, max_bytes, tenant_events, tenant_bytes, budget, ahead_s = limits[row]
                 last = row
@@ -150,8 +148,8 @@ class Admission:
             elif counter > newest[producer]:
                 newest[producer] = counter
             account.refused.pop(key, None)
-            self.admitted += 1
             answers.append(env)
+            self.admitted += 1
         return answers
 
     def release(self, envs: Iterable[Envelope]) -> list[Envelope]:
