@@ -31,7 +31,10 @@ __all__ = [
     "failed",
     "quarantined",
     "stopped_late",
+    "to_tell",
 ]
+
+_FAILED: Final = ("failed", "expired", "dropped", "dead")
 
 HOST_LOST: Final = Outcome(
     "dead", b"", HostLost.code, "the engine stopped while this run was going on; retry it as a new run", True
@@ -71,6 +74,11 @@ def dropped(retry_after_s: float) -> Outcome:
         retryable=Overloaded.retryable,
         retry_after_ms=ceil(retry_after_s * 1000),
     )
+
+
+def to_tell(outcome: Outcome) -> bool:
+    """Whether who sent the event is told: if it came to nothing, and not because somebody cancelled it."""
+    return outcome.status in _FAILED or outcome.code == DeadlineExceeded.code
 
 
 def stopped_late() -> Outcome:

@@ -18,7 +18,7 @@ from laneway.actors.books import Ended
 from laneway.actors.committer import Committer
 from laneway.actors.controls import Controls
 from laneway.actors.door import DispatchPort
-from laneway.actors.endings import HOST_LOST, POISON
+from laneway.actors.endings import HOST_LOST, POISON, to_tell
 from laneway.actors.intake import Intake, not_repeated
 from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Clock, Entry, Outcome, Principal
@@ -53,7 +53,6 @@ __all__ = ["Ingress"]
 
 _MAX_STARTS: Final = 3
 """Handler starts (each but the last ended in a crash) before an event is dead-lettered."""
-_FAILED: Final = ("failed", "expired", "dropped", "dead")
 _STORE_RETRY_MS: Final = 1000
 _RECOVERY_RETRY_MS: Final = 200
 
@@ -392,7 +391,7 @@ class Ingress:
     def _tell_failures(self, ended: Sequence[Ended]) -> None:
         """Tell producers what their events came to, if they ended badly outside a run."""
         for env, outcome in ended:
-            speaker = self._answer_to(env[PRODUCER]) if outcome.status in _FAILED else None
+            speaker = self._answer_to(env[PRODUCER]) if to_tell(outcome) else None
             if speaker is not None:
                 told = {"code": outcome.code, "message": outcome.message, "retryable": outcome.retryable}
                 when = {} if outcome.retry_after_ms is None else {"retry_after_ms": outcome.retry_after_ms}

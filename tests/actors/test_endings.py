@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from laneway.actors import endings
+from laneway.actors.ports import Outcome
 from laneway.routing.errors import Cancelled, ToolUnavailable
 
 
@@ -33,3 +34,12 @@ def test_a_foreign_exception_is_named_and_bounded():
     outcome = endings.failed(ValueError("x" * 5000))
     assert outcome.message.startswith("the handler raised ValueError: xxx")
     assert len(outcome.message) < 1100
+
+
+def test_who_sent_an_event_is_told_what_nobody_asked_for():
+    """A deadline stops a handler as a cancel does, but nobody asked for that."""
+    assert endings.to_tell(endings.stopped_late())
+    assert endings.to_tell(endings.expired())
+    assert endings.to_tell(endings.failed(ValueError("x")))
+    assert not endings.to_tell(endings.cancelled("asked"))
+    assert not endings.to_tell(Outcome("handled"))

@@ -360,16 +360,20 @@ def test_control_events_alone_keep_the_journal_short() -> None:
 
 
 def test_how_an_event_ended_is_told_to_who_sent_it() -> None:
-    """What failed, expired or was given up is a notice to its producer; what was handled or cancelled is not."""
+    """What failed, expired or was given up is a notice to its producer; what was handled or cancelled is not.
+
+    A handler that is stopped because the event's deadline passed was not cancelled by anybody: it is told.
+    """
 
     async def main() -> None:
         door = await Door(Disk()).open()
-        caller = door.take(*(an_event(counter) for counter in range(1, 6)), an_event(6, "BLIP"))
+        caller = door.take(*(an_event(counter) for counter in range(1, 6)), an_event(6, "BLIP"), an_event(7))
         await door.committer.flush()
         for counter, status in enumerate(["handled", "failed", "expired", "cancelled", "dead", "failed"], 1):
             door.desk.end(f"c:{counter}", status, code="X")
+        door.desk.end("c:7", "cancelled", code="DEADLINE_EXCEEDED")
         noticed = [(told["notice"]["counter"], told["notice"]["code"]) for told in caller.told if "notice" in told]
-        assert noticed == [(2, "X"), (3, "X"), (5, "X"), (6, "X")]
+        assert noticed == [(2, "X"), (3, "X"), (5, "X"), (6, "X"), (7, "DEADLINE_EXCEEDED")]
         assert door.ingress.pending == 0
         await door.committer.flush()
 
