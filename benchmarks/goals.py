@@ -264,6 +264,18 @@ GOALS: Final[Sequence[Goal]] = (
     ),
     *(
         Goal(
+            _W4,
+            f"{load}, {row}: longest time without a result of low",
+            1_000.0,
+            _at("W4", f"{row} @{load}", "low_pause_ms"),
+            at_most=True,
+            unit="ms",
+        )
+        for row in (ENGINE.row, GRPC.row)
+        for load in ("2x", "4x", "10x")
+    ),
+    *(
+        Goal(
             _GOODPUT,
             f"{load}, {case.row}: longest time without a result of low",
             1_000.0,

@@ -1,10 +1,10 @@
 """Goodput: how much of what the handlers can do is of use to somebody, while up to ten times that is offered.
 
 W4's handlers, lanes and sessions; every result is wanted for one second from its time on the schedule,
-and events say so (their deadline). Useful is a result that came within it; a result that came later, a
-refusal and an event that was given up are of no use. Counted in the second half of the schedule (6 s at
-full size), when queues are as full as they get, and so is what the low lane gets. The peak is the row's
-best at any load.
+and events say so (their deadline), but for critical ones, which are never given up. Useful is a result that
+came within the second; a result that came later, a refusal and an event that was given up are of no use.
+Counted in the second half of the schedule (6 s at full size), when queues are as full as they get, and so is
+what the low lane gets. The peak is the row's best at any load.
 
 Clients "once" take a refusal for an answer. Clients that "retry" do as `laneway.Client` does: at most
 four times more, not before the engine's own word, and while the result is still wanted. A bare queue
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -91,7 +92,7 @@ class Clients(Tally):
         """Remember who may have to give up."""
         self.tries += len(events)
         if not self._tells:
-            self._open.extend(events)
+            self._open.extend(event for event in events if event.until < math.inf)
 
     def finish(self, event: Due) -> None:
         """Take a result, unless nobody has waited for it for long."""

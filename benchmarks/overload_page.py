@@ -18,6 +18,8 @@ from typing import Any, Final
 from benchmarks import goodput, neighbours, soak
 from benchmarks.overload import SUBJECTS
 from benchmarks.overload_picture import draw as draw_overload
+from benchmarks.overload_rows import ENGINE, PRIORITY
+from benchmarks.overload_served import GRPC
 from benchmarks.plot import BASELINE, origin
 from benchmarks.soak_plot import draw as draw_soak
 
@@ -70,7 +72,9 @@ as `laneway.Client` does.
 
 ## The low lane is served
 
-The same runs: results of low per second, and the longest time without one, in milliseconds. Its weight is 1 of 13.
+Results of low per second, and the longest time without one in milliseconds, in the second half of a run. Its weight is
+1 of 13. First the runs of the critical lane, where every result counts whenever it comes; then those of goodput, where
+a low event that would have to wait for more than its second is given up.
 
 {low}
 
@@ -181,14 +185,16 @@ def _goodput(found: Found) -> str:
 
 
 def _low(found: Found) -> str:
+    subjects = [subject.row for subject in SUBJECTS if subject.row in (PRIORITY.row, ENGINE.row, GRPC.row)]
+    named = [("W4", row, f"{row}, results at any time") for row in subjects]
+    named += [(goodput.WORKLOAD, case.row, f"{case.row}, within a second") for case in goodput.CASES]
     rows = []
-    for case in goodput.CASES:
+    for workload, row, name in named:
         cells = []
         for load in goodput.LOADS:
-            name = f"{case.row} @{load}"
-            per_s, pause = (found.figure(goodput.WORKLOAD, name, each) for each in ("low_per_s", "low_pause_ms"))
+            per_s, pause = (found.figure(workload, f"{row} @{load}", each) for each in ("low_per_s", "low_pause_ms"))
             cells.append(f"{_number(per_s)} / {_number(pause)}" if per_s is not None else _DASH)
-        rows.append([case.row, *cells])
+        rows.append([name, *cells])
     return _table(["row", *goodput.LOADS], rows)
 
 

@@ -27,7 +27,6 @@ _STYLES: Final[Mapping[str, tuple[str, str]]] = {
     GRPC.row: ("D", "#0072B2"),
 }
 """Marker and colour of each subject; colours of Okabe and Ito."""
-_ONCE: Final = [case.row for case in goodput.CASES if case.attempts == 1]
 
 
 class _Run(Protocol):
@@ -102,12 +101,9 @@ def _goodput(axes: Axes, found: _Run) -> None:
 
 
 def _low(axes: Axes, found: _Run) -> None:
-    axes.set_title("what the low lane gets of it, per second", loc="left", fontsize=10)
-    loads = tuple(goodput.LOADS)
-    for case in goodput.CASES:
-        if case.row in _ONCE:
-            values = [found.figure(goodput.WORKLOAD, f"{case.row} @{load}", "low_per_s") for load in loads]
-            _line(axes, case.subject.row, loads, values)
+    axes.set_title("results of the low lane, per second", loc="left", fontsize=10)
+    for row in _STYLES:
+        _line(axes, row, _LOADS[1:], [found.figure("W4", f"{row} @{load}", "low_per_s") for load in _LOADS[1:]])
     axes.set_ylim(bottom=0)
 
 

@@ -92,7 +92,7 @@ class Load:
     Attributes:
         name: in the tables. rate_per_s, seconds: how fast, and for how long.
         lane, who: of event number k; nobody (below 0) leaves its time on the schedule empty.
-        crowd: who speaks. patience_s: how long a result is wanted.
+        crowd: who speaks. patience_s: how long a result is wanted; a critical event's for ever.
     """
 
     name: str
@@ -237,7 +237,8 @@ async def _schedule(events: Sequence[Due], patience_s: float, tally: Tally, offe
         batch = []
         while at < len(events) and events[at].due <= elapsed:
             due = begun + events[at].due
-            batch.append(events[at]._replace(due=due, until=due + patience_s))
+            until = due + patience_s if events[at].lane != Lane.CRITICAL else math.inf
+            batch.append(events[at]._replace(due=due, until=until))
             at += 1
         tally.sent(batch)
         await offer(batch)

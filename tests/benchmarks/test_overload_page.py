@@ -50,7 +50,7 @@ def test_the_page_says_what_the_run_found(tmp_path: Path) -> None:
         "| laneway engine | 5.0 | 15.0 (3.0) | 20.0 (4.0) | 25.0 (5.0) | 30.0 (6.0) | 0 |",
         "| laneway over gRPC, tenants | 6.0 | 9.0 | 1.50 | 0 | 300 | 12 |",
         "| laneway engine, retry | 1,900 (95 %) | 2,000 (100 %) | 1,800 (90 %) | 1,000 (50 %) |",
-        "| laneway over gRPC, once | 150 / 40 |",
+        "| laneway over gRPC, once, within a second | 150 / 40 |",
         "3,000 visits",
         "+0.0 to +0.0 MiB an hour",
         "Left over of sessions, links, events, tasks, descriptors and threads: links 1.",
