@@ -21,6 +21,7 @@ from laneway.engine.runtime.ray_host import laneway_version
 from laneway.routing.errors import ConfigError, RuntimeUnavailable
 from laneway.routing.membership import FRONT, Member
 from tests.engine.app import hands
+from tests.engine.peer.stage import eventually
 
 pytestmark = pytest.mark.usefixtures("ray_address")
 WITHIN_S = 60.0
@@ -166,7 +167,7 @@ def test_tenants_on_the_same_hosts_do_not_meet() -> None:
                 await said(session, "TEXT_MESSAGE_CONTENT")
             await one.interrupt()
             await said(one, "RUN_FINISHED")
-            assert engine.statistics()[0].pending == 1
+            await eventually(lambda: engine.statistics()[0].pending == 1)
             await other.interrupt()
             await said(other, "RUN_FINISHED")
 
