@@ -15,6 +15,8 @@ __all__ = ["HeaderQueue", "notice"]
 
 _MAX_ANSWERS: Final = 8192
 _ANSWERS_PER_FRAME: Final = 1024
+_REFUSALS_PER_FRAME: Final = 128
+"""A refusal has a sentence: so many, beside as many OKs as there may be, are below a frame's 64 KiB of header."""
 _NEWEST: Final = frozenset({"pong", "quality"})
 """Only the newest of these is worth sending."""
 
@@ -43,17 +45,16 @@ class HeaderQueue:
 
     def add(self, name: str, value: object) -> None:
         """Add one field: to the last frame waiting if it is free there (lists join), else to a new one."""
-        last = self._headers[-1] if self._headers else None
         self._answers += len(value) if isinstance(value, list) else 1
         if isinstance(value, list):
-            if last is not None and len(last.get(name, ())) + len(value) <= _ANSWERS_PER_FRAME:
-                last.setdefault(name, []).extend(value)
-                return
-            value = list(value)
-        elif name in _NEWEST and self._replace(name, value):
+            most = _REFUSALS_PER_FRAME if name == "refused" else _ANSWERS_PER_FRAME
+            for first in range(0, len(value), most):
+                self._gather(name, value[first : first + most], most)
             return
-        else:
-            self.patient = False
+        if name in _NEWEST and self._replace(name, value):
+            return
+        self.patient = False
+        last = self._headers[-1] if self._headers else None
         if last is not None and name not in last:
             last[name] = value
         else:
@@ -68,6 +69,14 @@ class HeaderQueue:
             self._answers = 0
             self.patient = True
         return header
+
+    def _gather(self, name: str, rows: list[Any], most: int) -> None:
+        """Add rows to the last frame waiting if they fit there, else to a new one."""
+        last = self._headers[-1] if self._headers else None
+        if last is not None and len(last.get(name, ())) + len(rows) <= most:
+            last.setdefault(name, []).extend(rows)
+        else:
+            self._headers.append({name: rows})
 
     def _replace(self, name: str, value: object) -> bool:
         for header in self._headers:

@@ -69,3 +69,17 @@ def test_only_the_newest_quality_is_sent_and_it_does_not_wait():
     queue.add("quality", {"grade": "poor"})
     assert not queue.patient
     assert queue.take() == {"quality": {"grade": "poor"}}
+
+
+def test_refusals_are_spread_over_frames():
+    """Each has a sentence: however many come at once, no frame's header is beyond its 64 KiB, and none is lost."""
+    queue = HeaderQueue()
+    rows = [[number, "OVERLOADED", "POOL", "x" * 200, 100] for number in range(1_000)]
+    queue.add("refused", rows[:5])
+    queue.add("refused", rows[5:])
+    queue.add("ok", [[number, "durable"] for number in range(900)])
+    taken = [queue.take() for _ in range(len(queue))]
+    assert [row for header in taken for row in header.get("refused", ())] == rows
+    assert sum(len(header.get("ok", ())) for header in taken) == 900
+    assert max(len(repr(header)) for header in taken) < 65_536
+    assert queue.take() == {}
