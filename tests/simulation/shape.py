@@ -21,7 +21,7 @@ class Shape:
     tenants: int = 2
     sessions: int = 2
     clients: int = 2
-    events: int = 40
+    events: int = 44
     pace_s: float = 0.2
     echo_s: float = 0.02
     heartbeat_s: float = 1.0
