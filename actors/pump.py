@@ -29,7 +29,7 @@ from laneway.actors.ports import Clock, Journal, Outcome, Probe
 from laneway.actors.starts import RUN_STARTING
 from laneway.routing.dispatch import DispatchCore
 from laneway.routing.envelope import KIND, LANE, TRACE, Envelope
-from laneway.routing.errors import StoreError
+from laneway.routing.errors import LanewayError, StoreError
 from laneway.routing.lanes import Lane
 
 __all__ = ["Pump"]
@@ -152,7 +152,10 @@ class Pump:
 
     def _carry(self) -> None:
         """Carry what there is room for; what the journal is to be told of first goes on in a task."""
-        self._soon, self._awake = None, False
+        self._soon = None
+        if self._task is not None:
+            return  # woken by what it took: more is taken when that is recorded and delivered, room for room
+        self._awake = False
         try:
             self._take()
             if self._staged and self._journal is not None:
@@ -223,13 +226,17 @@ class Pump:
         staged, self._staged = self._staged, []
         deliver = self.pool.deliver
         homeless: list[Envelope] = []
-        for env, cell in staged:
+        for index, (env, cell) in enumerate(staged):
             if only_critical and env[LANE] != Lane.CRITICAL:
                 self._staged.append((env, cell))
             elif self._remote and not self._fits(env, cell):
                 homeless.append(env)
             else:
-                deliver(env, cell)
+                try:
+                    deliver(env, cell)
+                except LanewayError:
+                    self._staged += staged[index:]  # none of them is forgotten: who called ends them
+                    raise
         if homeless:
             self._give_back(homeless)
             self.wake()

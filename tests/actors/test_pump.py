@@ -12,6 +12,7 @@ from laneway.actors.pool import Pool, PoolSpec
 from laneway.actors.pump import Pump
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.dispatch import DispatchCore, DispatchPolicy, PoolRoute
+from laneway.routing.errors import LocalProtocolError
 from laneway.routing.lanes import Lane
 
 
@@ -157,5 +158,42 @@ def test_critical_events_keep_their_order_whichever_way_they_take(rig):
             bench.offer(*range(1, 13), kind="URGENT", lane=Lane.CRITICAL)
             await asyncio.sleep(1)
             assert started == list(range(1, 13))
+
+    rig.run(main())
+
+
+def test_what_expires_while_a_pump_takes_does_not_make_it_take_twice(rig):
+    """It is woken in the middle of its turn, and still takes no more than there is room for: nothing is lost."""
+
+    async def main():
+        async with Bench(rig, sleepy, Journal()).running() as bench:
+            bench.offer(1, 2)
+            await asyncio.sleep(0.1)
+            bench.offer(3, deadline=bench.clock.now() + 0.5)
+            bench.offer(*range(4, 12))
+            await asyncio.sleep(300)
+            assert len(bench.answers) == 11
+            assert "dispatch.pump_failed" not in bench.probe.counts
+
+    rig.run(main())
+
+
+def test_a_delivery_that_fails_ends_what_was_to_be_delivered_after_it(rig):
+    """Whatever a cell says in the middle of a list: each event of the list is answered."""
+
+    async def main():
+        bench = Bench(rig, sleepy)
+        deliver = bench.pool.deliver
+
+        def broken(env, cell=None):
+            if env[1] == 1:
+                raise LocalProtocolError("the cell is full")
+            deliver(env, cell)
+
+        bench.pool.deliver = broken
+        async with bench.running():
+            bench.offer(1, 2)
+            await asyncio.sleep(1)
+            assert len(bench.answers) == 2
 
     rig.run(main())

@@ -183,7 +183,11 @@ class HourWorld(World):
         if not client.settled or home is None:
             return False
         gauges, heads = home.statistics(), tuple(ring.head for ring in home.outbound.rings)
-        return not gauges.pending and not gauges.commit_backlog_bytes and client.inbox.cursor[1:3] == heads
+        if gauges.pending or gauges.commit_backlog_bytes or client.inbox.cursor[1:3] != heads:
+            return False
+        ledger = self.ledgers.of((client.who.tenant, client.who.session))
+        ended = {(each.life, *each.env[:2]) for each in ledger.ended}  # pending does not count what is volatile
+        return all((each.life, *each.env[:2]) in ended for each in ledger.enqueued if each.life == self.lives)
 
     def _close(self, who: Identity, client: SimClient) -> None:
         """Compare a session's books, add them up, and forget it."""

@@ -26,7 +26,7 @@ _FOUND: Final = {
     "boot": "lies beyond the last event",
 }
 """plant -> what the checker says."""
-_SEEDS: Final = {"zombie": range(7, 96, SETTINGS), "boot": range(9, 96, SETTINGS)}
+_SEEDS: Final = {"zombie": range(7, 96, SETTINGS), "boot": range(9, 96, SETTINGS), "epoch": range(1, 64)}
 """Where to look for those that need a takeover or a power loss; one of the first few seeds meets any other."""
 
 
