@@ -41,7 +41,7 @@ _FIXED: Final[tuple[tuple[str, Weather, Shape], ...]] = (
     ("crowd", Weather(crash_every_s=3.0), Shape(tenants=3, sessions=3, clients=1)),
     ("small logs", Weather(cut=0.05), Shape(ring_events=24, ring_bytes=2048, retention_bytes=12_288)),
     ("takeovers", Weather(zombie_every_s=1.5, freeze_every_s=4), Shape()),
-    ("overload", Weather(rush_every_s=1.0), Shape(events=72, pace_s=0.02, echo_s=0.3)),
+    ("overload", Weather(rush_every_s=1.0, overload_every_s=0.7), Shape(events=72, pace_s=0.02, echo_s=0.3)),
     ("lying disk", Weather(power_every_s=1.5), Shape()),
     ("clocks", Weather(pause_every_s=2.0, suspend_every_s=2.0), Shape()),
 )
@@ -57,6 +57,7 @@ EXPECTED: Final = (
     "process stopped for a while", "machine suspended", "wall clock jumped", "all reconnected at once", "disk full",
     "slow disk", "client posts", "frame doubled", "frame reordered", "client never acks", "wrong ack",
     "wrong ack refused", "wire cut", "power lost", "overload",
+    "overload level 1", "overload level 2", "overload level 3",
 )  # fmt: skip
 """Faults that a batch must have seen to prove anything."""
 

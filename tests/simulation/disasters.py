@@ -22,6 +22,7 @@ _SUSPENDED_S: Final = (0.5, 8.0)
 _FULL_S: Final = (0.2, 1.5)
 _SLOW_S: Final = (1.0, 3.0)
 _LYING_S: Final = (0.2, 1.5)
+_OVERLOADED_S: Final = (0.2, 3.0)
 
 
 class Afflicted(Protocol):
@@ -118,6 +119,20 @@ async def _lose_power(world: Afflicted) -> None:
     await world.lose_power(marks, since_s)
 
 
+async def _overload(world: Afflicted) -> None:
+    """The loop is said to be late: load is shed, detail left out, text gathered longer."""
+    level = world.faults.rng.randint(1, 3)
+    world.faults.fired[f"overload level {level}"] += 1
+    strained = world.processes()
+    for process in strained:
+        process.shedding.set_level(level)
+    try:
+        await world.faults.pause(*_OVERLOADED_S)
+    finally:
+        for process in strained:
+            process.shedding.set_level(0)
+
+
 DISASTERS: Final[tuple[tuple[str, Callable[[Afflicted], Awaitable[None]]], ...]] = (
     ("crash_every_s", _crash),
     ("zombie_every_s", _take_over),
@@ -128,5 +143,6 @@ DISASTERS: Final[tuple[tuple[str, Callable[[Afflicted], Awaitable[None]]], ...]]
     ("full_every_s", _fill_disk),
     ("slow_every_s", _slow_disk),
     ("power_every_s", _lose_power),
+    ("overload_every_s", _overload),
 )
 """Field of the weather with the mean time between two, and what happens."""

@@ -66,6 +66,8 @@ class Weather:
     """Mean time between disks whose commits take 0.5 s each, for 1 to 3 s."""
     power_every_s: float = 0.0
     """Mean time between power failures of a machine whose disk lied for 0.2 to 1.5 s."""
+    overload_every_s: float = 0.0
+    """Mean time between spells of 0.2 to 3 s on a level of overload, each time another one."""
 
 
 CALM = Weather(

@@ -163,9 +163,11 @@ class Process:
         self._links = 0
         self.echo_s = 0.02
         self.neighbours = neighbours(self.store) if neighbours is not None else None
+        core = DispatchCore(kinds, DispatchPolicy())
+        self.shedding = core.admission.shedding
         self.directory = SessionDirectory(
             self.store, clock=self._clock, kinds=kinds, packer=Packing(kinds), policy=policy,
-            link_ids=self._link_id, wall=wall.now,
+            link_ids=self._link_id, wall=wall.now, shedding=self.shedding, probe=self,
             homes=None if self.neighbours is None else self.neighbours.homes,
         )  # fmt: skip
         self.entry: Entry = self.directory
@@ -175,9 +177,7 @@ class Process:
             outlet=self.directory, clock=self._clock, kinds=kinds, ids=self._link_id,
             principal=self.directory.principal_of, tool_timeout_s=4.0,
         )  # fmt: skip
-        self.dispatcher = Dispatcher(
-            DispatchCore(kinds, DispatchPolicy()), around, journal=self.directory.journal, probe=self
-        )
+        self.dispatcher = Dispatcher(core, around, journal=self.directory.journal, probe=self)
         tools = Catalogue()
         tools.add(Weatherman(faults, history, self.lifetime))
         self.calls = ToolCalls(tools, Ledger(self.store), clock=self._clock, probe=self, random=faults.rng.random)
@@ -221,6 +221,7 @@ class Process:
     def count(self, name: str, value: int = 1, **labels: str) -> None:
         """Count; what must never happen is a violation."""
         self.probe[name] += value
+        self._history.left_out += value * (name == "overload.dropped")
         if self.lifetime.alive and name in ("dispatch.callback_failed", "cell.crashed"):
             self._history.violations.append(f"{name} {labels}")
 

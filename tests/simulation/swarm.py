@@ -25,7 +25,7 @@ _EVERY_S: Final[tuple[tuple[str, float, float], ...]] = (
     ("crash_every_s", 0.8, 5.0), ("zombie_every_s", 1.0, 5.0), ("freeze_every_s", 2.0, 8.0),
     ("pause_every_s", 1.0, 6.0), ("suspend_every_s", 1.0, 6.0), ("rush_every_s", 0.5, 4.0),
     ("full_every_s", 1.0, 5.0), ("slow_every_s", 1.0, 5.0),
-    ("power_every_s", 1.0, 6.0),
+    ("power_every_s", 1.0, 6.0), ("overload_every_s", 0.7, 5.0),
 )  # fmt: skip
 _SHAPES: Final = (
     Shape(), Shape(tenants=1, sessions=1, clients=4), Shape(tenants=3, sessions=2, clients=1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import msgpack
@@ -20,18 +21,20 @@ from laneway.routing.replay import Cursor
 from laneway.routing.unread import Unread
 from laneway.routing.window import INITIAL_WINDOW_BYTES
 from tests.actors.sessions import Disk
+from tests.simulation.hosts import cluster
 from tests.simulation.loop import VirtualClock, run
 from tests.simulation.stage import Stage, Viewer
 
 WORD = "word " * 20
 WORDS = 1_500
 WHOLE = "".join(f"{number:05d} {WORD}" for number in range(WORDS))
+LONG = 4 * WHOLE
 PIECE_CHARS = 106
 BUDGET = 50_000
 
 
 class Upstream:
-    """Says `WHOLE`, from where the newest message stops, a piece each millisecond.
+    """Says a text, from where the newest message stops, a piece each millisecond.
 
     Attributes:
         said: pieces given out. slots: generations under way. asked: the messages of each run.
@@ -39,9 +42,10 @@ class Upstream:
 
     pushes = True
 
-    def __init__(self, piece_chars: int = PIECE_CHARS) -> None:
+    def __init__(self, piece_chars: int = PIECE_CHARS, text: str = WHOLE) -> None:
         self.said = self.slots = 0
         self._piece_chars = piece_chars
+        self._text = text
         self.asked: list[list[dict[str, Any]]] = []
 
     async def stream(self, run: Mapping[str, Any], context: Context) -> AsyncIterator[Out]:
@@ -52,10 +56,10 @@ class Upstream:
         self.slots += 1
         try:
             yield vocabulary.text_start(message)
-            for at in range(told, len(WHOLE), self._piece_chars):
+            for at in range(told, len(self._text), self._piece_chars):
                 await asyncio.sleep(0.001)
                 self.said += 1
-                yield vocabulary.text(message, WHOLE[at : at + self._piece_chars])
+                yield vocabulary.text(message, self._text[at : at + self._piece_chars])
             yield vocabulary.text_end(message)
         finally:
             self.slots -= 1
@@ -239,5 +243,41 @@ def test_runs_that_nobody_reads_do_not_keep_others_waiting(unread: Unread, withi
             assert clock() < asked_at + within_s
         assert clock() - asked_at > (100 if unread == "pause" else 0)
         await stage.close()
+
+    run(main())
+
+
+class Considerate(Upstream):
+    """A model that says itself what becomes of its run."""
+
+    async def stream(self, run: Mapping[str, Any], context: Context) -> AsyncIterator[Out]:
+        context.when_unread("close")
+        async with aclosing(super().stream(run, context)) as outs:
+            async for out in outs:
+                yield out
+
+
+def test_a_run_on_another_host_is_let_go_there() -> None:
+    """What its handler says of it is kept where the session is at home; the host hears that no more is taken."""
+
+    async def main() -> None:
+        async with cluster(nlp="USER_MESSAGE") as made:
+            model, host, front = Considerate(3_000, LONG), made.host(), await made.front()
+            host.add_model(model)
+            made.join(front, host)
+            async with front.session("s") as session:
+                asked = await session.send("tell")
+                await asyncio.sleep(10)
+                home = front.directory.find("t", "s")
+                assert home is not None
+                assert (model.slots, home.statistics().pending, len(home.outbound.unread)) == (0, 0, 0)
+                text = ""
+                async for event in session:
+                    text += event.text if event.kind == "TEXT_MESSAGE_CONTENT" else ""
+                    if event.run == asked.run and event.ends_run:
+                        break
+                assert (event.data["code"], event.data["metadata"]["retryable"]) == ("PAUSED", True)
+                assert len(text) > 300_000
+                assert LONG.startswith(text)
 
     run(main())
