@@ -10,7 +10,7 @@ import pytest
 
 from tests.simulation.batch import SETTINGS, Total, command, missing, run_seed, run_seeds
 
-_BATCHES: Final = 4
+_BATCHES: Final = 3
 _SEEDS: Final = SETTINGS
 """Of a batch: as many as there are settings, so that each is in each batch. `make simulate` has more of both."""
 
