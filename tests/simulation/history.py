@@ -455,7 +455,7 @@ def _check_repeats(history: History, kinds: KindTable) -> Iterator[str]:
         if key[-1] == "USER_MESSAGE" and count > 1 + len(history.blackouts):
             yield f"{key} starts a run and was started {count} times"
         row = kinds.require(str(key[-1]))
-        if count > 3 + len(history.blackouts) and row.durable and row.lane != Lane.CRITICAL:
+        if count > 3 * (1 + len(history.blackouts)) and row.durable and row.lane != Lane.CRITICAL:
             yield f"{key} was started {count} times, 3 is the most"
     for end in history.ended:
         per_life[_of_life(end)] -= 1
