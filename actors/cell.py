@@ -10,8 +10,7 @@ handled, failed, expired, cancelled (queued or running), abandoned, quarantined,
   reach the next event.
 * A handler that has ignored its cancel for `grace_s` is abandoned: answered for, silenced, its slot
   replaced up to a limit. Python cannot kill a task; what must be killable belongs in a process.
-* One timer per cell watches the deadlines of what runs and the grace of what was stopped; a handler
-  that ends in time costs no timer at all.
+* One timer per cell watches deadlines and graces; a handler that ends in time costs none.
 * More than 5 crashed workers in 60 s quarantine the cell for 60 s (Erlang's restart intensity).
 """
 
@@ -29,6 +28,7 @@ from laneway.actors.endings import cancelled, drained, expired, quarantined, sto
 from laneway.actors.gauges import CellStatistics
 from laneway.actors.mailbox import Mailbox, critical_room, ordinary_room
 from laneway.actors.meters import MUTE, by_lane
+from laneway.actors.pace import Pace
 from laneway.actors.ports import Clock, Outcome, Probe
 from laneway.actors.spans import Span
 from laneway.actors.turn import Answer, Begin, MakeContext, SerialTurn
@@ -101,6 +101,7 @@ class Cell:
         self._waited = by_lane(probe, "queue.wait")
         ordinary, critical = room or (ordinary_room(concurrency), critical_room(concurrency))
         self._mailbox = Mailbox(ordinary, critical, lambda env: on_done(env, expired()))
+        self._pace = Pace(concurrency, ordinary)
         self._workers: dict[Worker, None] = {}
         self._reserved: Worker | None = None
         self._idle: list[Worker] = []
@@ -129,7 +130,10 @@ class Cell:
 
     def free(self, critical: bool = False) -> int:
         """How many events may be delivered now: ordinary ones, or critical ones. O(1)."""
-        return self._mailbox.free(critical) if self.open else 0
+        if not self.open:
+            return 0
+        box = self._mailbox
+        return box.free(True) if critical else self._pace.room(box.free(), self._slots() - self._running, box.ordinary)
 
     def deliver(self, env: Envelope) -> None:
         """Queue one event for a worker. Raises LocalProtocolError beyond `free`.
@@ -184,8 +188,7 @@ class Cell:
             self._reopen.cancel()
 
     async def _settle(self, timeout_s: float) -> None:
-        tasks = [worker.task for worker in self._workers if worker.task is not None]
-        if tasks:
+        if tasks := [worker.task for worker in self._workers if worker.task is not None]:
             await asyncio.wait(tasks, timeout=max(0.0, timeout_s))
 
     # -- workers --------------------------------------------------------------------------------
@@ -252,6 +255,9 @@ class Cell:
         if self._summoned is worker:
             self._summoned = None
         now = self._clock.now()
+        if worker.turn is not None:
+            self._pace.took(now - worker.since)
+        worker.since = now
         env = self._mailbox.pop(now, worker.critical)
         if self._mailbox.waiting and self._summoned is None:
             self._summon()  # also if nothing was left for this one: another may be the one who may take it
@@ -311,19 +317,15 @@ class Cell:
         if self._reserved is worker:
             self._reserved, self._reserved_idle = None, False
         if task.cancelled():
-            if not worker.retired:
-                self._loop_ends()
+            if not worker.retired:  # by nobody here: the event loop is being torn down
+                self._closing = True
+                for env in self._mailbox.clear():
+                    self._on_done(env, drained())
         elif task.exception() is not None:
             self._crashed()
         self._summon()
         if worker.retired:
             self._changed()
-
-    def _loop_ends(self) -> None:
-        """A worker was cancelled by nobody here: the event loop is being torn down. Answer what waits."""
-        self._closing = True
-        for env in self._mailbox.clear():
-            self._on_done(env, drained())
 
     # -- stopping -------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ the reserve full takes ordinary room. Whoever delivers asks `free` first: a deli
 is a bug, not load.
 
 The bound is small on purpose (twice the cell's concurrency): events wait in the dispatcher, where
-they can still be reordered, refused and moved; a cell only holds enough to never run dry. Strict
+they can still be reordered, refused and moved; a cell only holds enough to never run dry (`pace`). Strict
 lane order cannot starve low here: what is passed over fills the mailbox until only it is left.
 """
 
@@ -59,6 +59,11 @@ class Mailbox:
     def critical(self) -> int:
         """Critical events waiting."""
         return len(self._lanes[Lane.CRITICAL])
+
+    @property
+    def ordinary(self) -> int:
+        """Events of the other lanes waiting."""
+        return self._ordinary
 
     def depths(self) -> tuple[int, ...]:
         """Events waiting per lane, critical first."""

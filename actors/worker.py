@@ -21,16 +21,17 @@ class Worker:
         critical: it takes critical events only.
 
     Attributes:
-        turn: what it runs now. wake: what it waits for while it rests.
+        turn: what it runs now, and since when. wake: what it waits for while it rests.
         give_up_at: when a handler that ignores its cancel is abandoned. retired: it takes nothing more.
     """
 
-    __slots__ = ("critical", "give_up_at", "retired", "task", "turn", "wake")
+    __slots__ = ("critical", "give_up_at", "retired", "since", "task", "turn", "wake")
 
     def __init__(self, critical: bool) -> None:
         self.critical = critical
         self.task: asyncio.Task[None] | None = None
         self.turn: Turn | None = None
+        self.since = 0.0
         self.wake: asyncio.Future[None] | None = None
         self.give_up_at = NO_DEADLINE
         self.retired = False

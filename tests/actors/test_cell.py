@@ -65,6 +65,26 @@ async def prompt(env, ctx):
     await ctx.emit(Out("DONE"))
 
 
+def test_a_cell_with_slow_handlers_keeps_little_ready(rig):
+    """What it holds cannot be overtaken by others' events any more; slots that are idle are filled at once."""
+
+    async def main():
+        bench = Bench(rig, sleepy)
+        bench.deliver(1, 2, 3, 4)
+        seen = [bench.cell.free()]
+        await asyncio.sleep(15)  # two have taken 10 s, the next two are handled
+        seen.append(bench.cell.free())
+        bench.deliver(5)
+        seen.append(bench.cell.free())
+        await asyncio.sleep(10)
+        seen.append(bench.cell.free())
+        await asyncio.sleep(30)
+        assert [*seen, bench.cell.free()] == [0, 1, 0, 2, 3]
+        await bench.close()
+
+    rig.run(main())
+
+
 def test_concurrency_bounds_the_handlers_and_critical_has_its_own_slot(rig):
     """With every slot taken by slow handlers an interrupt starts at once, a second one waits."""
 
