@@ -87,13 +87,13 @@ class Arrivals:
         self._open[envelope_id(env)] = (span, now)
         return with_trace(env, span.traceparent)
 
-    def written(self, env: Envelope, records: Sequence[Entry]) -> None:
-        """The records of an accepted event are in the journal."""
+    def written(self, env: Envelope, records: Sequence[Entry], events: int = 1) -> None:
+        """The records of an accepted event, and of those it came with, are in the journal."""
         entry = self._open.get(envelope_id(env))
         if entry is not None and self._tracer is not None:
             attributes: dict[str, SpanValue] = {
                 "laneway.direction": "in",
-                "laneway.events": 1,
+                "laneway.events": events,
                 "laneway.bytes": sum(len(record.blob) for record in records),
             }
             now = self._clock.now()

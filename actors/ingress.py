@@ -5,7 +5,7 @@ accepted event is over exactly once. Order: dedupe -> admit -> journal -> OK -> 
 critical event is acted on first, also when the store is away (then it is answered `volatile`).
 
 A frame's events go through it as one batch: one admission, one record, one answer. What is rare (a run's
-start, a critical or repeated event, one that is traced) goes by itself, in its place.
+start, a critical or repeated event) goes by itself, in its place.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Ingress:
                 env = self._arrivals.take(env, now, speaker)
             if counter > newest:
                 newest = counter
-                if kind in plain and not starts_run and not env[9]:
+                if kind in plain and not starts_run:
                     batch.append(env)
                     continue
             if batch:
@@ -245,14 +245,14 @@ class Ingress:
 
     def _enter(self, speaker: Speaker, envs: Sequence[Envelope], entries: Sequence[Entry]) -> None:
         """Dispatch and answer what was noted."""
-        grade, traced = self._grade, envs[0][TRACE]
+        grade, traced = self._grade, [env for env in envs if env[9]] if self._traced else []
         self._remember(envs)
-        if traced:
-            self._arrivals.written(envs[0], entries)
+        for env in traced:
+            self._arrivals.written(env, entries, len(envs))
         self._dispatcher.enqueue_batch(envs, self._on_done)
         speaker.tell(ok=[[env[1], grade] for env in envs])
-        if traced:
-            self._arrivals.answered(envs[0], grade)
+        for env in traced:
+            self._arrivals.answered(env, grade)
 
     def _introduce(self, speaker: Speaker) -> None:
         """Record who speaks, before its first event; who is merely refused leaves no trace."""

@@ -92,6 +92,7 @@ class Desk:
 
     Attributes:
         refusal: what every admission is answered with, or None. refused: ids that are refused anyway.
+        admissions: how many were asked for at once, each time.
     """
 
     def __init__(self, kinds: KindTable) -> None:
@@ -101,12 +102,14 @@ class Desk:
         self.released: list[str] = []
         self.cancels: list[tuple[str, str, str]] = []
         self.order: list[str] = []
+        self.admissions: list[int] = []
         self._kinds = kinds
 
     def introduce(self, tenant: str, session: str, producer: str, subject: str) -> None:
         self.introduced = (tenant, session, producer, subject)
 
     def admit_batch(self, envs: Sequence[Envelope]) -> list[Verdict]:
+        self.admissions.append(len(envs))
         return [self._refusal(env) or self._classified(env) for env in envs]
 
     def _refusal(self, env: Envelope) -> LanewayError | None:

@@ -12,11 +12,14 @@ from laneway.actors.endings import POISON
 from laneway.actors.ingress import Ingress
 from laneway.actors.intake import INBOUND, Intake
 from laneway.actors.keeping import keeper
+from laneway.actors.spans import Tracer
 from laneway.engine.app.packing import LogPacking
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.envelope import COUNTER, KIND, LANE, PRODUCER, RUN, SESSION, TENANT, Envelope
+from laneway.routing.envelope import TRACE as TRACE_FIELD
 from laneway.routing.errors import Fenced, LocalProtocolError, PeerProtocolError, RateLimited
 from laneway.routing.lanes import Lane
+from tests.actors.recording import TRACE, KeptTracer
 from tests.actors.sessions import ALICE, BOB, Caller, Desk, Disk, an_event, kind_table
 from tests.simulation.loop import VirtualClock, run
 
@@ -43,7 +46,7 @@ class Door:
     def _unpack(self, blob: bytes) -> Envelope:
         return self._packing.unpack(blob, 0.0)
 
-    async def open(self, ended_runs: Sequence[str] = ()) -> Door:
+    async def open(self, ended_runs: Sequence[str] = (), tracer: Tracer | None = None) -> Door:
         """Claim the log and take up what it holds."""
         claim = await self.disk.claim(KEY)
         self.committer = Committer(
@@ -62,6 +65,7 @@ class Door:
             remember=lambda envs: self.remembered.extend(env[COUNTER] for env in envs),
             answer_to=self.speakers.get,
             observe=lambda direction, envs: self.observed.extend((direction, env[COUNTER]) for env in envs),
+            tracer=tracer,
         )
         self.intake.restore(await self.disk.read(KEY, INBOUND, claim.floors.get(INBOUND, 1), 2**40))
         self.ingress.recover(ended_runs)
@@ -121,6 +125,23 @@ def test_a_frame_is_taken_in_order_whatever_is_in_it() -> None:
             *((n, "durable") for n in (4, 5, 6, 7, 8)),
         ]  # fmt: skip
         assert [row[:2] for row in caller.refused] == [(9, "PERMISSION_DENIED")]
+
+    run(main())
+
+
+def test_a_traced_event_stays_with_those_it_came_with() -> None:
+    """One admission and one record for all of the frame; the trace has its arrival and the commit of them all."""
+
+    async def main() -> None:
+        tracer = KeptTracer(VirtualClock(asyncio.get_running_loop()))
+        door = await Door(Disk()).open(tracer=tracer)
+        caller = door.take(an_event(1), an_event(2, trace=TRACE), an_event(3), an_event(4, trace=TRACE))
+        await door.committer.flush()
+        assert door.desk.admissions == [4]
+        assert caller.told == [{"ok": [[counter, "durable"] for counter in (1, 2, 3, 4)]}]
+        assert tracer.told == [("receive", ""), ("receive", ""), ("commit", ""), ("commit", "")]
+        assert [span.attributes["laneway.events"] for span in tracer.spans if span.name == "commit"] == [4, 4]
+        assert [bool(env[TRACE_FIELD]) for env, _ in door.desk.queued.values()] == [False, True, False, True]
 
     run(main())
 
