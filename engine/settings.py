@@ -42,7 +42,7 @@ class _Defaults:
     """Stands for `Config()`."""
 
     limits = _Section("limits", sessions=10_000, drain_s=30.0)
-    nlp = _Section("nlp", model="", concurrency=256, target_wait_s=10.0, unread="auto")
+    nlp = _Section("nlp", model="", concurrency=256, target_wait_s=10.0, tenant_share=0.75, unread="auto", raw=False)
     runtime = _Section("runtime", kind="local", hosts={}, max_hosts={}, placement={})
     store = _Section(
         "store", url="memory", memory_bytes=268_435_456, max_dead=10_000, max_dead_bytes=67_108_864, busy_s=2.0

@@ -34,8 +34,12 @@ def scratch() -> Iterator[Path]:
 
 
 def environment(scratch: Path, **more: str) -> dict[str, str]:
-    """What a demo of its own begins with, marked so that all its processes can be found."""
-    return {**clean_environment(), "TMPDIR": str(scratch), _MARK: uuid.uuid4().hex, **more}
+    """What a demo of its own begins with, marked so that all its processes can be found.
+
+    One that joins the Ray of these tests needs what that one left in this process: its token.
+    """
+    joins = {name: value for name, value in os.environ.items() if name.startswith("RAY_") and "RAY_ADDRESS" in more}
+    return {**clean_environment(), **joins, "TMPDIR": str(scratch), _MARK: uuid.uuid4().hex, **more}
 
 
 def alive(environ: dict[str, str]) -> list[str]:
