@@ -90,16 +90,22 @@ WORKLOADS: Final = (
 
 
 def main() -> None:
+    """Run what was asked for; exit status 1 if a workload has no figures."""
     asked = _arguments()
     console = Console(width=None if sys.stdout.isatty() else 160)
     about = environment()
     console.print(about_line(about), highlight=False)
-    options, rows, tables = _options(asked), list[Row](), list[Table]()
+    options, rows, tables, failed = _options(asked), list[Row](), list[Table](), list[str]()
     for workload in WORKLOADS:
         if asked.only and workload.name not in asked.only:
             continue
-        with console.status(workload.name) as shown:
-            found = workload.run(options, _teller(console, shown.update))
+        try:
+            with console.status(workload.name) as shown:
+                found = workload.run(options, _teller(console, shown.update))
+        except Exception:  # half an hour of other figures is not lost with it
+            console.print_exception(max_frames=4)
+            failed.append(workload.name)
+            continue
         for table in workload.tables(found) if workload.tables else _tables(found):
             console.print(table)
             tables.append(table)
@@ -114,6 +120,8 @@ def main() -> None:
         write_page(page, about, path.name, [goals, *tables])
         draw(path, PICTURE if asked.baseline else asked.results / PICTURE.name)
         overload_page.write(path, overload_page.PAGE if asked.baseline else asked.results / overload_page.PAGE.name)
+    if failed:
+        sys.exit(f"without figures, see above: {', '.join(failed)}")
 
 
 def _teller(console: Console, update: Callable[[str], None]) -> Callable[[str], None]:

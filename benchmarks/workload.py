@@ -103,7 +103,7 @@ def open_config() -> Config:
         dispatch=DispatchConfig(
             rate_per_s=1e9,
             burst=1e9,
-            session_events=8 * IN_FLIGHT,
+            session_events=64 * IN_FLIGHT,
             session_bytes=2**28,
             tenant_bytes=2**30,
             target_wait_s=0.0,
