@@ -112,12 +112,14 @@ def main() -> None:
         rows += found
     goals = goals_table(verdicts(rows))
     console.print(goals)
-    name = "baseline" if asked.baseline else run_name(about)
+    name = "-".join(["baseline", *(asked.only or ())]) if asked.baseline else run_name(about)
     path = write_records(asked.results / f"{name}.jsonl", about, rows)
     console.print(f"every repetition is in {path}", highlight=False)
-    if not asked.only and not asked.quick:
-        page = asked.results / ("baseline.md" if asked.baseline else "latest.md")
+    whole = not asked.only and not asked.quick
+    if whole or asked.baseline:
+        page = asked.results / (f"{name}.md" if asked.baseline else "latest.md")
         write_page(page, about, path.name, [goals, *tables])
+    if whole:
         draw(path, PICTURE if asked.baseline else asked.results / PICTURE.name)
         overload_page.write(path, overload_page.PAGE if asked.baseline else asked.results / overload_page.PAGE.name)
     if failed:
@@ -154,7 +156,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--baseline",
         action="store_true",
-        help="renew the committed figures: results/baseline.*, docs/overload.md, docs/images/",
+        help="renew the committed figures: results/baseline.*, docs/overload.md, docs/images/; "
+        "of parts (--only W1): results/baseline-W1.*",
     )
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="directory")
     for field in fields(Options):

@@ -103,8 +103,9 @@ def open_config() -> Config:
         dispatch=DispatchConfig(
             rate_per_s=1e9,
             burst=1e9,
-            session_events=64 * IN_FLIGHT,
+            session_events=2**20,
             session_bytes=2**28,
+            tenant_events=2**20,
             tenant_bytes=2**30,
             target_wait_s=0.0,
         )
