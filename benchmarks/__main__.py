@@ -122,6 +122,8 @@ def main() -> None:
     if whole:
         draw(path, PICTURE if asked.baseline else asked.results / PICTURE.name)
         overload_page.write(path, overload_page.PAGE if asked.baseline else asked.results / overload_page.PAGE.name)
+    elif asked.baseline and (asked.results / "baseline.jsonl").exists():
+        overload_page.write(asked.results / "baseline.jsonl")
     if failed:
         sys.exit(f"without figures, see above: {', '.join(failed)}")
 

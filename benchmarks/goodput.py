@@ -32,7 +32,8 @@ from benchmarks.overload import mixed
 from benchmarks.overload_rows import ENGINE, PRIORITY
 from benchmarks.overload_served import GRPC
 from benchmarks.repetitions import Figures, Runs, engine_cpu_us, lane_figures, planned
-from benchmarks.sweep import CROWD, NOMINAL_PER_S, Due, Load, Offer, Speaker, Subject, Tally, now_s, offered
+from benchmarks.sweep import NOMINAL_PER_S, Due, Load, Offer, Speaker, Subject, Tally, now_s, offered
+from benchmarks.workload import SESSIONS
 
 __all__ = ["CASES", "LOADS", "WORKLOAD", "Case", "Clients", "flatness", "peaks", "run", "run_once", "table"]
 
@@ -43,6 +44,10 @@ _ATTEMPTS: Final = 5
 _LONGER: Final = 2.0
 """Times the seconds of W4, and one repetition less: it takes some seconds until queues are as full as they get."""
 _TICK_S: Final = 0.002
+
+
+_CROWD: Final = tuple(Speaker("t", f"s{number}") for number in range(2 * SESSIONS))
+"""At 10x each has 12.5 critical events a second: below the 20 from which on they are policed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class Case:
     subject: Subject
     attempts: int
     tells: bool = True
-    crowd: Sequence[Speaker] = CROWD
+    crowd: Sequence[Speaker] = _CROWD
 
     @property
     def row(self) -> str:

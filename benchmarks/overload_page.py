@@ -89,8 +89,11 @@ a low event that would have to wait for more than its second is given up.
 class Found:
     """The rows of a run by workload and row, and what it says about itself."""
 
-    def __init__(self, about: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, about: Mapping[str, Any], records: Iterable[Mapping[str, Any]], renewed: Sequence[str] = ()
+    ) -> None:
         self.about = about
+        self.renewed = renewed
         self._rows = {(each["workload"], each["row"]): each for each in records}
 
     def row(self, workload: str, row: str) -> Mapping[str, Any] | None:
@@ -105,9 +108,14 @@ class Found:
 
 
 def read(path: Path) -> Found:
-    """Return a run."""
+    """Return a run, with the parts of it that were renewed alone since (NAME-PART.jsonl beside NAME.jsonl)."""
     about, *records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return Found(about["about"], records)
+    renewed = []
+    for part in sorted(path.parent.glob(f"{path.stem}-*.jsonl")):
+        own, *newer = [json.loads(line) for line in part.read_text(encoding="utf-8").splitlines()]
+        records += newer
+        renewed.append(f"{part.stem.removeprefix(path.stem)[1:]}: {origin(own['about'])}")
+    return Found(about["about"], records, renewed)
 
 
 def write(source: Path, target: Path = PAGE) -> None:
@@ -125,7 +133,7 @@ def write(source: Path, target: Path = PAGE) -> None:
 def page(found: Found) -> str:
     """Return the page as Markdown."""
     return _TEXT.format(
-        origin=origin(found.about),
+        origin=" Renewed since, ".join([origin(found.about), *found.renewed]),
         critical=_critical(found),
         neighbours=_neighbours(found),
         goodput=_goodput(found),

@@ -61,6 +61,16 @@ def test_the_page_says_what_the_run_found(tmp_path: Path) -> None:
     assert all("abc123def456" in picture for picture in pictures.values())
 
 
+def test_parts_that_were_renewed_alone_take_the_place_of_their_rows(tmp_path: Path) -> None:
+    """The newer figures, and a word that these are of another run."""
+    lacking = [each for each in _records() if each["workload"] != "goodput"]
+    run = _run(tmp_path / "run.jsonl", lacking)
+    _run(tmp_path / "run-goodput.jsonl", [each for each in _records() if each["workload"] == "goodput"])
+    text = overload_page.page(overload_page.read(run))
+    assert "| laneway engine, retry | 1,900 (95 %) | 2,000 (100 %) | 1,800 (90 %) | 1,000 (50 %) |" in text
+    assert "Renewed since, goodput: 2026-01-02, commit abc123def456" in text
+
+
 def test_the_same_run_gives_the_same_pictures(tmp_path: Path) -> None:
     """No times, ids or orders of their own in the files."""
     run = _run(tmp_path / "run.jsonl", _records())
