@@ -49,6 +49,8 @@ class Dispatcher:
         journal: told before ordinary events are given to a handler, so that a crash in it is counted.
         probe: counters `event.refused`, `handler.failed`, `dispatch.callback_failed` and the cells';
             histograms `event.time` per lane (acceptance to end) and the cells'.
+        first_number: of the events made here. Where a session may have been at home elsewhere before, a
+            random one: else two dispatchers would give one id to two events of a session.
     """
 
     def __init__(
@@ -58,13 +60,14 @@ class Dispatcher:
         *,
         journal: Journal | None = None,
         probe: Probe | None = None,
+        first_number: int = 1,
     ) -> None:
         self._core = core
         self._surroundings = surroundings
         self._clock = surroundings.clock
         self._journal = journal
         self._probe = probe
-        self.number = partial(next, itertools.count(1))
+        self.number = partial(next, itertools.count(first_number))
         self._pumps: dict[str, Pump] = {}
         self._harvests: dict[str, Harvest] = {}
         self._members: dict[str, list[str]] = {}

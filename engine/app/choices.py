@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from laneway.engine.config import Config
     from laneway.engine.models.weights import Progress
 
-__all__ = ["MODEL_NAMES", "as_model", "choose_model", "choose_neighbours", "choose_runtime", "choose_store"]
+__all__ = [
+    "MODEL_NAMES",
+    "as_model",
+    "choose_model",
+    "choose_neighbours",
+    "choose_runtime",
+    "choose_store",
+    "first_number",
+]
 
 MODEL_NAMES: Final = "synthetic, scripted, local-llm, openai:URL, or MODULE:NAME of your own"
 _OWN: Final = ("synthetic", "scripted", "local-llm")
@@ -44,6 +52,14 @@ def choose_neighbours(config: Config, store: Store) -> Neighbours | None:
     from laneway.engine.app.neighbours import Neighbours
 
     return Neighbours(f"front/{socket.gethostname()[:32]}-{os.urandom(4).hex()}", store)
+
+
+def first_number(neighbours: Neighbours | None) -> int:
+    """Return the first number of this engine's own events: a random one if sessions come from other fronts.
+
+    Of 40 bits: the numbers of two fronts that make ten million events each overlap once in fifty thousand times.
+    """
+    return 1 if neighbours is None else 1 + int.from_bytes(os.urandom(5), "big")
 
 
 def choose_store(config: Config, given: Store | str | Path | None = None) -> Store:

@@ -25,7 +25,7 @@ from laneway.engine.app.additions import AddedPools, PoolOptions
 from laneway.engine.app.assembly import make_directory, surroundings_of
 from laneway.engine.app.brain import Brain
 from laneway.engine.app.calls import Calls
-from laneway.engine.app.choices import choose_neighbours, choose_runtime, choose_store
+from laneway.engine.app.choices import choose_neighbours, choose_runtime, choose_store, first_number
 from laneway.engine.app.clock import SystemClock
 from laneway.engine.app.closing import close_patiently
 from laneway.engine.app.embedded import EmbeddedSession
@@ -115,7 +115,10 @@ class Engine:
         self.directory = make_directory(self, shedding)
         self.outlet = CheckedOutlet(self.directory)
         around = surroundings_of(self)
-        self.dispatcher = Dispatcher(core, around, journal=self.directory.journal, probe=self._probe)
+        first = first_number(self.neighbours)
+        self.dispatcher = Dispatcher(
+            core, around, journal=self.directory.journal, probe=self._probe, first_number=first
+        )
         self.directory.bind(self.dispatcher)
         self.entry: Entry = self.directory
         if self.neighbours is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from laneway.engine.app.choices import as_model, choose_model, choose_runtime, choose_store
+from laneway.engine.app.choices import as_model, choose_model, choose_runtime, choose_store, first_number
 from laneway.engine.config import Config
 from laneway.engine.models.agui import AgUiModel
 from laneway.engine.models.local_llm import LocalLlm
@@ -111,3 +112,11 @@ def test_the_runtime_of_an_argument_wins() -> None:
     assert choose_runtime(DEFAULTS, "ray").runtime.kind == "ray"
     with pytest.raises(ConfigError, match="use local or ray"):
         choose_runtime(config, "spark")
+
+
+def test_fronts_number_their_own_events_apart() -> None:
+    """A session that comes from another front has events of that one: ids are not given twice; alone it begins at 1."""
+    others: Any = object()
+    assert first_number(None) == 1
+    assert len({first_number(others) for _ in range(20)}) == 20
+    assert all(1 <= first_number(others) <= 2**40 for _ in range(20))
