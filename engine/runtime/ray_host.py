@@ -168,6 +168,8 @@ def _checked_program(path: str, name: str, version: str) -> Any:
 def _new_loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop
+
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # see engine/cli/serve.py: tool workers die of it
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
