@@ -3,20 +3,16 @@
 Law of this file: a context speaks for one event and only while that event is open. Once the event is
 answered, whatever a handler still emits is discarded and counted, and no tool is started.
 
-A tool call is told to the session as the AG-UI sequence START, ARGS, END, RESULT, and travels through
-the dispatcher like any other event: scheduled, traced, cancellable. It may last as long as the
-caller's deadline allows, and never starts without one.
+A tool call (`tools/calling.py`) may last as long as the caller's deadline allows, and never starts
+without one.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
-
-import msgpack
 
 from laneway.actors.endings import cancelled
 from laneway.actors.ports import (
@@ -30,10 +26,10 @@ from laneway.actors.ports import (
     ToolSpec,
 )
 from laneway.actors.spans import SILENT, Span, SpanValue, Tracer, ended
-from laneway.actors.tools.request import unpack_answer
+from laneway.actors.tools.calling import call, unstarted
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import DEADLINE, LANE, NO_DEADLINE, RUN, SESSION, TENANT, Envelope
-from laneway.routing.errors import LocalProtocolError, ToolArguments
+from laneway.routing.errors import LocalProtocolError
 from laneway.routing.unread import Unread
 
 __all__ = ["Ask", "ContextMaker", "LateEmits", "RunContext", "Surroundings"]
@@ -316,25 +312,8 @@ class RunContext:
         """
         call_id = call_id or self._maker.surroundings.ids()
         if self._cancelled or self._over:
-            return _failed(call_id, cancelled("the run was cancelled before the tool was called"))
-        try:
-            text = json.dumps(arguments, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-            body = msgpack.packb({"name": name, "arguments": json.loads(text), "call_id": call_id})
-            args = text.encode()
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            message = f"the arguments of {name!r} are not JSON: {error}"
-            return _failed(call_id, Outcome("failed", code=ToolArguments.code, message=message))
-        start = {"toolCallId": call_id, "toolCallName": name}
-        if parent_message_id:
-            start["parentMessageId"] = parent_message_id
-        end = Out("TOOL_CALL_END", msgpack.packb({"toolCallId": call_id}), call_id)
-        await self.emit_all(
-            (Out("TOOL_CALL_START", msgpack.packb(start), call_id), Out("TOOL_CALL_ARGS", args, call_id), end)
-        )
-        result = _result(call_id, await self._dispatch(Out("TOOL_CALL", body, call_id)))
-        told = {"messageId": f"{call_id}-result", "toolCallId": call_id, "content": result.content, "role": "tool"}
-        await self.emit(Out("TOOL_CALL_RESULT", msgpack.packb(told), call_id))
-        return result
+            return unstarted(call_id, cancelled("the run was cancelled before the tool was called"))
+        return await call(self, self._dispatch, name, arguments, call_id, parent_message_id)
 
     async def _dispatch(self, call: Out) -> Outcome:
         """Ask the dispatcher; the call is never more urgent than its cause and never outlives it."""
@@ -357,19 +336,3 @@ def _never_now(env: Envelope) -> bool:
 
 def _never_extends(tenant: str, session: str, run: str, out: Out) -> bool:
     return False
-
-
-def _result(call_id: str, outcome: Outcome) -> ToolResult:
-    if outcome.status != "handled":
-        return _failed(call_id, outcome)
-    try:
-        return unpack_answer(call_id, outcome.value)
-    except (ToolArguments, KeyError):
-        # a user's own tools pool may simply answer with text
-        return ToolResult(call_id, outcome.value.decode("utf-8", "replace"))
-
-
-def _failed(call_id: str, outcome: Outcome) -> ToolResult:
-    told = {"code": outcome.code, "message": outcome.message, "retryable": outcome.retryable}
-    content = json.dumps({"error": told}, ensure_ascii=False)
-    return ToolResult(call_id, content, outcome.code, outcome.retryable)
