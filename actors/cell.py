@@ -191,45 +191,44 @@ class Cell:
         if tasks := [worker.task for worker in self._workers if worker.task is not None]:
             await asyncio.wait(tasks, timeout=max(0.0, timeout_s))
 
-    # -- workers --------------------------------------------------------------------------------
-
     def _slots(self) -> int:
         return self._concurrency - max(0, len(self._abandoned) - self._max_abandoned)
 
-    def _summon(self) -> None:
-        """See that one worker is on its way if something waits that one may take.
+    def _summon(self, by: Worker | None = None, most: int = 1) -> None:
+        """See that a worker is on its way if something waits that one may take.
 
-        One at a time: the summoned worker summons the next, so a burst that a single worker can empty
-        without ever suspending wakes one task and not all of them.
+        One at a time: the summoned worker summons the next, so a burst that a single worker can empty without
+        ever suspending wakes one task and not all of them. Where handlers wait, all that are needed are called
+        at once (`Worker.finds_waiting`): else each would start a turn of the loop later than the one before.
         """
-        if self._summoned is not None or not self._mailbox.waiting or self._closing:
-            return
+        if self._summoned is None and not self._closing:
+            while most > 0 and self._mailbox.waiting and (worker := self._free()) is not None:
+                self._summoned, worker.caller, most = worker, by, most - 1
+                worker.rouse()
+
+    def _free(self) -> Worker | None:
+        """Take a worker for what waits out of those that rest, or make one; None if there may be no more."""
         if self._idle:
-            self._rouse(self._idle.pop())
-            return
-        ordinary = len(self._workers) - (self._reserved is not None)
-        if ordinary < self._slots():
-            self._spawn(critical=False)
-        elif self._mailbox.critical:
+            return self._idle.pop()
+        if len(self._workers) - (self._reserved is not None) < self._slots():
+            return self._spawn(critical=False)
+        if self._mailbox.critical:
             if self._reserved is None:
-                if len(self._abandoned) <= self._max_abandoned:
-                    self._spawn(critical=True)
-            elif self._reserved_idle:
+                return self._spawn(critical=True) if len(self._abandoned) <= self._max_abandoned else None
+            if self._reserved_idle:
                 self._reserved_idle = False
-                self._rouse(self._reserved)
+                return self._reserved
+        return None
 
-    def _rouse(self, worker: Worker) -> None:
-        self._summoned = worker
-        worker.rouse()
-
-    def _spawn(self, critical: bool) -> None:
-        worker = self._summoned = Worker(critical)
+    def _spawn(self, critical: bool) -> Worker:
+        worker = Worker(critical)
         self._workers[worker] = None
         if critical:
             self._reserved = worker
         name = f"{self.name} {'critical ' if critical else ''}worker"
         worker.task = asyncio.get_running_loop().create_task(self._work(worker), name=name)
         worker.task.add_done_callback(lambda task: self._gone(worker, task))
+        return worker
 
     async def _work(self, worker: Worker) -> None:
         """Take and run turns until retired; the cell holds the task and `close` awaits it."""
@@ -254,13 +253,14 @@ class Cell:
             return None
         if self._summoned is worker:
             self._summoned = None
+        many = worker.caller is not None and worker.finds_waiting()
         now = self._clock.now()
         if worker.turn is not None:
             self._pace.took(now - worker.since)
         worker.since = now
         env = self._mailbox.pop(now, worker.critical)
         if self._mailbox.waiting and self._summoned is None:
-            self._summon()  # also if nothing was left for this one: another may be the one who may take it
+            self._summon(worker, self._mailbox.waiting if many else 1)  # also if this one may take none of it
         if env is not None:
             if worker.turn is None:
                 worker.turn = turn

@@ -22,10 +22,11 @@ class Worker:
 
     Attributes:
         turn: what it runs now, and since when. wake: what it waits for while it rests.
+        caller: the worker that summoned it, until it has looked.
         give_up_at: when a handler that ignores its cancel is abandoned. retired: it takes nothing more.
     """
 
-    __slots__ = ("critical", "give_up_at", "retired", "since", "task", "turn", "wake")
+    __slots__ = ("caller", "critical", "give_up_at", "retired", "since", "task", "turn", "wake")
 
     def __init__(self, critical: bool) -> None:
         self.critical = critical
@@ -33,6 +34,7 @@ class Worker:
         self.turn: Turn | None = None
         self.since = 0.0
         self.wake: asyncio.Future[None] | None = None
+        self.caller: Worker | None = None
         self.give_up_at = NO_DEADLINE
         self.retired = False
 
@@ -40,6 +42,11 @@ class Worker:
         """Wake it if it rests."""
         if self.wake is not None and not self.wake.done():
             self.wake.set_result(None)
+
+    def finds_waiting(self) -> bool:
+        """True if who summoned it is in its handler still: handlers here wait for something. Asked once."""
+        caller, self.caller = self.caller, None
+        return caller is not None and caller.turn is not None
 
     def asked_to_end(self) -> bool:
         """True if its task is cancelled; else a handler cancelled something of its own and let it out."""

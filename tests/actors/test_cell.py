@@ -457,3 +457,59 @@ def test_each_event_waits_from_its_acceptance_to_the_start_of_its_handler(rig, b
         await bench.close()
 
     rig.run(main())
+
+
+def test_where_handlers_wait_all_that_waits_is_begun_within_three_turns_of_the_loop(rig):
+    """A hundred runs that begin at once start together: the last does not wait for a turn of each one before."""
+
+    async def main():
+        begun = []
+
+        async def waits(env, ctx):
+            begun.append(env[1])
+            await asyncio.sleep(10)
+
+        bench = Bench(rig, waits, concurrency=128)
+        bench.deliver(*range(1, 101))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert begun == list(range(1, 101))
+        await bench.close()
+
+    rig.run(main())
+
+
+def test_handlers_that_never_wait_wake_no_more_than_two_workers(rig):
+    """A burst that one worker can empty costs no task for each event."""
+
+    async def main():
+        async def quick(env, ctx):
+            return None
+
+        bench = Bench(rig, quick, concurrency=64)
+        for burst in range(5):
+            bench.deliver(*range(100 * burst + 1, 100 * burst + 101))
+            await asyncio.sleep(0.01)
+        assert bench.cell.statistics().workers <= 2
+        await bench.close()
+
+    rig.run(main())
+
+
+def test_one_handler_that_waits_long_does_not_wake_many_for_quick_ones(rig):
+    """Who summoned decides: a handler that has long been waiting says nothing about those that come now."""
+
+    async def main():
+        async def by_number(env, ctx):
+            if env[1] == 1:
+                await asyncio.sleep(10)
+
+        bench = Bench(rig, by_number, concurrency=64)
+        bench.deliver(1)
+        await asyncio.sleep(0.01)
+        bench.deliver(*range(2, 102))
+        await asyncio.sleep(0.01)
+        assert bench.cell.statistics().workers <= 3
+        await bench.close()
+
+    rig.run(main())

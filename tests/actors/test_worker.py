@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from laneway.actors.batch import BatchTurn
 from laneway.actors.worker import Worker
 
 
@@ -37,3 +38,15 @@ def test_a_cancel_from_outside_is_told_from_the_handlers_own() -> None:
         assert other.asked_to_end()
 
     asyncio.run(scene())
+
+
+def test_who_finds_its_caller_in_a_handler_knows_that_handlers_wait() -> None:
+    """A summoned worker runs only when its caller does not: a turn that is not over then waits. Asked once."""
+    caller, called = Worker(critical=False), Worker(critical=False)
+    assert not called.finds_waiting()
+    called.caller = caller
+    assert not called.finds_waiting()
+    caller.turn = BatchTurn((), lambda envs, context: None, lambda env, trace: None, lambda env, outcome: None, None)
+    called.caller = caller
+    assert called.finds_waiting()
+    assert not called.finds_waiting()
