@@ -14,8 +14,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias
 
-from laneway.actors.meters import Observe, by_lane
-from laneway.actors.ports import Outcome
+from laneway.actors.meters import by_lane
+from laneway.actors.ports import Observe, Outcome
 from laneway.routing.envelope import COUNTER, PRODUCER, SESSION, TENANT, Envelope
 from laneway.routing.lanes import LANE_COUNT
 from laneway.routing.parts import part_of

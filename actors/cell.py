@@ -135,17 +135,17 @@ class Cell:
         box = self._mailbox
         return box.free(True) if critical else self._pace.room(box.free(), self._slots() - self._running, box.ordinary)
 
-    def deliver(self, env: Envelope) -> None:
-        """Queue one event for a worker. Raises LocalProtocolError beyond `free`.
+    def deliver(self, *envs: Envelope) -> None:
+        """Queue events, at least one, for the workers. Raises LocalProtocolError beyond `free`, taking none.
 
-        An event delivered to a cell that has closed or quarantined itself since is answered at once.
+        Those delivered to a cell that has closed or quarantined itself since are answered at once.
         """
-        if self._closing:
-            self._on_done(env, drained())
-        elif self._quarantined:
-            self._on_done(env, quarantined(self.name))
+        if self._closing or self._quarantined:
+            outcome = drained() if self._closing else quarantined(self.name)
+            for env in envs:
+                self._on_done(env, outcome)
         else:
-            self._mailbox.push(env)
+            self._mailbox.push(*envs)
             if self._summoned is None:
                 self._summon()
 

@@ -7,17 +7,13 @@ what they are called outside is the engine's table of metrics.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
-from laneway.actors.ports import Probe
+from laneway.actors.ports import Observe, Probe
 from laneway.routing.lanes import LANE_NAMES
 
-__all__ = ["MUTE", "Observe", "SessionMeters", "by_lane"]
-
-Observe: TypeAlias = Callable[[float], None]
-"""Takes one measurement, in seconds."""
+__all__ = ["MUTE", "SessionMeters", "by_lane"]
 
 
 class _Mute:
@@ -40,7 +36,7 @@ def _dropped(probe: Probe, kind: str) -> None:
     probe.count("overload.dropped", kind=kind)
 
 
-def _nothing(value: float) -> None:
+def _nothing(value: float, times: int = 1, /) -> None:
     """Stands for a measurement that nobody wants."""
 
 

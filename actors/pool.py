@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from laneway.actors.cell import Cell, Match
+from laneway.actors.endings import failed
 from laneway.actors.gauges import CellStatistics, PoolStatistics
 from laneway.actors.ports import Clock, Probe
 from laneway.actors.spans import Span
 from laneway.actors.turn import Answer, MakeContext
 from laneway.routing.envelope import LANE, Envelope
-from laneway.routing.errors import ConfigError, LocalProtocolError
+from laneway.routing.errors import ConfigError, LanewayError, LocalProtocolError
 from laneway.routing.lanes import Lane
 
 __all__ = ["KEYS", "CellPort", "Pool", "PoolSpec"]
@@ -101,8 +102,11 @@ class CellPort(Protocol):
         """How many events may be delivered now: ordinary ones, or critical ones into their reserve."""
         ...
 
-    def deliver(self, env: Envelope) -> None:
-        """Take one event; it is answered exactly once. Raises LocalProtocolError beyond `free`."""
+    def deliver(self, *envs: Envelope) -> None:
+        """Take events, at least one; each is answered exactly once.
+
+        Raises LocalProtocolError, and takes none, beyond `free`.
+        """
         ...
 
     def cancel(self, match: Match, reason: str = "") -> int:
@@ -217,13 +221,23 @@ class Pool:
             return self._only.free(critical)
         return sum(one.free(critical) for one in self._cells.values())
 
-    def deliver(self, env: Envelope, cell: str | None = None) -> None:
-        """Pass one event on. O(cells) without a cell name.
+    def deliver(self, *envs: Envelope, cell: str | None = None) -> None:
+        """Pass events on, in order, at least one. O(events); times cells if there are several to choose from.
 
-        Raises LocalProtocolError if the mailbox is full or there is no cell, see `room`. An event whose
-        cell has closed or been quarantined since the room was asked for is answered by that cell.
+        Raises LocalProtocolError, and none is passed on, if there is no room or no cell, see `room`. Events whose
+        cell has closed or been quarantined since the room was asked for are answered by that cell.
         """
-        (self._cells[cell] if cell is not None else self._only or self._least_loaded(env)).deliver(env)
+        only = self._only if cell is None else self._cells[cell]
+        if only is not None:
+            only.deliver(*envs)
+            return
+        for env in envs:
+            try:
+                self._least_loaded(env).deliver(env)
+            except LanewayError as error:
+                if env is envs[0]:
+                    raise
+                self.answer(env, failed(error))  # others were taken, so this one must be over as well
 
     def _everywhere(self) -> list[CellPort]:
         """The cells, and those that have left and are not done."""

@@ -23,6 +23,7 @@ __all__ = [
     "Handler",
     "Journal",
     "Model",
+    "Observe",
     "Out",
     "Outcome",
     "Outlet",
@@ -242,6 +243,14 @@ class Journal(Protocol):
         ...
 
 
+class Observe(Protocol):
+    """Takes measurements of one histogram."""
+
+    def __call__(self, value: float, times: int = 1, /) -> None:
+        """Record a value (seconds, bytes), which was measured so many times, at least once."""
+        ...
+
+
 class Probe(Protocol):
     """Metrics port. Names have dots; a label's values must be few and never come from a client."""
 
@@ -253,7 +262,7 @@ class Probe(Protocol):
         """Record one measurement (seconds, bytes)."""
         ...
 
-    def histogram(self, name: str, **labels: str) -> Callable[[float], None]:
+    def histogram(self, name: str, **labels: str) -> Observe:
         """Return `observe` bound to one name and its labels, for hot paths (0.1 us a call)."""
         ...
 

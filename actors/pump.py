@@ -78,7 +78,7 @@ class Pump:
         self._losses = losses
         self._journal = journal
         self._probe = probe
-        self._staged: list[tuple[Envelope, str | None]] = []
+        self._staged: dict[str | None, list[Envelope]] = {}  # by the cell that they are for; None: any
         self._running = self._awake = False
         self._soon: asyncio.Handle | None = None
         self._overdue = Alarm(clock, self._expire)
@@ -103,7 +103,7 @@ class Pump:
     @property
     def staged(self) -> int:
         """Events taken and not yet delivered."""
-        return len(self._staged)
+        return sum(map(len, self._staged.values()))
 
     def wake(self) -> None:
         """Say that there may be something to carry: an event came, or room did. O(1)."""
@@ -117,18 +117,20 @@ class Pump:
         for cell in self._cells() if self._core.urgent(self._name) else ():
             room = self.pool.room(cell, critical=True)
             if room > 0:
-                for env in self._core.take(self._name, room, self._clock.now(), cell=cell, only_critical=True):
-                    if env[TRACE]:
-                        self._journeys.taken(env, self._name)
-                    self.pool.deliver(env, cell)
+                envs = self._core.take(self._name, room, self._clock.now(), cell=cell, only_critical=True)
+                if envs:
+                    self._told(envs)
+                    self.pool.deliver(*envs, cell=cell)
         if self._core.stirred:
             self._taken()
 
     def cancel(self, match: Match) -> list[Envelope]:
         """Take out staged events that match; the caller answers for them."""
-        hits = [env for env, _ in self._staged if match(env)]
-        if hits:
-            self._staged = [(env, cell) for env, cell in self._staged if not match(env)]
+        hits: list[Envelope] = []
+        for cell, envs in list(self._staged.items()):
+            if found := [env for env in envs if match(env)]:
+                hits += found
+                self._stage(cell, [env for env in envs if not match(env)])
         return hits
 
     def lost(self, envs: Sequence[Envelope]) -> None:
@@ -146,8 +148,7 @@ class Pump:
         if again:
             if self._probe is not None:
                 self._probe.count("event.redelivered", len(again), pool=self._name)
-            staged, self._staged = self._staged, []
-            self._give_back([*again, *(env for env, _ in staged)])
+            self._give_back([*again, *self._unstage()])
         self._end(over)
 
     def _carry(self) -> None:
@@ -195,10 +196,9 @@ class Pump:
             room = self.pool.room(cell)
             if room > 0:
                 envs = self._core.take(self._name, room, self._clock.now(), cell=cell)
-                for env in envs:
-                    if env[9]:
-                        self._journeys.taken(env, self._name)
-                    self._staged.append((env, cell))
+                if envs:
+                    self._told(envs)
+                    self._staged.setdefault(cell, []).extend(envs)
                 full = full or len(envs) == room
             else:
                 full = True
@@ -212,7 +212,7 @@ class Pump:
         """Have the deliveries recorded, then make them."""
         try:
             async with asyncio.timeout(_JOURNAL_DEADLINE_S):
-                await journal.starting([env for env, _ in self._staged])
+                await journal.starting([env for envs in self._staged.values() for env in envs])
             self._deliver()
         except TimeoutError:
             message = f"the journal did not record the delivery within {_JOURNAL_DEADLINE_S:.0f} s; try again"
@@ -222,21 +222,48 @@ class Pump:
         self._task, self._awake = None, False
         self.wake()
 
+    def _told(self, envs: list[Envelope]) -> None:
+        for env in envs:
+            if env[9]:
+                self._journeys.taken(env, self._name)
+
+    def _stage(self, cell: str | None, envs: list[Envelope]) -> None:
+        """Let these, or none, be what is staged for a cell."""
+        if envs:
+            self._staged[cell] = envs
+        else:
+            self._staged.pop(cell, None)
+
+    def _unstage(self) -> list[Envelope]:
+        staged, self._staged = self._staged, {}
+        return [env for envs in staged.values() for env in envs]
+
     def _deliver(self, *, only_critical: bool = False) -> None:
-        staged, self._staged = self._staged, []
-        deliver = self.pool.deliver
+        """Deliver what is staged. Raises LanewayError where a cell takes no more; that stays for who called."""
+        staged, self._staged = self._staged, {}
+        for cell in list(staged):
+            envs = staged[cell]
+            if only_critical:
+                self._stage(cell, [env for env in envs if env[7]])
+                envs = [env for env in envs if not env[7]]
+            try:
+                if self._remote:
+                    self._deliver_apart(envs, cell)
+                elif envs:
+                    self.pool.deliver(*envs, cell=cell)
+            except LanewayError:
+                self._staged |= staged
+                raise
+            del staged[cell]
+
+    def _deliver_apart(self, envs: list[Envelope], cell: str | None) -> None:
+        """Deliver to hosts, which may be lost meanwhile: what has no room any more waits again."""
         homeless: list[Envelope] = []
-        for index, (env, cell) in enumerate(staged):
-            if only_critical and env[LANE] != Lane.CRITICAL:
-                self._staged.append((env, cell))
-            elif self._remote and not self._fits(env, cell):
-                homeless.append(env)
+        for env in envs:
+            if self._fits(env, cell):
+                self.pool.deliver(env, cell=cell)
             else:
-                try:
-                    deliver(env, cell)
-                except LanewayError:
-                    self._staged += staged[index:]  # none of them is forgotten: who called ends them
-                    raise
+                homeless.append(env)
         if homeless:
             self._give_back(homeless)
             self.wake()
@@ -252,5 +279,4 @@ class Pump:
         self._core.give_back(self._name, envs)
 
     def _end_staged(self, outcome: Outcome) -> None:
-        staged, self._staged = self._staged, []
-        self._end([(env, outcome) for env, _ in staged])
+        self._end([(env, outcome) for env in self._unstage()])

@@ -13,7 +13,7 @@ host had and did not end is the pool's to answer; see `Pool.lost`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgpack
@@ -23,10 +23,9 @@ from laneway.actors.carriage import Carriage, Desk
 from laneway.actors.cell import Match
 from laneway.actors.endings import drained, failed, stopped_late
 from laneway.actors.gauges import CellStatistics
-from laneway.actors.meters import Observe
 from laneway.actors.peers import DELIVER, Peer
 from laneway.actors.pool import Pool
-from laneway.actors.ports import Outcome, Principal, Probe
+from laneway.actors.ports import Observe, Outcome, Principal, Probe
 from laneway.routing.envelope import ACCEPTED, LANE, NO_DEADLINE, SESSION, TENANT, TRACE, Envelope, envelope_id
 from laneway.routing.errors import LanewayError, LocalProtocolError
 from laneway.routing.lanes import LANE_COUNT, Lane
@@ -99,21 +98,28 @@ class RemoteCell:
             return max(0, -beyond)
         return max(0, self._ordinary - self._ordinary_out - max(0, beyond))
 
-    def deliver(self, env: Envelope) -> None:
-        """Send one event. Raises LocalProtocolError beyond `free`.
+    def deliver(self, *envs: Envelope) -> None:
+        """Send events, in order. Raises LocalProtocolError beyond `free`, sending none.
 
-        One that comes when this front has shut the cell is answered at once; one whose host has gone is
-        the pool's again.
+        What comes when this front has shut the cell is answered at once; what comes when the host has gone
+        is the pool's again.
         """
-        critical = env[LANE] == Lane.CRITICAL
         if self._closing:
-            self._pool.answer(env, drained())
+            for env in envs:
+                self._pool.answer(env, drained())
         elif not self._peer.alive:
-            self._pool.lost([env])
-        elif self.free() <= 0 and not (critical and self.free(critical=True) > 0):
-            raise LocalProtocolError(f"cell {self.name} has no room at event {envelope_id(env)}; ask free() first")
+            self._pool.lost(envs)
+        elif not self._fit(envs):
+            raise LocalProtocolError(f"cell {self.name} has no room at event {envelope_id(envs[0])}; ask free() first")
         else:
-            self._send(env, critical)
+            for env in envs:
+                self._send(env, env[LANE] == Lane.CRITICAL)
+
+    def _fit(self, envs: Sequence[Envelope]) -> bool:
+        critical = sum(env[LANE] == Lane.CRITICAL for env in envs)
+        ordinary = len(envs) - critical
+        beyond = max(0, self._critical_out + critical - self._critical)
+        return not (ordinary or beyond) or self._ordinary_out + ordinary + beyond <= self._ordinary
 
     def _send(self, env: Envelope, critical: bool) -> None:
         desk, number = self._desk, self._number()

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from laneway.actors.ports import Observe
 from laneway.engine.telemetry.catalogue import BUCKETS_S, BY_SOURCE
 
 __all__ = ["Counters", "Distribution"]
@@ -57,12 +58,12 @@ class _Recorder:
     def read(self) -> Distribution:
         return Distribution(self.bounds, tuple(self.buckets), self.total[0])
 
-    def _bind(self) -> Callable[[float], None]:
+    def _bind(self) -> Observe:
         bounds, buckets, total = self.bounds, self.buckets, self.total
 
-        def observe(value: float) -> None:
-            buckets[bisect_left(bounds, value)] += 1
-            total[0] += value
+        def observe(value: float, times: int = 1, /) -> None:
+            buckets[bisect_left(bounds, value)] += times
+            total[0] += value * times
 
         return observe
 
@@ -85,7 +86,7 @@ class Counters:
         """Record one measurement in seconds. O(labels + log buckets)."""
         self._recorder(name, labels).observe(value)
 
-    def histogram(self, name: str, **labels: str) -> Callable[[float], None]:
+    def histogram(self, name: str, **labels: str) -> Observe:
         """Return `observe` bound to one name and its labels. O(labels); the bound call O(log buckets)."""
         return self._recorder(name, labels).observe
 

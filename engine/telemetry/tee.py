@@ -5,9 +5,7 @@ Law of this file: our own numbers are whole whatever the other one does with its
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from laneway.actors.ports import Probe
+from laneway.actors.ports import Observe, Probe
 
 __all__ = ["Tee"]
 
@@ -33,12 +31,12 @@ class Tee:
         self._ours.observe(name, value, **labels)
         self._theirs.observe(name, value, **labels)
 
-    def histogram(self, name: str, **labels: str) -> Callable[[float], None]:
+    def histogram(self, name: str, **labels: str) -> Observe:
         """Return a function that records in both."""
         ours, theirs = self._ours.histogram(name, **labels), self._theirs.histogram(name, **labels)
 
-        def observe(value: float) -> None:
-            ours(value)
-            theirs(value)
+        def observe(value: float, times: int = 1, /) -> None:
+            ours(value, times)
+            theirs(value, times)
 
         return observe

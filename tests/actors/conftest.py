@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from laneway.actors.ports import Out, Outcome, Principal, ToolResult, ToolSpec
+from laneway.actors.ports import Observe, Out, Outcome, Principal, ToolResult, ToolSpec
 from laneway.actors.spans import SILENT, Span, SpanValue
 from laneway.routing.envelope import DEADLINE, NO_DEADLINE, RUN, SESSION, TENANT, TRACE, Envelope, envelope
 from laneway.routing.lanes import Lane
@@ -109,8 +109,12 @@ class RecordingProbe:
         self.counts[name] = self.counts.get(name, 0) + 1
         self.measured.append((name, labels, value))
 
-    def histogram(self, name: str, **labels: str) -> Callable[[float], None]:
-        return lambda value: self.observe(name, value, **labels)
+    def histogram(self, name: str, **labels: str) -> Observe:
+        def observe(value: float, times: int = 1, /) -> None:
+            for _ in range(times):
+                self.observe(name, value, **labels)
+
+        return observe
 
 
 def make_event(

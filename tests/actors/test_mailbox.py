@@ -102,3 +102,48 @@ def test_every_event_leaves_exactly_once_and_the_counts_agree(rig, script):
 def test_how_much_waits_in_a_cell():
     """Twice what runs at once, and for critical events as many as that, at least two."""
     assert [(ordinary_room(n), critical_room(n)) for n in (1, 2, 8)] == [(2, 2), (4, 2), (16, 8)]
+
+
+@given(
+    room=st.tuples(st.integers(1, 6), st.integers(1, 4)),
+    lists=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=5), max_size=8),
+    limit=st.integers(1, 6),
+)
+def test_lists_go_in_and_come_out_as_one_by_one(rig, room, lists, limit):
+    """Pushed and taken in lists or one by one: the same events are taken, refused and left, in the same order."""
+    whole, late = _mailbox(*room)
+    single, late_single = _mailbox(*room)
+    number = 0
+    for lanes in lists:
+        envs = []
+        for lane in lanes:
+            number += 1
+            envs.append(rig.event(number, lane=lane, deadline=number % 3 + 0.5))
+        fits = True
+        copy = [list(lane) for lane in single._lanes], single._ordinary, single.waiting
+        try:
+            for env in envs:
+                single.push(env)
+        except LocalProtocolError:
+            fits = False  # of a list none is taken
+            for lane, kept in zip(single._lanes, copy[0], strict=True):
+                lane.clear()
+                lane.extend(kept)
+            single._ordinary, single.waiting = copy[1:]
+        try:
+            whole.push(*envs)
+        except LocalProtocolError:
+            assert not fits
+        else:
+            assert fits
+        assert (whole.depths(), whole.free(), whole.free(True)) == (single.depths(), single.free(), single.free(True))
+        if number % 2:
+            taken = whole.pop_batch(1.0, limit)
+            one = []
+            only_critical = False
+            while len(one) < limit and (env := single.pop(1.0, only_critical)) is not None:
+                one.append(env)
+                only_critical = only_critical or env[7] == Lane.CRITICAL
+            assert taken == one
+            assert late == late_single
+            assert (whole.waiting, whole.ordinary, whole.critical) == (single.waiting, single.ordinary, single.critical)

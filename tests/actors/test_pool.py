@@ -66,7 +66,7 @@ def test_a_named_cell_gets_its_events(rig):
 
     async def main():
         pool = _pool(rig, rig.Answers(), cells=2, keyed="session")
-        pool.deliver(rig.event(1), "p/1")
+        pool.deliver(rig.event(1), cell="p/1")
         assert (pool.room("p/0"), pool.room("p/1"), pool.room("p/1", critical=True)) == (2, 1, 2)
         assert pool.cells == ["p/0", "p/1"]
         await pool.drain(0.0)
@@ -151,7 +151,7 @@ def test_a_cell_takes_the_place_of_one_of_its_name(rig):
         answers = rig.Answers()
         pool = _pool(rig, answers, remote=True)
         pool.join(_guest(rig, answers, "a"))
-        pool.deliver(rig.event(1), "a")
+        pool.deliver(rig.event(1), cell="a")
         pool.join(_guest(rig, answers, "a"))
         assert (pool.cells, pool.room("a"), pool.load) == (["a"], 2, 1)
         await pool.drain(0.0)

@@ -185,10 +185,10 @@ def test_a_delivery_that_fails_ends_what_was_to_be_delivered_after_it(rig):
         bench = Bench(rig, sleepy)
         deliver = bench.pool.deliver
 
-        def broken(env, cell=None):
-            if env[1] == 1:
+        def broken(*envs, cell=None):
+            if envs[0][1] == 1:
                 raise LocalProtocolError("the cell is full")
-            deliver(env, cell)
+            deliver(*envs, cell=cell)
 
         bench.pool.deliver = broken
         async with bench.running():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from laneway.actors.dispatcher import Dispatcher
 from laneway.actors.guests import Guests, HostOptions
 from laneway.actors.nlp.runs import RunDriver
 from laneway.actors.pool import PoolSpec
-from laneway.actors.ports import Principal, ToolInvoker
+from laneway.actors.ports import Observe, Principal, ToolInvoker
 from laneway.actors.questions import Questions
 from laneway.actors.remote_cells import RemoteCells
 from laneway.actors.remote_records import RECORDS, RecordService, RemoteRecords
@@ -52,8 +52,8 @@ class _Silence:
 
     def observe(self, name: str, value: float, **labels: str) -> None: ...
 
-    def histogram(self, name: str, **labels: str) -> Callable[[float], None]:
-        return lambda value: None
+    def histogram(self, name: str, **labels: str) -> Observe:
+        return lambda value, times=1: None
 
 
 class SimHost:

@@ -19,7 +19,7 @@ from laneway.actors.dispatcher import Dispatcher
 from laneway.actors.entry import Entry, Joined
 from laneway.actors.nlp.runs import RunDriver
 from laneway.actors.pool import PoolSpec
-from laneway.actors.ports import Context, Out, Outcome, Principal, Store
+from laneway.actors.ports import Context, Observe, Out, Outcome, Principal, Store
 from laneway.actors.session import SessionPolicy
 from laneway.actors.tools.calls import ToolCalls
 from laneway.actors.tools.catalogue import Catalogue
@@ -228,9 +228,9 @@ class Process:
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Nobody asks."""
 
-    def histogram(self, name: str, **labels: str) -> Callable[[float], None]:
+    def histogram(self, name: str, **labels: str) -> Observe:
         """Ignored."""
-        return lambda value: None
+        return lambda value, times=1: None
 
     # -- edge ---------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from laneway.actors.ports import Context, Out, Principal, Record, ToolSpec
+from laneway.actors.ports import Context, Observe, Out, Principal, Record, ToolSpec
 from laneway.actors.spans import SILENT, Span, SpanValue
 from laneway.actors.tools.calls import MAX_RESULT_BYTES, ToolCalls
 from laneway.actors.tools.catalogue import Catalogue
@@ -37,8 +37,8 @@ class Counts:
     def observe(self, name: str, value: float, **labels: str) -> None:
         self.seen.append((name, labels))
 
-    def histogram(self, name: str, **labels: str) -> Callable[[float], None]:
-        return lambda value: self.observe(name, value, **labels)
+    def histogram(self, name: str, **labels: str) -> Observe:
+        return lambda value, times=1: self.observe(name, value, **labels)
 
 
 class Notebook:

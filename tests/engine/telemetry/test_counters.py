@@ -24,3 +24,13 @@ def test_measurements_fall_into_buckets() -> None:
     assert row["count"] == 3
     assert row["buckets"][0] == row["buckets"][1] == row["buckets"][-1] == 1
     assert abs(row["sum"] - 100.001005) < 1e-6
+
+
+def test_a_value_that_was_measured_several_times_is_told_once() -> None:
+    """It counts as often as it was measured."""
+    counters = Counters()
+    wait = counters.histogram("wait")
+    wait(0.5, 3)
+    for _ in range(3):
+        counters.observe("same", 0.5)
+    assert counters.snapshot()["wait"] == counters.snapshot()["same"]

@@ -12,6 +12,6 @@ def test_both_are_told_everything() -> None:
     tee = Tee(ours, theirs)
     tee.count("a", 2, lane="low")
     tee.observe("b", 0.5)
-    tee.histogram("c", lane="low")(0.5)
+    tee.histogram("c", lane="low")(0.5, 3)
     assert ours.snapshot() == theirs.snapshot()
     assert set(ours.snapshot()) == {"a{lane=low}", "b", "c{lane=low}"}
