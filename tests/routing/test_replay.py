@@ -19,6 +19,30 @@ EVENTS = st.lists(
 )
 
 
+def held(ring):
+    """Return all that a ring would answer, and what it remembers for later."""
+    return (
+        ring.head, ring.head_position, ring.first, ring.bytes, ring.committed, ring.read(ring.first, 1000),
+        list(ring._low or ()), list(ring._buried or ()), ring.evicted(),
+    )  # fmt: skip
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 60), st.sampled_from(["CUSTOM", "PROGRESS"])), max_size=40)),
+    st.integers(1, 40),
+    st.integers(1, 700),
+)
+def test_events_numbered_together_are_the_same_as_one_by_one(lists, max_events, max_bytes):
+    """Whatever is full in the midst of them: numbers, positions, tombstones and what is left are the same."""
+    together, single = ReplayRing(max_events, max_bytes), ReplayRing(max_events, max_bytes)
+    for events in lists:
+        envs = [make(number, b"x" * size, kind) for number, (size, kind) in enumerate(events)]
+        assert together.append_all(envs) == [single.append(env) for env in envs]
+        for ring in (together, single):
+            ring.commit(ring.head)
+        assert held(together) == held(single)
+
+
 @settings(deadline=None)
 @given(EVENTS, st.integers(1, 20), st.integers(1, 600))
 def test_a_ring_of_any_size_keeps_numbers_positions_and_bounds(events, max_events, max_bytes):
