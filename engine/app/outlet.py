@@ -56,15 +56,20 @@ class CheckedOutlet:
 
     def emit_all(self, envs: Sequence[Envelope]) -> Coroutine[Any, Any, None]:
         """Pass on all or, if one of them is refused as `emit` would, none."""
-        for env in envs:
-            self._check(env)
+        self._check_all(envs)
         return self._outlet.emit_all(envs)
 
     def _emit_ready(self, envs: Sequence[Envelope]) -> int:
         """As `emit_all` for those that need not wait; see `sayings.Ready`."""
-        for env in envs:
-            self._check(env)
+        self._check_all(envs)
         return int(self._ready(envs))
+
+    def _check_all(self, envs: Sequence[Envelope]) -> None:
+        checked = self._checked
+        for env in envs:
+            if env[6] != checked or type(env[11]) is not bytes or len(env[11]) > _BODY_BYTES:
+                self._check(env)
+                checked = self._checked
 
     def _check(self, env: Envelope) -> None:
         entity = env[ENTITY]

@@ -1,15 +1,14 @@
 """The last events that passed, for `laneway tail`: a bounded ring of one-line summaries.
 
-Law of this file: watching never slows or changes what is watched: one tuple per event, no bodies; and a
-reader that was overtaken is told how many it missed.
+Law of this file: watching never slows or changes what is watched: events are noted as the lists in which
+they come, no large bodies, and looked at only by a reader; one that was overtaken is told how many it missed.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 from laneway.routing.envelope import (
@@ -41,7 +40,12 @@ _MAX_WANTED: Final = 16
 _MAX_CHARS: Final = 128
 _DIRECTIONS: Final = ("in", "out")
 _TRACE_ID: Final = slice(3, 35)
+_LARGE_BYTES: Final = 1_024
+"""Bodies that are longer on the average are let go: with the others, 2 MiB are held at most."""
+_Note = tuple[int, float, str, tuple[Any, ...], list[int] | None]
+"""Number of the first, time, direction, events, and bytes of their bodies if those were let go."""
 _Seen = tuple[int, float, str, Envelope, int]
+"""Number, time, direction, event, bytes of its body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +103,22 @@ class Tap:
     def __init__(self, wall: Callable[[], float], engine: str = "") -> None:
         self._wall = wall
         self._engine = engine
-        self._ring: deque[_Seen] = deque(maxlen=_KEPT)
-        self._last = 0
+        self._notes: deque[_Note] = deque()
+        self._held = self._last = 0
 
     def __call__(self, direction: str, envs: Sequence[Envelope]) -> None:
-        """Note events; `direction` is "in" or "out". O(events), about 0.2 us each."""
-        at, first = self._wall(), self._last + 1
-        self._last += len(envs)
-        # bodies are let go: only their size is kept
-        seen: list[Any] = [(number, at, direction, env[:11], len(env[11])) for number, env in enumerate(envs, first)]
-        self._ring.extend(seen)
+        """Note events; `direction` is "in" or "out". O(events), about 0.05 us each."""
+        first, some, sizes = self._last + 1, tuple(envs), None
+        self._last += len(some)
+        if len(some) > _KEPT:
+            some, first = some[-_KEPT:], self._last + 1 - _KEPT
+        if sum([len(env[11]) for env in some]) > _LARGE_BYTES * len(some):
+            some, sizes = tuple([env[:11] for env in some]), [len(env[11]) for env in some]
+        notes = self._notes
+        notes.append((first, self._wall(), direction, some, sizes))
+        self._held += len(some)
+        while self._held - len(notes[0][3]) >= _KEPT:
+            self._held -= len(notes.popleft()[3])
 
     def page(self, wanted: TapFilter, after: int | None = None, engine: str = "") -> dict[str, Any]:
         """Return the next events that `wanted` admits, oldest first, about 150. O(what is new).
@@ -120,14 +130,14 @@ class Tap:
         The answer: `events`; `last`: where to go on; `more`: there is another page now; `missed`: how many
         events, of whatever kind, passed since `after` and are not kept any more; `engine`.
         """
-        oldest = self._last - len(self._ring) + 1
+        oldest = self._oldest
         if after is None:
             after = self._beginning(wanted)
         elif engine and engine != self._engine:
             after = 0
         rows: list[dict[str, Any]] = []
         size, last, more = 0, self._last, False
-        for seen in islice(self._ring, max(0, after + 1 - oldest), None):
+        for seen in self._seen(max(oldest, after + 1)):
             if not _admitted(wanted, seen):
                 continue
             size += _size_bytes(seen[3])
@@ -146,8 +156,19 @@ class Tap:
 
     def _beginning(self, wanted: TapFilter) -> int:
         """Return the number before the newest events that are to be shown at first."""
-        newest = islice((seen[0] for seen in reversed(self._ring) if _admitted(wanted, seen)), FIRST)
-        return min(newest, default=self._last + 1) - 1
+        newest = deque((seen[0] for seen in self._seen(self._oldest) if _admitted(wanted, seen)), FIRST)
+        return (newest[0] if newest else self._last + 1) - 1
+
+    @property
+    def _oldest(self) -> int:
+        return self._last - min(self._held, _KEPT) + 1
+
+    def _seen(self, begin: int) -> Iterator[_Seen]:
+        """Give what is kept from number `begin` on."""
+        for first, at, direction, envs, sizes in self._notes:
+            for index in range(max(0, begin - first), len(envs)):
+                env = envs[index]
+                yield first + index, at, direction, env, len(env[11]) if sizes is None else sizes[index]
 
 
 def _admitted(wanted: TapFilter, seen: _Seen) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from laneway.engine.app.tap import Tap, TapFilter
 from laneway.engine.codec import encode_frame
@@ -117,3 +119,19 @@ def test_numbers_of_another_engine_mean_nothing_here() -> None:
     assert _numbers(tap.page(ALL, 2, "e1")) == [1, 2, 3]
     assert _numbers(tap.page(ALL, 2, "e2")) == [3]
     assert tap.page(ALL, 900, "e2")["events"] == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 2_500), st.integers(0, 3_000)), min_size=1, max_size=5), st.integers(0, 5_000))
+@settings(max_examples=40)
+def test_lists_of_any_length_read_as_their_events_one_by_one(lists: list[tuple[int, int]], after: int) -> None:
+    """However they came, large and small: the newest 2,000 are kept, with their numbers and sizes, and no body."""
+    together, single = Tap(lambda: 7.0), Tap(lambda: 7.0)
+    for number, (count, size) in enumerate(lists):
+        envs = [_event(session=f"s{number}", counter=place, body=bytes(place % (size + 1))) for place in range(count)]
+        together("in", envs)
+        for env in envs:
+            single("in", (env,))
+    for begin in (None, after):
+        assert together.page(ALL, begin) == single.page(ALL, begin)
+    held = sum(len(env[11]) for note in together._notes for env in note[3] if len(env) > 11)
+    assert held <= 1_024 * (2_000 + 2_500)
