@@ -108,7 +108,8 @@ class Tap:
 
     def __call__(self, direction: str, envs: Sequence[Envelope]) -> None:
         """Note events; `direction` is "in" or "out". O(events), about 0.05 us each."""
-        first, some, sizes = self._last + 1, tuple(envs), None
+        some: tuple[Any, ...] = tuple(envs)
+        first, sizes = self._last + 1, None
         self._last += len(some)
         if len(some) > _KEPT:
             some, first = some[-_KEPT:], self._last + 1 - _KEPT
