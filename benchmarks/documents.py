@@ -177,5 +177,5 @@ async def _read(reader: SessionLink, replica: Replica, due_s: Sequence[float], c
     """Read until `count` updates are there; with none, until the asking was answered."""
     answered = False
     while not answered or len(replica.late_s) < count:
-        for received in await reader.receive():
-            answered = replica.take(received.envelope, due_s) or answered
+        for env in await reader.receive():
+            answered = replica.take(env, due_s) or answered

@@ -9,9 +9,9 @@ from typing import Any
 from benchmarks.workload import Job
 from laneway import Engine, Principal
 from laneway.actors.attachment import Attachment
-from laneway.routing.envelope import NO_DEADLINE, envelope
+from laneway.routing.envelope import NO_DEADLINE, Envelope
 from laneway.routing.handshake import Hello
-from laneway.routing.inbox import Inbox, Received
+from laneway.routing.inbox import Inbox
 
 __all__ = ["SessionLink"]
 
@@ -44,36 +44,26 @@ class SessionLink:
 
     async def send(self, batch: Sequence[Job], entity: str = "", deadline: float = NO_DEADLINE) -> None:
         """Send a frame of events, all of one entity and with one monotonic deadline."""
-        events = []
-        for job in batch:
-            self._counter += 1
-            events.append(
-                envelope(
-                    job.kind,
-                    producer=self._client,
-                    counter=self._counter,
-                    tenant=self._tenant,
-                    session=self._session,
-                    lane=job.lane,
-                    deadline=deadline,
-                    entity=entity,
-                    body=job.body,
-                )
-            )
+        client, tenant, session = self._client, self._tenant, self._session
+        events = [
+            (client, number, job[0], tenant, session, "", entity, job[1], deadline, "", "", job[2], 0.0)
+            for number, job in enumerate(batch, self._counter + 1)
+        ]
+        self._counter += len(events)
         await self._attachment.receive({}, events)
 
-    async def receive(self) -> list[Received]:
+    async def receive(self) -> list[Envelope]:
         """Wait for frames and return the events in them, which may be none."""
         clock = asyncio.get_running_loop().time
         if (due := self._inbox.ack_due(clock())) is not None:
             await self._attachment.receive(due, ())
-        given: list[Received] = []
+        given: list[Envelope] = []
         for frame in await self._attachment.frames():
             self.accepted += len(frame.header.get("ok", ()))
             self.refused += frame.header.get("refused", ())
             if "counter" in (notice := frame.header.get("notice") or {}):
                 self.failures.append(notice)
-            given += self._inbox.receive(frame.header, frame.envelopes, clock())
+            given += self._inbox.receive(frame.header, frame.envelopes, clock()).envelopes
         return given
 
     async def close(self) -> None:

@@ -175,8 +175,8 @@ class _Link:
         """Take frames until it is cancelled; what failed and may not be tried again counts as lost."""
         link, tally = self._link, self._tally
         while True:
-            for received in await link.receive():
-                tally.finish(seen(received.envelope[BODY]))
+            for env in await link.receive():
+                tally.finish(seen(env[BODY]))
             for counter, _, _, _, retry_after_ms in link.refused:
                 tally.refuse(self._sent[counter - 1], retry_after_ms)
             link.refused.clear()

@@ -138,7 +138,7 @@ class _Frames:
         self.send = link.send
 
     async def receive(self) -> list[bytes]:
-        came = [received.envelope[BODY] for received in await self._link.receive()]
+        came = [env[BODY] for env in await self._link.receive()]
         if self._link.refused:
             raise Lost(f"the engine refused an event: {self._link.refused[0]}")
         return came

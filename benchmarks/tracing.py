@@ -66,7 +66,7 @@ class _Embedded:
         await self._link.send(list(batch))
 
     async def receive(self) -> Sequence[Envelope]:
-        return [received.envelope for received in await self._link.receive()]
+        return await self._link.receive()
 
 
 class _Served:

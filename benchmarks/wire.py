@@ -15,7 +15,7 @@ from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpa
 from laneway.engine.proto.message import SESSION_METHOD, unwrap, wrap
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import NO_DEADLINE, envelope
-from laneway.routing.inbox import Inbox, Received
+from laneway.routing.inbox import Given, Inbox
 
 __all__ = ["Item", "Wire"]
 
@@ -78,7 +78,7 @@ class Wire:
             items.append(pack_envelope(env, now, self._kinds))
         await self._write({}, items)
 
-    async def receive(self) -> tuple[dict[str, Any], list[Received]] | None:
+    async def receive(self) -> tuple[dict[str, Any], Given] | None:
         """Wait for one frame: its header and what is new in it; None when the engine has ended the stream."""
         message = await self._call.read()
         if not isinstance(message, bytes):

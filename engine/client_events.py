@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from laneway.engine.delivery import Event
@@ -42,7 +43,7 @@ class EventQueue:
         self.taken = asyncio.Event()
         """Set when enough was taken for a grant to be due."""
 
-    def put(self, received: list[Received]) -> None:
+    def put(self, received: Sequence[Received]) -> None:
         """Add what arrived."""
         self._events.extend(received)
         self.unread_bytes += sum(len(each.envelope[11]) for each in received)

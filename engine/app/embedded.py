@@ -38,7 +38,7 @@ _ANSWER_S: Final = 30.0
 _HEARTBEAT_S: Final = 300.0
 """In one process silence means a consumer that is busy, not a broken wire."""
 _ACK_DELAY_S: Final = 0.25
-"""Acks matter here for what is kept unread, not for a network's quality; 32 events are acked at once."""
+"""Acks matter here for what is kept unread, not for a network's quality; 256 events are acked at once."""
 
 
 class EmbeddedSession:

@@ -1,9 +1,12 @@
 import msgpack
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from laneway.routing.envelope import Envelope, envelope
 from laneway.routing.errors import PeerProtocolError
 from laneway.routing.inbox import SNAPSHOT, Inbox
+from laneway.routing.packed import pack_map
 from laneway.routing.replay import Cursor
 
 
@@ -44,8 +47,8 @@ def test_a_resend_is_trimmed_to_the_byte_whatever_its_merge_boundaries():
     inbox.receive({"stream": 1, "first": 1, "shape": [[2, 0], [1, 3]]}, [make(b"abcd"), make(b"xyz")], 0.0)
     (item,) = inbox.receive({"stream": 1, "first": 3, "shape": [[3, 0]]}, [make(b"xyz!more")], 0.0)
     assert (item.first, item.last, item.envelope[11]) == (3, 5, b"!more")
-    assert inbox.receive({"stream": 1, "first": 3, "shape": [[3, 0]]}, [make(b"xyz!more")], 0.0) == []
-    assert inbox.receive({"stream": 1, "first": 1}, [make(b"ab"), make(b"cd")], 0.0) == []
+    assert not inbox.receive({"stream": 1, "first": 3, "shape": [[3, 0]]}, [make(b"xyz!more")], 0.0)
+    assert not inbox.receive({"stream": 1, "first": 1}, [make(b"ab"), make(b"cd")], 0.0)
     assert inbox.cursor == Cursor("e", 0, 5)
 
 
@@ -114,7 +117,7 @@ def test_an_error_of_another_make_voids_nothing():
 
 
 def test_acks_wait_for_company_but_not_for_urgent_events():
-    """One ack per 100 ms or 32 events; an urgent event is acked at once."""
+    """One ack per 100 ms or 256 events; an urgent event is acked at once."""
     inbox = started()
     assert inbox.ack_due(0.0) is None
     inbox.receive({"stream": 1, "first": 1}, [make(b"a")], 1.0)
@@ -124,8 +127,8 @@ def test_acks_wait_for_company_but_not_for_urgent_events():
     assert inbox.deadline() is None
     inbox.receive({"stream": 0, "first": 1}, [make(b"", kind="SESSION_EXPIRED")], 2.0)
     assert inbox.ack_due(2.0) == {"ack": ["e", 1, 1]}
-    inbox.receive({"stream": 1, "first": 2}, [make()] * 32, 3.0)
-    assert inbox.ack_due(3.0) == {"ack": ["e", 1, 33]}
+    inbox.receive({"stream": 1, "first": 2}, [make()] * 256, 3.0)
+    assert inbox.ack_due(3.0) == {"ack": ["e", 1, 257]}
 
 
 def test_grants_follow_what_the_application_took():
@@ -183,3 +186,29 @@ def test_a_wrong_welcome_is_refused():
     assert refusal(inbox, {"welcome": 1}) == "BAD_WELCOME"
     assert refusal(inbox, welcome(["e", 0])) == "BAD_TYPE"
     assert refusal(inbox, welcome(["e", 0, 0], position=-1)) == "NUMBER_RANGE"
+
+
+FRAMES = st.lists(
+    st.lists(st.tuples(st.binary(max_size=9), st.sampled_from(["CUSTOM", "CUSTOM", "GAP"])), max_size=6), max_size=6
+)
+
+
+@given(FRAMES, st.integers(0, 2))
+def test_a_plain_frame_is_what_its_items_one_by_one_would_be(frames, again):
+    """With and without a shape that says only what is so anyway: rows, cursor, position, gaps and acks are the same."""
+    plain, shaped = started(), started()
+    first = 1
+    for frame in frames:
+        gap = pack_map({"by_kind": {"LOG": 1}, "bytes": 40, "reason": "OVERLOAD"})
+        envs = [make(gap if kind == "GAP" else body, kind=kind) for body, kind in frame]
+        for begin in [first] + [first] * (again if first > 1 else 0):
+            rows = plain.receive({"stream": 1, "first": begin}, envs, 1.0)
+            wanted = shaped.receive({"stream": 1, "first": begin, "shape": [[1, 0]] * len(envs)}, envs, 1.0)
+            assert list(rows) == list(wanted)
+            assert list(rows.envelopes) == [row.envelope for row in wanted]
+            assert (len(rows), bool(rows)) == (len(wanted), bool(wanted))
+            assert [rows[place] for place in range(len(rows))] == list(rows[:])
+        first += len(envs)
+        for inbox in (plain, shaped):
+            assert (inbox.cursor, inbox.position, inbox.gapped) == (shaped.cursor, shaped.position, shaped.gapped)
+            assert inbox.ack_due(1.05) is None or inbox.deadline() is None
