@@ -95,7 +95,10 @@ def at_cell(work: Sequence[bytes]) -> Stage:
         events = [_event(encode_message(MessageType.UPDATE, update), at) for at, update in enumerate(work, 1)]
         with watch:
             for at in range(0, len(events), BATCH):
-                await asyncio.gather(*(documents.handle(env, context) for env in events[at : at + BATCH]))
+                batch = events[at : at + BATCH]
+                refused = [error for error in await documents.handle_all(batch, [context] * len(batch)) if error]
+                if refused:
+                    raise Lost(f"{CELL}: {refused[0]}")
         replica = Replica()
         await documents.handle(_event(_HELLO, len(work) + 1), context)
         async with asyncio.timeout(_PATIENCE_S):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from laneway.actors.sync.characters import Characters
 from laneway.actors.sync.document import Document
@@ -19,7 +19,7 @@ from laneway.actors.sync.patch import Operation
 from laneway.actors.sync.update import Update, UpdateLimits, parse_update
 from laneway.routing.errors import PeerProtocolError
 
-__all__ = ["Content", "Integrated"]
+__all__ = ["Content", "Integrated", "Together"]
 
 _PENDING: Final = 64
 _PENDING_BYTES: Final = 131_072
@@ -39,6 +39,18 @@ class Integrated:
     held: bool = False
     fresh: bytes = b""
     released: list[bytes] = field(default_factory=list)
+
+
+class Together(NamedTuple):
+    """What became of several updates.
+
+    Attributes:
+        answers: of each that was looked at: False (it is not held), or why it was refused.
+        fresh: what was new in them; empty if all was known.
+    """
+
+    answers: list[bool | PeerProtocolError]
+    fresh: bytes
 
 
 class Content:
@@ -88,19 +100,41 @@ class Content:
         if update.missing(self._vector()):
             self._hold(update)
             return Integrated(held=True)
-        done = Integrated(fresh=self._apply(update))
-        while self._pending:
-            ready = self._next()
-            if ready is None:
+        return Integrated(fresh=self._apply(update), released=self._release())
+
+    def integrate_all(self, updates: Sequence[Update]) -> Together:
+        """Apply updates in one transaction, up to the first with a gap before it; nothing may be waiting.
+
+        Each has the answer that `integrate` would have given it. O(updates + clients).
+
+        Raises PeerProtocolError if the library refused; which of them it was is seen by trying each alone.
+        """
+        known, ready, answers = self.vector(), list[Update](), list[bool | PeerProtocolError]()
+        for update in updates:
+            if update.missing(known):
                 break
+            try:
+                self._admit(update)
+            except PeerProtocolError as error:
+                answers.append(error)
+                continue
+            answers.append(False)
+            ready.append(update)
+            _advance(known, update)
+        return Together(answers, self._transact(ready, known) if ready else b"")
+
+    def _release(self) -> list[bytes]:
+        """Apply what waited and need not wait any more; returns what was new in each."""
+        released = []
+        while self._pending and (ready := self._next()) is not None:
             try:
                 fresh = self._apply(ready)
             except PeerProtocolError:
                 self.refused += 1
                 continue
             if fresh:
-                done.released.append(fresh)
-        return done
+                released.append(fresh)
+        return released
 
     def patch(self, operations: Sequence[Operation]) -> bytes:
         """Make a patch real and return its update, or empty bytes. See `Document.patch`."""
@@ -115,7 +149,7 @@ class Content:
         """Remember where the items of an own change stand. Raises PeerProtocolError(DEPTH_EXCEEDED)."""
         own = parse_update(fresh, _STORED)
         self._admit(own)
-        self._advance(own)
+        _advance(self._vector(), own)
 
     def _admit(self, update: Update) -> None:
         self._characters.admit(update)
@@ -131,14 +165,6 @@ class Content:
             self._known = decode_vector(self.document.vector())
         return self._known
 
-    def _advance(self, update: Update) -> None:
-        """An update that leaves no gap has changed the document."""
-        known = self._vector()
-        for struct in update.structs:
-            after = struct.clock + struct.length
-            if after > known.get(struct.client, 0):
-                known[struct.client] = after
-
     def whole(self) -> list[bytes]:
         """Return updates from which `load` makes the same content: the snapshot, then what waits."""
         return [self.document.snapshot(), *(update.raw for update in self._pending)]
@@ -149,14 +175,21 @@ class Content:
         self.document.close()
 
     def _apply(self, update: Update) -> bytes:
+        known = self._vector()
         self._admit(update)
+        fresh = self._transact((update,), known)
+        if fresh:
+            _advance(known, update)
+        return fresh
+
+    def _transact(self, updates: Sequence[Update], known: dict[int, int]) -> bytes:
+        """Apply admitted updates in one transaction; `known` is the vector from then on, if they change anything."""
         self.spoiled, before = True, self.spoiled
-        known, self._known = self._vector(), None  # unless the change is seen to be made
-        fresh = self.document.apply(update)
+        self._known = None  # unless the change is seen to be made
+        fresh = self.document.apply(updates)
         self.spoiled = before
         if fresh:
             self._known = known
-            self._advance(update)
         return fresh
 
     def _hold(self, update: Update) -> None:
@@ -176,3 +209,11 @@ class Content:
                 self._pending_bytes -= len(update.raw)
                 return self._pending.pop(index)
         return None
+
+
+def _advance(known: dict[int, int], update: Update) -> None:
+    """An update that leaves no gap has changed the document, or is about to."""
+    for struct in update.structs:
+        after = struct.clock + struct.length
+        if after > known.get(struct.client, 0):
+            known[struct.client] = after

@@ -23,8 +23,11 @@ class Document(Protocol):
     After a method raised, the replica may hold half of a change: discard it and load it anew.
     """
 
-    def apply(self, update: Update) -> bytes:
-        """Apply a peer's update; return what was new in it, or empty bytes. Raises PeerProtocolError."""
+    def apply(self, updates: Sequence[Update]) -> bytes:
+        """Apply peers' updates, in order; return what was new in them as one, or empty bytes.
+
+        Raises PeerProtocolError.
+        """
         ...
 
     def patch(self, operations: Sequence[Operation]) -> bytes:

@@ -19,27 +19,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from itertools import groupby
 from typing import Final
 
 from laneway.actors.homes import Homes, is_elsewhere
 from laneway.actors.ports import Clock, Context, Out, Outlet, Probe, Store
 from laneway.actors.sync.bounds import DocumentsStatistics, SyncPolicy
 from laneway.actors.sync.document import DocumentEngine
+from laneway.actors.sync.edits import Answer, Edit, carries_update, edit_in, parse
 from laneway.actors.sync.lib0 import refuse
 from laneway.actors.sync.messages import MessageType, decode_message, decode_vector, encode_message, encode_vector
-from laneway.actors.sync.patch import parse
+from laneway.actors.sync.patch import parse as parse_patch
 from laneway.actors.sync.room import Room
-from laneway.actors.sync.update import parse_update
+from laneway.actors.sync.space import least_needed, make_space, statistics
+from laneway.actors.sync.teller import Teller
 from laneway.actors.sync.views import FrameView, View
 from laneway.routing.classify import KindTable
-from laneway.routing.envelope import BODY, ENTITY, KIND, NO_DEADLINE, PRODUCER, SESSION, TENANT, TRACE, Envelope
-from laneway.routing.errors import Draining, Fenced, LaneFull, LanewayError, LocalProtocolError, Overloaded
+from laneway.routing.envelope import BODY, ENTITY, KIND, PRODUCER, SESSION, TENANT, TRACE, Envelope
+from laneway.routing.errors import Draining, Fenced, LaneFull, LanewayError, LocalProtocolError
 
 __all__ = ["Documents"]
 
-_PRODUCER: Final = "engine/documents"
-_ATTEMPTS: Final = 5
 _MAX_NAME: Final = 128
 
 
@@ -75,15 +76,20 @@ class Documents:
         self._elsewhere = elsewhere
         self._store = store
         self._engine = engine
-        self._outlet = outlet
         self._clock = clock
-        self._kinds = kinds
         self._policy = policy or SyncPolicy()
         self._probe = probe
         self._rooms: OrderedDict[tuple[str, str], Room] = OrderedDict()
-        self._telling: dict[View, asyncio.Task[None]] = {}
+        self._teller = Teller(
+            outlet,
+            clock,
+            kinds,
+            self._policy,
+            prepare=lambda room: make_space(room, self._rooms.values(), self._policy),
+            lost_view=lambda: self._count("documents.lost_view"),
+            moved=self._give_up,
+        )
         self._sweeper: asyncio.Task[None] | None = None
-        self._counter = 0
         self._closed = False
         self._takers: dict[str, Callable[[Room, Envelope, Context], Awaitable[None]]] = {
             "DOC_SYNC": self._sync,
@@ -116,6 +122,67 @@ class Documents:
                 self._leave_to_others(room, again)
                 raise
 
+    async def handle_all(self, envs: Sequence[Envelope], contexts: Sequence[Context]) -> list[Exception | None]:
+        """Take events, those of one document in order; returns of each None, or what `handle` would have raised.
+
+        Updates that follow each other are applied together, see `edits`. Returns when all is in the log.
+        """
+        answers: list[Exception | None] = [None] * len(envs)
+        documents: dict[tuple[str, str], list[int]] = {}
+        for place, env in enumerate(envs):
+            documents.setdefault((env[TENANT], env[ENTITY]), []).append(place)
+        if len(documents) == 1:
+            await self._in_order(range(len(envs)), envs, contexts, answers)
+        else:
+            async with asyncio.TaskGroup() as group:
+                for places in documents.values():
+                    group.create_task(self._in_order(places, envs, contexts, answers))
+        return answers
+
+    async def _in_order(
+        self,
+        places: Sequence[int],
+        envs: Sequence[Envelope],
+        contexts: Sequence[Context],
+        answers: list[Exception | None],
+    ) -> None:
+        """Take the events of one document."""
+        for edits, stretch in groupby(places, lambda place: carries_update(envs[place])):
+            some = list(stretch)
+            made = await self._edit([envs[place] for place in some]) if edits and len(some) > 1 else [None] * len(some)
+            for place, answer in zip(some, made, strict=True):
+                if isinstance(answer, LanewayError):
+                    answers[place] = answer
+                elif answer is not False:
+                    answers[place] = await self._by_itself(envs[place], contexts[place], held=answer is True)
+
+    async def _edit(self, envs: Sequence[Envelope]) -> list[Answer | None]:
+        """Apply updates of one document together; None for one that must be handled by itself."""
+        edits = [edit_in(env) for env in envs]
+        try:
+            room = self._room(envs[0][TENANT], envs[0][ENTITY])
+            await self._come_home(room)
+            make_space(room, self._rooms.values(), self._policy)
+        except LanewayError:
+            return [None] * len(envs)
+        made = iter(await room.update([edit for edit in edits if edit is not None]))
+        answers = [None if edit is None else next(made) for edit in edits]
+        if not any(isinstance(answer, Fenced) for answer in answers):
+            return answers
+        self._count("documents.fenced")  # none of those is in the log: another home took the document
+        return [None if isinstance(answer, Fenced) else answer for answer in answers]
+
+    async def _by_itself(self, env: Envelope, context: Context, *, held: bool) -> Exception | None:
+        """Handle an event, or what remains to be done for one that is `held`; returns what it raised."""
+        try:
+            if held:
+                await self._ask_sender(self._room(env[TENANT], env[ENTITY]), context)
+            else:
+                await self.handle(env, context)
+        except Exception as error:
+            return error
+        return None
+
     async def _come_home(self, room: Room) -> None:
         """Where there are several fronts, know that it is at home here before anything is promised."""
         if self._homes is not None and not self._homes.holds(room.archive.key):
@@ -128,34 +195,36 @@ class Documents:
             vector = decode_vector(message.payload)
             view = self._admit(room, room.frames.get(env[SESSION])) or room.join_frames(env[SESSION])
             view.ask(vector, env[PRODUCER])
-            self._tell(room, view)
+            self._teller.tell(room, view)
         elif message.type in (MessageType.STEP2, MessageType.UPDATE):
-            update = parse_update(message.payload)
+            update = parse(message.payload)
             if update.empty:
                 return
-            self._make_space(room)
-            held = await room.update(update, (env[SESSION], env[PRODUCER]), env[TRACE])
-            if held:
-                self._count("documents.gap")
+            make_space(room, self._rooms.values(), self._policy)
+            (answer,) = await room.update((Edit(update, (env[SESSION], env[PRODUCER]), env[TRACE]),))
+            if isinstance(answer, LanewayError):
+                raise answer
+            if answer:
                 await self._ask_sender(room, context)
         else:
             refuse("BAD_TYPE", "presence travels as PRESENCE, not as DOC_SYNC")
 
     async def _ask_sender(self, room: Room, context: Context) -> None:
         """Answer a gap: the sender has, or can get, what is missing."""
+        self._count("documents.gap")
         async with room.turn:
             vector = (await room.content()).vector()
         body = encode_message(MessageType.STEP1, encode_vector(vector))
         await context.emit(Out("DOC_SYNC", body, room.name))
 
     async def _patch(self, room: Room, env: Envelope, context: Context) -> None:
-        operations = parse(env[BODY])
+        operations = parse_patch(env[BODY])
         if operations:
-            self._make_space(room)
+            make_space(room, self._rooms.values(), self._policy)
             await room.patch(operations, env[TRACE])
             return
         self._admit(room, room.states.get(env[SESSION]))
-        self._tell(room, room.join_state(env[SESSION]))
+        self._teller.tell(room, room.join_state(env[SESSION]))
 
     async def _presence(self, room: Room, env: Envelope, context: Context) -> None:
         message = decode_message(env[BODY])
@@ -186,7 +255,7 @@ class Documents:
                 name,
                 store=self._store,
                 engine=self._engine,
-                on_dirty=self._tell,
+                on_dirty=self._teller.tell,
                 document_bytes=self._policy.document_bytes,
                 claim=None if self._homes is None else self._homes.claim,
             )
@@ -198,29 +267,9 @@ class Documents:
 
     def _make_room(self) -> None:
         """Forget the longest unused document nobody follows, if too many are known."""
-        if len(self._rooms) < self._policy.rooms:
-            return
-        for key, room in self._rooms.items():
-            if room.quiet and room.abandoned:
-                self._forget(key, room)
-                return
-        raise Overloaded(f"{self._policy.rooms} documents are in use; try again later", retry_after_ms=1000)
-
-    def _make_space(self, room: Room) -> None:
-        """Put the longest unused documents away until one more may be in memory. O(rooms) at the bound."""
-        if room.resident:
-            return
-        residents = [other for other in self._rooms.values() if other.resident]
-        used = sum(other.archive.size_bytes for other in residents)
-        count = len(residents)
-        for other in residents:
-            if count < self._policy.resident and used < self._policy.resident_bytes:
-                return
-            if other.quiet:
-                count, used = count - 1, used - other.archive.size_bytes
-                other.put_away()
-        if count >= self._policy.resident or used >= self._policy.resident_bytes:
-            raise Overloaded("too many documents are being edited at once; try again later", retry_after_ms=1000)
+        if len(self._rooms) >= self._policy.rooms:
+            room = least_needed(self._rooms.values())
+            self._forget((room.tenant, room.name), room)
 
     def _admit(self, room: Room, view: FrameView | object | None) -> FrameView | None:
         if view is None and len(room.views()) >= self._policy.views:
@@ -272,9 +321,7 @@ class Documents:
 
     def _lose(self, room: Room, view: View) -> None:
         room.leave(view)
-        task = self._telling.get(view)
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
+        self._teller.stop(view)
 
     async def _sweep(self) -> None:
         """Now and then: presence that ended, documents that idle, rooms nobody uses."""
@@ -298,66 +345,7 @@ class Documents:
         if clients:
             for view in room.frames.values():
                 view.tell_presence(clients)
-                self._tell(room, view)
-
-    def _tell(self, room: Room, view: View) -> None:
-        """See to it that the view's session is told, now if it was not just told."""
-        if view not in self._telling and not self._closed:
-            task = asyncio.get_running_loop().create_task(self._pump(room, view), name=f"tell {room.archive.key}")
-            self._telling[view] = task
-
-    async def _pump(self, room: Room, view: View) -> None:
-        """Tell one session until there is nothing left; it waits for the session's credit."""
-        tick_s = self._policy.tick_s if isinstance(view, FrameView) else self._policy.state_tick_s
-        failures = 0
-        outs: list[Out] = []
-        try:
-            while room.follows(view) and (outs or view.dirty):
-                try:
-                    if not outs:
-                        self._make_space_for(room, view)
-                        outs = await room.take(view)
-                    while outs:
-                        await self._outlet.emit(self._envelope(room, view, outs[0]))
-                        del outs[0]
-                    failures = 0
-                    await asyncio.sleep(tick_s)
-                except LanewayError as error:
-                    if isinstance(error, Fenced) and is_elsewhere(error) and not room.resident:
-                        self._give_up(room, error)
-                        return
-                    failures += 1
-                    if failures == _ATTEMPTS or not error.retryable:
-                        self._count("documents.lost_view")
-                        room.leave(view)
-                        return
-                    await asyncio.sleep(self._policy.retry_s)
-        finally:
-            del self._telling[view]
-
-    def _make_space_for(self, room: Room, view: View) -> None:
-        if view.needs_content:
-            self._make_space(room)
-
-    def _envelope(self, room: Room, view: View, out: Out) -> Envelope:
-        self._counter += 1
-        lane = self._kinds.lane(out.kind)
-        now = self._clock.now()
-        return (
-            _PRODUCER,
-            self._counter,
-            out.kind,
-            room.tenant,
-            view.session,
-            "",
-            out.entity,
-            lane,
-            NO_DEADLINE,
-            view.trace,
-            "",
-            out.body,
-            now,
-        )
+                self._teller.tell(room, view)
 
     def _count(self, name: str) -> None:
         if self._probe is not None:
@@ -368,11 +356,10 @@ class Documents:
     async def close(self, deadline_s: float = 5.0) -> None:
         """Log what waits (at most `deadline_s`), stop telling, free all documents; idempotent."""
         self._closed = True
-        tasks = [*self._telling.values(), *([self._sweeper] if self._sweeper is not None else [])]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.wait([self._sweeper])
+        await self._teller.close()
         await asyncio.gather(*(room.close(deadline_s) for room in self._rooms.values()))
         if self._homes is not None:
             await asyncio.gather(*(self._homes.release(room.archive.key) for room in self._rooms.values()))
@@ -380,14 +367,4 @@ class Documents:
 
     def statistics(self) -> DocumentsStatistics:
         """Return gauges. O(rooms)."""
-        rooms = self._rooms.values()
-        residents = [room for room in rooms if room.resident]
-        return DocumentsStatistics(
-            rooms=len(rooms),
-            resident=len(residents),
-            resident_bytes=sum(room.archive.size_bytes for room in residents),
-            views=sum(len(room.views()) for room in rooms),
-            pending=sum(room.pending for room in residents),
-            telling=len(self._telling),
-            compactions=sum(room.archive.compactions for room in rooms),
-        )
+        return statistics(self._rooms.values(), len(self._teller))

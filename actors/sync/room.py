@@ -18,10 +18,10 @@ from laneway.actors.ports import Claim, Out, Store
 from laneway.actors.sync.archive import Archive
 from laneway.actors.sync.content import Content
 from laneway.actors.sync.document import DocumentEngine
+from laneway.actors.sync.edits import Answer, Edit, Taken, first_run, take_in
 from laneway.actors.sync.lib0 import refuse
 from laneway.actors.sync.patch import Operation, apply
 from laneway.actors.sync.presence import PresenceTable
-from laneway.actors.sync.update import Update
 from laneway.actors.sync.values import Json
 from laneway.actors.sync.views import FrameView, Origin, StateView, View, state_change
 from laneway.routing.errors import Draining, LanewayError, PeerProtocolError, StoreError
@@ -167,22 +167,44 @@ class Room:
 
     # ---- changes ----------------------------------------------------------------------------
 
-    async def update(self, update: Update, origin: Origin, trace: str) -> bool:
-        """Apply and log a peer's update; True if it waits for missing ones (it is logged all the same).
-
-        Raises PeerProtocolError (nothing was changed), Fenced, StoreError.
-        """
+    async def update(self, edits: Sequence[Edit]) -> list[Answer]:
+        """Apply and log peers' updates, in order; returns the answer of each. Raises nothing but a cancel."""
+        answers: list[Answer] = []
+        logged: list[tuple[_Change, range]] = []
         async with self.turn:
-            content = await self.content()
-            self._check_room(len(update.raw))
+            alone = 0  # up to there each by itself
+            while (at := len(answers)) < len(edits):
+                run: Sequence[Edit] = ()
+                try:
+                    content = await self.content()
+                    self._check_room(len(edits[at].update.raw))
+                    run = edits[at : at + 1] if at < alone else first_run(edits, at, self._left())
+                    taken = self._take_in(content, run)
+                except PeerProtocolError as error:
+                    alone = at + len(run)
+                    answers += [error] if len(run) < 2 else []
+                    continue
+                except LanewayError as error:
+                    answers += [error] * (len(edits) - at)
+                    continue
+                answers += taken.answers
+                trace = next((edit.trace for edit in run if edit.trace), "")
+                change = self._log(taken.blob, taken.told, run[0].origin, trace)
+                logged.append((change, range(at, len(answers))))
+        for change, places in logged:
             try:
-                done = content.integrate(update)
-            finally:
-                self._keep_sound(content)
-            told = [done.fresh, *done.released] if done.fresh else done.released
-            change = self._log(update.raw if done.held else done.fresh, told, origin, trace)
-        await change.logged
-        return done.held
+                await change.logged
+            except LanewayError as error:
+                for place in places:
+                    if isinstance(answers[place], bool):
+                        answers[place] = error
+        return answers
+
+    def _take_in(self, content: Content, run: Sequence[Edit]) -> Taken:
+        try:
+            return take_in(content, run)
+        finally:
+            self._keep_sound(content)
 
     async def patch(self, operations: Sequence[Operation], trace: str) -> None:
         """Apply and log a patch, whole or not at all. Raises as `update`."""
@@ -214,8 +236,12 @@ class Room:
                 raise
             raise
 
+    def _left(self) -> int:
+        """Return how many bytes the document may grow by."""
+        return self._document_bytes - self.archive.size_bytes
+
     def _check_room(self, more: int) -> None:
-        if self.archive.size_bytes + more > self._document_bytes:
+        if more > self._left():
             refuse("TOO_LARGE", f"document {self.name!r} may hold {self._document_bytes} bytes; start another one")
 
     def _keep_sound(self, content: Content) -> None:

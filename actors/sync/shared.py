@@ -88,6 +88,11 @@ class SharedDocuments:
         for out in await self._take(env):
             await context.emit(out)
 
+    async def handle_all(self, envs: Sequence[Envelope], contexts: Sequence[Context]) -> list[BaseException | None]:
+        """Take events, those of one document in order; returns of each None, or what `handle` raises."""
+        handled = (self.handle(env, context) for env, context in zip(envs, contexts, strict=True))
+        return await asyncio.gather(*handled, return_exceptions=True)
+
     async def _take(self, env: Envelope) -> list[Out]:
         """As `handle`; returns what is to be emitted to the event's session."""
         key = document_key(env[TENANT], env[ENTITY])

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from laneway.actors.sync.lib0 import Reader, refuse
 
-__all__ = ["BESIDE", "INSIDE", "NOWHERE", "ROOT", "Struct", "Update", "UpdateLimits", "parse_update"]
+__all__ = ["BESIDE", "INSIDE", "MAX_CLOCK", "NOWHERE", "ROOT", "Struct", "Update", "UpdateLimits", "parse_update"]
 
 NOWHERE: Final = 0
 """Garbage: the struct has no place any more."""
@@ -30,7 +30,8 @@ INSIDE: Final = 2
 BESIDE: Final = 3
 """Under the same parent as item `ref` (Yjs leaves the parent out then)."""
 
-_MAX_CLOCK: Final = 2**31
+MAX_CLOCK: Final = 2**31
+"""Where clocks end here: the library's own wrap at 2^32."""
 _GC, _SKIP = 0, 10
 _FIXED_ANY: Final = {127: 0, 126: 0, 121: 0, 120: 0, 124: 4, 123: 8, 122: 8}
 _NAMED_TYPES: Final = (3, 5)
@@ -67,8 +68,7 @@ class Struct(NamedTuple):
     """Clocks at which the second half of a surrogate pair lies (text counts in UTF-16 units)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """A well-formed update.
 
     Attributes:
@@ -90,12 +90,19 @@ class Update:
 
     def missing(self, vector: Mapping[int, int]) -> bool:
         """Whether a document that knows `vector` (client -> next clock) lacks something before it. O(structs)."""
+        if len(self.structs) == 1:  # a keystroke
+            ((client, clock, length, *_),) = self.structs
+            have = vector.get(client, 0)
+            if clock > have:
+                return True
+            after = max(have, clock + length)
+            return any(
+                needed > (after if other == client else vector.get(other, 0)) for other, needed in self.needs.items()
+            )
         ahead: dict[int, int] = {}
         for struct in self.structs:
             client = struct.client
-            have = ahead.get(client)
-            if have is None:
-                have = vector.get(client, 0)
+            have = ahead[client] if client in ahead else vector.get(client, 0)
             if struct.clock > have:
                 return True
             ahead[client] = max(have, struct.clock + struct.length)
@@ -145,7 +152,7 @@ class _Walk:
         for _ in range(count):
             length = self._struct(client, clock)
             clock += length
-            if clock > _MAX_CLOCK or length < 1:
+            if clock > MAX_CLOCK or length < 1:
                 refuse("NUMBER_RANGE", "a struct is empty or its clock is over 2^31")
 
     def _struct(self, client: int, clock: int) -> int:
@@ -194,7 +201,7 @@ class _Walk:
         return client, clock
 
     def _need(self, client: int, clock: int) -> None:
-        if clock > _MAX_CLOCK:
+        if clock > MAX_CLOCK:
             refuse("NUMBER_RANGE", "a reference or deletion lies beyond clock 2^31")
         if clock > self._needs.get(client, 0):
             self._needs[client] = clock

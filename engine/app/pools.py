@@ -7,7 +7,7 @@ an event (ledger, documents) is owned and closed here.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Final
@@ -101,7 +101,7 @@ class BuiltinPools:
         dispatcher.add_pool(
             PoolSpec("tools", TOOL_KINDS, self._tools, concurrency=calls, target_wait_s=call_wait_s, remote=tools)
         )
-        dispatcher.add_pool(PoolSpec("state", state, self._on_document, cells=2, keyed="entity"))
+        dispatcher.add_pool(PoolSpec("state", state, self._on_documents, cells=2, keyed="entity", batch=True))
         dispatcher.add_pool(PoolSpec("publish", ("PUBLISH",), self._on_publish))
 
     def share(self, neighbours: Neighbours) -> None:
@@ -115,13 +115,15 @@ class BuiltinPools:
         around = (self._store, neighbours.fronts, self._clock, self._kinds, self._probe)
         return make_documents(*around, homes=neighbours.homes, elsewhere=elsewhere)
 
-    async def _on_document(self, env: Envelope, context: Context) -> None:
-        """Take a document event; the first one loads the CRDT library."""
+    async def _on_documents(
+        self, envs: Sequence[Envelope], contexts: Sequence[Context]
+    ) -> Sequence[BaseException | None]:
+        """Take document events; the first ones load the CRDT library."""
         if self._documents is None:
             from laneway.engine.app.documents import make_documents
 
             self._documents = make_documents(self._store, self._directory, self._clock, self._kinds, self._probe)
-        await self._documents.handle(env, context)
+        return await self._documents.handle_all(envs, contexts)
 
     async def _on_publish(self, env: Envelope, context: Context) -> None:
         await self._entry.publish(env[TENANT], env[ENTITY], env[BODY], context.trace)

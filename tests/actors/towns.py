@@ -110,7 +110,9 @@ class Villager:
 
         self.documents = self.neighbours.share(make)
         state = ("DOC_SYNC", "DOC_PATCH", "PRESENCE")
-        self.dispatcher.add_pool(PoolSpec("state", state, self.documents.handle, cells=2, keyed="entity"))
+        self.dispatcher.add_pool(
+            PoolSpec("state", state, self.documents.handle_all, cells=2, keyed="entity", batch=True)
+        )
 
     @property
     def member(self) -> Member:

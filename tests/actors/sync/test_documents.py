@@ -11,6 +11,7 @@ import pytest
 from laneway.actors.sync.bounds import SyncPolicy
 from laneway.actors.sync.messages import MessageType, decode_message, encode_message
 from laneway.engine.documents.replica import Replica
+from laneway.engine.documents.yjs import YjsEngine
 from laneway.engine.stores.memory import MemoryStore
 from laneway.engine.stores.sqlite import SqliteStore
 from laneway.routing.errors import (
@@ -684,3 +685,156 @@ def test_a_sqlite_store_keeps_documents_over_a_restart(sync, tmp_path):
         await store.close()
 
     asyncio.run(main())
+
+
+def typing(count, client=77):
+    """DOC_SYNC bodies of a client that types, one character each, and its replica."""
+    replica, bodies = Replica("d", client), []
+    for number in range(count):
+        replica.insert_text(number, "abcde"[number % 5])
+        bodies += replica.changes()
+    return replica, bodies
+
+
+async def send_all(sync, house, events):
+    """Handle events together; returns the answers and what was emitted to their senders."""
+    contexts = [house.rig.Context(env) for env in events]
+    answers = await house.documents.handle_all(events, contexts)
+    return answers, [context.outs for context in contexts]
+
+
+def test_what_came_together_is_one_record_and_each_has_its_own_answer(sync):
+    """Edits of one author are one record and one telling; a bad one among them, a patch and another document
+    are answered as they would be alone, in order."""
+
+    async def main():
+        store = Broken(MemoryStore())
+        house = sync.House(store=store)
+        reader = sync.Peer(house, "reader")
+        await reader.join()
+        await reader.sync()
+        author, bodies = typing(20)
+        events = [house.event("DOC_SYNC", body, "author") for body in bodies]
+        events.insert(7, house.event("DOC_SYNC", encode_message(MessageType.UPDATE, b"\x01"), "author"))
+        events.append(house.event("DOC_PATCH", patch(add("/a", 1)), "author"))
+        events.insert(3, house.event("DOC_SYNC", typing(1, 5)[1][0], "author", doc="other"))
+        before = store.calls.count("append")
+        answers, _ = await send_all(sync, house, events)
+        assert [type(answer) for answer in answers if answer] == [PeerProtocolError]
+        assert isinstance(answers[8], PeerProtocolError)
+        assert store.calls.count("append") - before == 3
+        assert house.documents._rooms["t", "d"].archive._seq == 2
+        await reader.sync()
+        assert reader.replica.text() == author.text()
+        assert reader.replica.json() == {"a": 1}
+        await house.documents.close()
+
+    sync.run(main())
+
+
+def test_a_gap_among_edits_is_asked_for_once_each(sync):
+    """One that waits is answered as alone: its sender is asked for what is missing; the next ones close the gap."""
+
+    async def main():
+        house = sync.House()
+        author, bodies = typing(6)
+        order = [bodies[0], bodies[2], bodies[1], *bodies[3:]]
+        answers, outs = await send_all(sync, house, [house.event("DOC_SYNC", body, "author") for body in order])
+        assert answers == [None] * 6
+        assert [len(told) for told in outs] == [0, 1, 0, 0, 0, 0]
+        assert house.probe.counts["documents.gap"] == 1
+        reader = sync.Peer(house, "reader")
+        await reader.join()
+        await reader.sync()
+        assert reader.replica.text() == author.text()
+        await house.documents.close()
+
+    sync.run(main())
+
+
+class Choosy(YjsEngine):
+    """A library that breaks on one update."""
+
+    def __init__(self, bad):
+        self.bad = bad
+
+    def open(self, name, client_id):
+        document = super().open(name, client_id)
+        apply = document.apply
+
+        def choosy(updates):
+            for place, update in enumerate(updates):
+                if update.raw == self.bad:
+                    apply(updates[:place])
+                    raise PeerProtocolError("the library broke midway", reason="BAD_UPDATE")
+            return apply(updates)
+
+        document.apply = choosy
+        return document
+
+
+def test_one_that_breaks_the_library_fails_alone(sync):
+    """Those that were to be applied with it are applied each by itself; what was half done is thrown away."""
+
+    async def main():
+        _, bodies = typing(5)
+        other, others = typing(3, 88)
+        bad = decode_message(bodies[4]).payload
+        house = sync.House(engine=Choosy(bad))
+        events = [house.event("DOC_SYNC", body, "author") for body in bodies]
+        events += [house.event("DOC_SYNC", body, "author") for body in others]
+        answers, _ = await send_all(sync, house, events)
+        assert [getattr(answer, "reason", None) for answer in answers] == [None] * 4 + ["BAD_UPDATE"] + [None] * 3
+        reader = sync.Peer(house, "reader")
+        await reader.join()
+        await reader.sync()
+        assert sorted(reader.replica.text()) == sorted("abcd" + other.text())
+        await house.documents.close()
+
+    sync.run(main())
+
+
+def test_edits_that_were_fenced_are_made_once_more(sync):
+    """Another home wrote meanwhile: none of them was in the log, so all are made again there, once."""
+
+    async def main():
+        store = MemoryStore()
+        left, right = sync.House(store=store), sync.House(store=store)
+        author, bodies = typing(8)
+        events = [left.event("DOC_SYNC", body, "author") for body in bodies]
+        assert (await send_all(sync, left, events[:4]))[0] == [None] * 4
+        await right.send("DOC_PATCH", patch(add("/a", 1)))
+        assert (await send_all(sync, left, events[4:]))[0] == [None] * 4
+        assert left.probe.counts["documents.fenced"] == 1
+        reader = sync.Peer(left, "reader")
+        await reader.join()
+        await reader.sync()
+        assert (reader.replica.text(), reader.replica.json()) == (author.text(), {"a": 1})
+        for house in (left, right):
+            await house.documents.close()
+
+    sync.run(main())
+
+
+def test_edits_that_could_not_be_logged_all_say_so(sync):
+    """Each has the store's error, nobody is told, and sent again they are made."""
+
+    async def main():
+        store = Broken(MemoryStore())
+        house = sync.House(store=store)
+        reader = sync.Peer(house, "reader")
+        await reader.join()
+        await reader.sync()
+        author, bodies = typing(5)
+        events = [house.event("DOC_SYNC", body, "author") for body in bodies]
+        store.fail["append"] = StoreError("disk full")
+        answers, _ = await send_all(sync, house, events)
+        assert [type(answer) for answer in answers] == [StoreError] * 5
+        await reader.sync()
+        assert reader.replica.text() == ""
+        assert (await send_all(sync, house, events))[0] == [None] * 5
+        await reader.sync()
+        assert reader.replica.text() == author.text()
+        await house.documents.close()
+
+    sync.run(main())

@@ -53,7 +53,7 @@ def test_patches_make_the_document_what_plain_json_says(steps):
         plain = apply(plain, operations)
         update = document.patch(operations)
         if update:
-            mirror.apply(parse_update(update))
+            mirror.apply([parse_update(update)])
         assert same(document.json(), plain)
     assert document.fingerprint() == mirror.fingerprint()
     assert canonical(document.json()) == canonical(mirror.json())
@@ -105,11 +105,11 @@ def test_a_string_over_a_shared_text_edits_it():
     root = one.doc.get("state", type=pycrdt.Map)
     root["t"] = pycrdt.Text("héllo wörld")
     for raw in one.taken():
-        two.apply(parse_update(raw))
+        two.apply([parse_update(raw)])
     first = patched(one, {"op": "replace", "path": "/t", "value": "héllo, wörld 👋"})
     second = patched(two, {"op": "replace", "path": "/t", "value": "Héllo wörld"})
-    one.apply(parse_update(second))
-    two.apply(parse_update(first))
+    one.apply([parse_update(second)])
+    two.apply([parse_update(first)])
     assert one.json() == two.json() == {"t": "Héllo, wörld 👋"}
 
 
@@ -306,6 +306,6 @@ def test_merging_updates_gives_their_sum():
     """One update with the effect of all."""
     document, mirror = YjsDocument("d", 1), YjsDocument("d", 2)
     updates = [patched(document, add(f"/k{index}", index)) for index in range(50)]
-    mirror.apply(parse_update(YjsEngine().merge(updates)))
+    mirror.apply([parse_update(YjsEngine().merge(updates))])
     assert mirror.fingerprint() == document.fingerprint()
     assert YjsEngine().merge(updates[:1]) == updates[0]
