@@ -11,10 +11,10 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
+from laneway.engine.frames import Frames
 from laneway.engine.proto.message import SESSION_METHOD, unwrap, wrap
 from laneway.routing.classify import KindTable
-from laneway.routing.envelope import NO_DEADLINE, envelope
+from laneway.routing.envelope import NO_DEADLINE, Envelope
 from laneway.routing.inbox import Given, Inbox
 
 __all__ = ["Item", "Wire"]
@@ -49,7 +49,7 @@ class Wire:
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._call = channel.stream_stream(SESSION_METHOD)(metadata=metadata)
         self.session = session
-        self._kinds = kinds
+        self._frames = Frames(kinds, time.monotonic)
         self._pong: int | None = None
         self._writing = asyncio.Lock()  # a call takes one write at a time; acks come in between
 
@@ -61,32 +61,22 @@ class Wire:
 
     async def send(self, events: Sequence[Item]) -> None:
         """Send one frame."""
-        now, items = time.monotonic(), []
-        for event in events:
-            self.sent += 1
-            env = envelope(
-                event.kind,
-                producer=self.producer,
-                counter=self.sent,
-                tenant="",
-                session="",
-                lane=event.lane,
-                deadline=event.deadline,
-                entity=event.entity,
-                body=event.body,
-            )
-            items.append(pack_envelope(env, now, self._kinds))
-        await self._write({}, items)
+        us, first = self.producer, self.sent + 1
+        self.sent += len(events)
+        envelopes = [
+            (us, counter, kind, "", "", "", entity, lane, deadline, "", "", body, 0.0)
+            for counter, (kind, lane, body, entity, deadline) in enumerate(events, first)
+        ]
+        await self._write({}, envelopes)
 
     async def receive(self) -> tuple[dict[str, Any], Given] | None:
         """Wait for one frame: its header and what is new in it; None when the engine has ended the stream."""
         message = await self._call.read()
         if not isinstance(message, bytes):
             return None
-        header, items = decode_frame(unwrap(message))
-        now = time.monotonic()
+        header, envelopes = self._frames.decode(unwrap(message))
         self._pong = header.get("ping", self._pong)
-        return header, self.inbox.receive(header, [unpack_envelope(item, now, self._kinds) for item in items], now)
+        return header, self.inbox.receive(header, envelopes, time.monotonic())
 
     async def answer(self, unread_bytes: int = 0) -> None:
         """Send the ack, grant or pong that is due; `unread_bytes` hold back the grant."""
@@ -101,6 +91,6 @@ class Wire:
         await self._write({"bye": True}, [])
         await self._call.done_writing()
 
-    async def _write(self, header: dict[str, Any], items: list[bytes]) -> None:
+    async def _write(self, header: dict[str, Any], envelopes: Sequence[Envelope]) -> None:
         async with self._writing:
-            await self._call.write(wrap(encode_frame(header, items)))
+            await self._call.write(wrap(self._frames.encode(header, envelopes)))

@@ -14,7 +14,8 @@ from typing import Any, Final, TypeAlias
 
 from laneway.engine.client_errors import error_of_call
 from laneway.engine.client_spans import ClientSpans
-from laneway.engine.codec import decode_frame, encode_frame, unpack_body
+from laneway.engine.codec import unpack_body
+from laneway.engine.frames import decode_call, encode_call
 from laneway.engine.proto.message import CALL_METHOD, unwrap, wrap
 from laneway.routing.errors import PeerProtocolError, RuntimeUnavailable
 
@@ -82,14 +83,14 @@ class Dial:
         import grpc.aio
 
         async with self.channel() as channel:
-            request = wrap(encode_frame({**header, "call": name}, list(items)))
+            request = wrap(encode_call({**header, "call": name}, list(items)))
             try:
                 answer = await channel.unary_unary(CALL_METHOD)(
                     request, metadata=await self.metadata(), timeout=timeout_s
                 )
             except grpc.aio.AioRpcError as error:
                 raise error_of_call(error) from error
-        _, found = decode_frame(unwrap(answer))
+        _, found = decode_call(unwrap(answer))
         if len(found) != 1:
             raise PeerProtocolError(f"the answer to {name!r} has {len(found)} items, not one", reason="BAD_SHAPE")
         return unpack_body(found[0]).get("result")

@@ -22,11 +22,11 @@ import grpc.aio
 from laneway.engine.client_errors import OnFailure, error_of_call, error_of_notice, tell_failure
 from laneway.engine.client_events import EventQueue
 from laneway.engine.client_outbox import Outbox
-from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
 from laneway.engine.delivery import Event
+from laneway.engine.frames import Frames
 from laneway.engine.proto.message import SESSION_METHOD, unwrap, wrap
 from laneway.routing.classify import KindTable
-from laneway.routing.envelope import KIND
+from laneway.routing.envelope import KIND, Envelope
 from laneway.routing.errors import (
     Draining,
     LanewayError,
@@ -92,7 +92,7 @@ class ClientLink:
         self._inbox = inbox
         self._outbox = outbox
         self._events = events
-        self._kinds = kinds
+        self._frames = Frames(kinds, time.monotonic)
         self._pulse = pulse
         self._fresh_token = fresh_token
         self._on_result = on_result
@@ -145,7 +145,7 @@ class ClientLink:
         try:
             while (message := await self._call.read()) is not grpc.aio.EOF:
                 self._heard_at = time.monotonic()
-                self._take(*decode_frame(unwrap(message)))
+                self._take(*self._frames.decode(unwrap(message)))
                 self._waiting = True
                 await self._events.room()
                 self._waiting = False
@@ -161,9 +161,9 @@ class ClientLink:
         except Exception as error:
             self._end(PeerProtocolError(f"the engine's frame could not be taken in: {error!r}", reason="BAD_FRAME"))
 
-    def _take(self, header: Mapping[str, Any], items: Sequence[bytes]) -> None:
+    def _take(self, header: Mapping[str, Any], envelopes: Sequence[Envelope]) -> None:
         now = time.monotonic()
-        received = self._inbox.receive(header, [unpack_envelope(item, now, self._kinds) for item in items], now)
+        received = self._inbox.receive(header, envelopes, now)
         self._answers(header, now)
         if "ping" in header:
             self._header["pong"] = header["ping"]
@@ -208,7 +208,7 @@ class ClientLink:
                 header, self._header = self._header, {}
                 header.update(self._inbox.ack_due(now, self._events.unread_bytes) or {})
                 if header or envelopes:
-                    await self._send(header, [pack_envelope(env, now, self._kinds) for env in envelopes])
+                    await self._send(header, envelopes)
                     continue
                 await self._news(now)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -218,8 +218,8 @@ class ClientLink:
         except LanewayError as error:
             self._end(error)
 
-    async def _send(self, header: Mapping[str, Any], items: Sequence[bytes]) -> None:
-        await self._call.write(wrap(encode_frame(header, items)))
+    async def _send(self, header: Mapping[str, Any], envelopes: Sequence[Envelope]) -> None:
+        await self._call.write(wrap(self._frames.encode(header, envelopes)))
 
     async def _news(self, now: float) -> None:
         """Wait until there may be something to write."""

@@ -1,4 +1,4 @@
-"""Bytes to frames, envelopes and bodies, and back: the only place that parses what a peer sent.
+"""Bytes to single envelopes and bodies, and back; frames of many are in `frames.py`.
 
 Law of this file: nothing is allocated in proportion to a number that the peer merely claims, and
 every refusal is a PeerProtocolError whose `reason` names the rule and leaves no state behind (the
@@ -8,8 +8,7 @@ Duplicate keys: the last one wins, in msgpack as in JSON.
 
 Wire forms (docs/protocol.md)::
 
-    frame    = [version, header map, [item bin, ...]]
-    item     = [producer, counter, kind int|str, tenant, session, run, entity, lane,
+    event    = [producer, counter, kind int|str, tenant, session, run, entity, lane,
                 remaining_ms int|nil, trace, after, body bin]
 """
 
@@ -32,25 +31,22 @@ from laneway.routing.lanes import LANE_COUNT
 from laneway.routing.traceparent import parse
 
 __all__ = [
-    "FRAME_VERSION",
+    "ADDRESS",
     "EnvelopePacker",
-    "decode_frame",
     "decode_json",
     "decode_text",
-    "encode_frame",
     "pack_body",
     "pack_envelope",
+    "read_event",
     "unpack_body",
     "unpack_envelope",
     "valid_id",
 ]
 
-FRAME_VERSION: Final = 1
-
 _INT64_MAX: Final = 2**63 - 1
 
 _ID: Final = re.compile(r"(?!\.+\Z)[A-Za-z0-9_.:-]+\Z")
-_ADDRESS: Final = re.compile(
+ADDRESS: Final = re.compile(
     r"(?!\.+\n)(?:engine/)?[A-Za-z0-9_.:-]{1,64}+\n(?:(?!\.+\n)[A-Za-z0-9_.:-]{0,64}+\n){3}"
     r"(?!\.+\n)[A-Za-z0-9_.:-]{0,128}+\n(?!\.+\Z)[A-Za-z0-9_.:-]{0,128}+\Z"
 )
@@ -60,9 +56,6 @@ _JSON_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 """Possessive and matching an unclosed string too, so that hostile quotes cost linear time."""
 
 _ENVELOPE_FIELDS: Final = 12
-_NO_ITEMS: Final = 0x90
-_EMPTY: Final = b"\x80\x90"
-"""Header and items of a frame without either."""
 _SMALL_BYTES: Final = 4_096
 """Up to here whatever an item holds is built before it is refused; above, its inner lists one by one."""
 _PACKER_BYTES: Final = 4_096
@@ -80,72 +73,6 @@ def valid_id(text: str, limit_chars: int = 64) -> bool:
     Entities (messages, calls, topics, documents) may be 128 characters long.
     """
     return len(text) <= limit_chars and _ID.match(text) is not None
-
-
-# ---- frames ---------------------------------------------------------------------------------
-
-
-def encode_frame(header: Mapping[str, object], items: Sequence[bytes]) -> bytes:
-    """Return the frame's bytes. Raises LocalProtocolError if the header cannot be packed."""
-    return _pack([FRAME_VERSION, header, items])
-
-
-def decode_frame(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[dict[str, Any], list[bytes]]:
-    """Return (header, packed envelopes) of one frame.
-
-    Raises PeerProtocolError. The items are not looked into: see `unpack_envelope`.
-    """
-    if len(data) > limits.frame_bytes:
-        refuse(
-            "TOO_LARGE", f"a frame of {len(data)} bytes is over the limit of {limits.frame_bytes}; send less at once"
-        )
-    if not data:
-        refuse("TRUNCATED", "an empty frame; a frame is a msgpack array of version, header and items")
-    if data[0] != 0x93:
-        refuse("BAD_TYPE", "a frame is a msgpack array of version, header and items")
-    if len(data) > 1 and data[1] != FRAME_VERSION:
-        refuse("UNKNOWN_VERSION", f"this side speaks frame version {FRAME_VERSION} only")
-    if data[2:] == _EMPTY:
-        return {}, []
-    end = scan(data, 2, limits)
-    if end - 2 > limits.header_bytes:
-        refuse("TOO_LARGE", f"a frame header of {end - 2} bytes is over the limit of {limits.header_bytes}")
-    header = _build(data[2:end], limits)
-    if not isinstance(header, dict):
-        refuse("BAD_TYPE", "a frame's header is a map")
-    check_values(header, limits)
-    return header, _decode_items(data, end, limits)
-
-
-def _decode_items(data: bytes, start: int, limits: Limits) -> list[bytes]:
-    """Return the items; a streaming unpacker, since it can be told to accept no container."""
-    if len(data) == start + 1 and data[start] == _NO_ITEMS:
-        return []
-    unpacker = msgpack.Unpacker(
-        max_buffer_size=limits.frame_bytes,
-        max_array_len=0,
-        max_map_len=0,
-        max_str_len=0,
-        max_ext_len=0,
-        read_size=max(1, min(len(data) - start, limits.frame_bytes)),  # its buffer; else 1 MiB each time
-    )
-    unpacker.feed(memoryview(data)[start:])
-    try:
-        count = unpacker.read_array_header()
-        if count > limits.items:
-            refuse("TOO_MANY_ITEMS", f"a frame of {count} items is over the limit of {limits.items}")
-        unpack = unpacker.unpack
-        items = [unpack() for _ in range(count)]
-        end = start + unpacker.tell()
-    except msgpack.OutOfData as error:
-        raise PeerProtocolError("the frame ends inside its items", reason="TRUNCATED") from error
-    except ValueError as error:
-        raise PeerProtocolError("a frame's items are an array of bin", reason="BAD_TYPE") from error
-    if any(type(item) is not bytes for item in items):
-        refuse("BAD_TYPE", "a frame's items are an array of bin")
-    if end != len(data):
-        refuse("TRAILING_BYTES", f"{len(data) - end} bytes follow the frame")
-    return items
 
 
 # ---- envelopes ------------------------------------------------------------------------------
@@ -194,7 +121,12 @@ def unpack_envelope(data: bytes, now: float, kinds: KindTable, limits: Limits = 
     becomes an empty one. tenant and session may be empty: the edge stamps them.
     Raises PeerProtocolError.
     """
-    producer, counter, kind, tenant, session, run, entity, lane, remaining, trace, after, body = _unpack_row(data)
+    return read_event(_unpack_row(data), now, kinds, limits)
+
+
+def read_event(row: Sequence[Any], now: float, kinds: KindTable, limits: Limits = DEFAULT_LIMITS) -> Envelope:
+    """As `unpack_envelope`, of twelve fields that were unpacked already."""
+    producer, counter, kind, tenant, session, run, entity, lane, remaining, trace, after, body = row
     if not (type(body) is bytes and type(counter) is type(lane) is int and type(trace) is str):
         _refuse_fields()
     if len(body) > limits.body_bytes:
@@ -203,7 +135,7 @@ def unpack_envelope(data: bytes, now: float, kinds: KindTable, limits: Limits = 
         address = "\n".join((producer, tenant, session, run, entity, after))
     except TypeError:
         _refuse_fields()
-    if _ADDRESS.match(address) is None:
+    if ADDRESS.match(address) is None:
         refuse("BAD_ID", "an id is 1 to 64 of A-Z a-z 0-9 _ . : - (entity and after: up to 128) and not only dots")
     if not (1 <= counter <= _INT64_MAX and 0 <= lane < LANE_COUNT):
         refuse("NUMBER_RANGE", f"counter is 1 to 2^63-1 and lane 0 to {LANE_COUNT - 1}")

@@ -13,8 +13,7 @@ from typing import Any, Final
 from benchmarks.stages.harness import Batches, Stage, Work, results
 from benchmarks.workload import KINDS
 from laneway.engine.client_outbox import Outbox
-from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
-from laneway.engine.limits import DEFAULT_LIMITS
+from laneway.engine.frames import Frames
 from laneway.engine.proto.message import unwrap, wrap
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import Envelope
@@ -23,13 +22,8 @@ from laneway.routing.inbox import Inbox
 __all__ = ["CLIENT", "EDGE"]
 
 
-def _kinds() -> KindTable:
-    return KindTable(KINDS)
-
-
-def _packed(events: Batches) -> list[list[bytes]]:
-    kinds, now = _kinds(), time.monotonic()
-    return [[pack_envelope(env, now, kinds) for env in batch] for batch in events]
+def _frames() -> Frames:
+    return Frames(KindTable(KINDS), time.monotonic)
 
 
 def _answers(batch: Sequence[Envelope]) -> dict[str, Any]:
@@ -37,85 +31,50 @@ def _answers(batch: Sequence[Envelope]) -> dict[str, Any]:
     return {"ok": [[env[1], "volatile"] for env in batch]}
 
 
+def _with_answers(events: Batches) -> list[tuple[dict[str, Any], list[Envelope]]]:
+    """The engine's frames of results, whose headers have the answers too."""
+    pairs = zip(events, results(events), strict=True)
+    return [({**_answers(batch), "stream": 1, "first": 1}, came) for batch, came in pairs]
+
+
 async def _decode(events: Batches) -> Work:
-    """A client's frame of events, to its items."""
-    return _decoding([wrap(encode_frame({}, items)) for items in _packed(events)])
+    """A client's frames, from a gRPC message to events."""
+    return _decoding([({}, batch) for batch in events])
 
 
 async def _decode_answers(events: Batches) -> Work:
-    """The engine's frame of results, whose header has an OK per event, to its items."""
-    frames = [
-        wrap(encode_frame({**_answers(batch), "stream": 1, "first": 1}, items))
-        for batch, items in zip(events, _packed(results(events)), strict=True)
-    ]
-    return _decoding(frames)
+    """The engine's frames, from a gRPC message to events."""
+    return _decoding(_with_answers(events))
 
 
-def _decoding(frames: list[bytes]) -> Work:
-    done = 0
+def _decoding(sent: Sequence[tuple[dict[str, Any], Sequence[Envelope]]]) -> Work:
+    frames, done = _frames(), 0
+    messages = [wrap(frames.encode(*frame)) for frame in sent]
 
     def step(number: int) -> None:
         nonlocal done
-        _, items = decode_frame(unwrap(frames[number]), DEFAULT_LIMITS)
-        done += len(items)
+        done += len(frames.decode(unwrap(messages[number]))[1])
 
     return Work(step, lambda: done)
-
-
-async def _unpack(events: Batches) -> Work:
-    return _unpacking(_packed(events))
-
-
-async def _unpack_results(events: Batches) -> Work:
-    return _unpacking(_packed(results(events)))
-
-
-def _unpacking(packed: list[list[bytes]]) -> Work:
-    kinds, kept = _kinds(), 0
-
-    def step(number: int) -> None:
-        nonlocal kept
-        now = time.monotonic()
-        kept += len([unpack_envelope(item, now, kinds, DEFAULT_LIMITS) for item in packed[number]])
-
-    return Work(step, lambda: kept)
-
-
-async def _pack_results(events: Batches) -> Work:
-    return _packing(results(events))
-
-
-async def _pack(events: Batches) -> Work:
-    return _packing(events)
-
-
-def _packing(events: Batches) -> Work:
-    kinds, done = _kinds(), 0
-
-    def step(number: int) -> None:
-        nonlocal done
-        now = time.monotonic()
-        done += len([pack_envelope(env, now, kinds) for env in events[number]])
-
-    return Work(step, lambda: done)
-
-
-async def _encode_answers(events: Batches) -> Work:
-    headers = [{**_answers(batch), "stream": 1, "first": 1} for batch in events]
-    return _encoding(headers, _packed(results(events)))
 
 
 async def _encode(events: Batches) -> Work:
-    return _encoding([{} for _ in events], _packed(events))
+    """A client's frames, from events to a gRPC message."""
+    return _encoding([({}, batch) for batch in events])
 
 
-def _encoding(headers: list[dict[str, Any]], packed: list[list[bytes]]) -> Work:
-    done = 0
+async def _encode_answers(events: Batches) -> Work:
+    """The engine's frames, from events to a gRPC message."""
+    return _encoding(_with_answers(events))
+
+
+def _encoding(sent: Sequence[tuple[dict[str, Any], Sequence[Envelope]]]) -> Work:
+    frames, done = _frames(), 0
 
     def step(number: int) -> None:
         nonlocal done
-        frame = wrap(encode_frame(headers[number], packed[number]))
-        done += len(packed[number]) if frame else 0
+        header, batch = sent[number]
+        done += len(batch) if wrap(frames.encode(header, batch)) else 0
 
     return Work(step, lambda: done)
 
@@ -161,16 +120,12 @@ async def _outbox(events: Batches) -> Work:
 
 
 EDGE: Final = (
-    Stage("decode frame", "edge in", _decode, ("served",)),
-    Stage("unpack envelope", "edge in", _unpack, ("served",)),
-    Stage("pack envelope", "edge out", _pack_results, ("served",)),
-    Stage("encode frame", "edge out", _encode_answers, ("served",)),
+    Stage("frame in", "edge in", _decode, ("served",)),
+    Stage("frame out", "edge out", _encode_answers, ("served",)),
 )
 CLIENT: Final = (
     Stage("client: outbox", "client", _outbox, ("client",)),
-    Stage("client: pack envelope", "client", _pack, ("client",)),
-    Stage("client: encode frame", "client", _encode, ("client",)),
-    Stage("client: decode frame", "client", _decode_answers, ("client",)),
-    Stage("client: unpack envelope", "client", _unpack_results, ("client",)),
+    Stage("client: frame out", "client", _encode, ("client",)),
+    Stage("client: frame in", "client", _decode_answers, ("client",)),
     Stage("client: inbox", "client", _inbox, ("client", "embedded")),
 )

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 from laneway.actors.ports import DeadLetter, Principal
 from laneway.engine.app.tap import TapFilter
 from laneway.engine.codec import unpack_envelope
-from laneway.routing.envelope import EnvelopeView
 from laneway.routing.errors import AccessError, LanewayError, PeerProtocolError
 
 if TYPE_CHECKING:
@@ -55,9 +54,8 @@ class Calls:
     async def _publish(self, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
         topic = header.get("topic")
         if not isinstance(topic, str) or len(items) != 1:
-            raise PeerProtocolError("publish needs a `topic` and exactly one item", reason="BAD_TYPE")
-        body = EnvelopeView(unpack_envelope(items[0], self._engine.clock.now(), self._engine.kinds)).body
-        return await self._engine.entry.publish(principal.tenant, topic, body)
+            raise PeerProtocolError("publish needs a `topic` and exactly one item, its body", reason="BAD_TYPE")
+        return await self._engine.entry.publish(principal.tenant, topic, items[0])
 
     async def _status(self, header: Mapping[str, Any], items: Sequence[bytes], principal: Principal) -> Any:
         _require_admin(principal)

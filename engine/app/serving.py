@@ -20,7 +20,6 @@ from laneway.engine.edge.asgi import Asgi, Endpoint, SocketEndpoint
 from laneway.engine.edge.auth import Authenticate, JwtAuthenticator, JwtPolicy, no_auth
 from laneway.engine.edge.entrance import Handshake, OpenByGet, OpenByPost, ToolList
 from laneway.engine.edge.exposure import check_exposure, is_loopback
-from laneway.engine.edge.frames import PackedFrames
 from laneway.engine.edge.hosting import Hosting
 from laneway.engine.edge.jsonframes import JsonFrames
 from laneway.engine.edge.origins import Origins
@@ -31,6 +30,7 @@ from laneway.engine.edge.sse import EventLinks, EventStreams
 from laneway.engine.edge.stream import StreamPolicy
 from laneway.engine.edge.streams import Streams
 from laneway.engine.edge.tickets import Tickets
+from laneway.engine.frames import Frames
 from laneway.engine.tls import Tls
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import ConfigError, Draining, LanewayError, RuntimeUnavailable, StoreUnavailable
@@ -209,7 +209,7 @@ def make_asgi(
     tickets = Tickets(engine.clock)
     gateway = EngineGateway(engine)
     frames = JsonFrames(engine.kinds, engine.clock, policy.limits)
-    packed = PackedFrames(engine.kinds, engine.clock, policy.limits)
+    packed = Frames(engine.kinds, engine.clock.now, policy.limits)
     hosting = Hosting(gateway, engine.clock, streams, policy)
     return Asgi(
         [

@@ -26,15 +26,15 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from laneway.actors.ports import Clock, Principal
-from laneway.engine.codec import decode_frame, encode_frame, pack_body
+from laneway.engine.codec import pack_body
 from laneway.engine.edge.auth import Authenticate, authenticated, no_auth
 from laneway.engine.edge.exposure import check_exposure
-from laneway.engine.edge.frames import Frame, PackedFrames
 from laneway.engine.edge.gateway import Gateway
 from laneway.engine.edge.status import rich_status, wire_status
 from laneway.engine.edge.stream import SessionStream, StreamPolicy
 from laneway.engine.edge.streams import Streams
 from laneway.engine.edge.traffic import Traffic
+from laneway.engine.frames import Frame, Frames, decode_call, encode_call
 from laneway.engine.proto.laneway.v1 import edge_pb2 as _schema
 from laneway.engine.proto.message import CALL, SERVICE, SESSION, unwrap, wrap
 from laneway.engine.tls import Tls, verify_tls13
@@ -108,7 +108,7 @@ class _GrpcWire:
 
     __slots__ = ("_context", "_frames", "_traffic")
 
-    def __init__(self, context: Any, frames: PackedFrames, traffic: Traffic) -> None:
+    def __init__(self, context: Any, frames: Frames, traffic: Traffic) -> None:
         self._context = context
         self._frames = frames
         self._traffic = traffic
@@ -159,7 +159,7 @@ class GrpcEdge:
         self._gateway = gateway
         self._clock = clock
         self._policy = policy = policy or GrpcPolicy()
-        self._frames = PackedFrames(kinds, clock, policy.stream.limits)
+        self._frames = Frames(kinds, clock.now, policy.stream.limits)
         self._authenticate = authenticate
         self._wall = wall
         self._server: grpc.aio.Server | None = None
@@ -288,12 +288,12 @@ class GrpcEdge:
     async def _call(self, request: bytes, context: Any) -> bytes:
         try:
             principal = await authenticated(self._authenticate, _metadata(context))
-            header, items = decode_frame(unwrap(request), self._policy.stream.limits)
+            header, items = decode_call(unwrap(request), self._policy.stream.limits)
             name = header.get("call")
             if not isinstance(name, str):
                 raise PeerProtocolError("a call's header must name it: {'call': 'tools'}", reason="BAD_TYPE")
             result = await self._gateway.call(name, header, items, principal)
-            return wrap(encode_frame({}, [pack_body({"result": result})]))
+            return wrap(encode_call({}, [pack_body({"result": result})]))
         except LanewayError as error:
             _fail(context, error)
         except Exception:

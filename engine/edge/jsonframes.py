@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from laneway.actors.ports import Clock
 from laneway.engine.codec import decode_json, decode_text, pack_body, unpack_body, unpack_envelope
-from laneway.engine.edge.frames import Frame
+from laneway.engine.frames import Frame
 from laneway.engine.limits import DEFAULT_LIMITS, Limits
 from laneway.engine.values import refuse
 from laneway.routing.classify import KindTable

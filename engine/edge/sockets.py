@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from laneway.engine.edge.frames import Frame, PackedFrames
 from laneway.engine.edge.hosting import Hosting
 from laneway.engine.edge.jsonframes import JsonFrames
 from laneway.engine.edge.websocket import WebSocket
+from laneway.engine.frames import Frame, Frames
 from laneway.engine.values import refuse
 from laneway.routing.envelope import Envelope
 
@@ -26,7 +26,7 @@ SUBPROTOCOLS: Final = (_BINARY, _TEXT)
 class SessionSocket:
     """Serves sessions over WebSocket."""
 
-    def __init__(self, hosting: Hosting, packed: PackedFrames, json: JsonFrames) -> None:
+    def __init__(self, hosting: Hosting, packed: Frames, json: JsonFrames) -> None:
         self._hosting = hosting
         self._packed = packed
         self._json = json
@@ -42,7 +42,7 @@ class SessionSocket:
 class _BinaryWire:
     """Frames as binary messages."""
 
-    def __init__(self, socket: WebSocket, frames: PackedFrames) -> None:
+    def __init__(self, socket: WebSocket, frames: Frames) -> None:
         self._socket = socket
         self._frames = frames
 

@@ -15,10 +15,10 @@ from typing import Any, Final
 from laneway.actors.ports import Principal
 from laneway.engine.edge.cursors import cursor_word
 from laneway.engine.edge.exchange import Exchange
-from laneway.engine.edge.frames import Frame
 from laneway.engine.edge.hosting import Hosting
 from laneway.engine.edge.jsonframes import JsonFrames
 from laneway.engine.edge.stream import SessionStream
+from laneway.engine.frames import Frame
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import SlowConsumer, UnknownSession
 from laneway.routing.handshake import parse_cursor

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from laneway.actors.ports import Clock, Principal
-from laneway.engine.edge.frames import Frame
 from laneway.engine.edge.gateway import Attachment, Gateway
+from laneway.engine.frames import Frame
 from laneway.engine.limits import DEFAULT_LIMITS, Limits
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import (

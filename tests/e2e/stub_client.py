@@ -45,23 +45,25 @@ class Reader:
         self.cursor = list(welcome["cursor"])
         self.position = welcome["position"] + self.skip
 
-    def take(self, header: dict[str, Any], items: list[bytes]) -> None:
+    def take(self, header: dict[str, Any], columns: list[Any]) -> None:
         """Trim what is known, refuse holes, move the cursor."""
         assert self.cursor is not None
         stream, seq, skip = header["stream"], header["first"], header.get("skip", 0)
-        for (span, tail, *passed), item in zip(header.get("shape") or [[1, 0]] * len(items), items, strict=True):
-            fields = msgpack.unpackb(item)
+        bodies = columns[11]
+        kinds = columns[2] if isinstance(columns[2], list) else [columns[2]] * len(bodies)
+        shape = header.get("shape") or [[1, 0]] * len(bodies)
+        for (span, tail, *passed), kind, body in zip(shape, kinds, bodies, strict=True):
             have = self.cursor[1 + stream]
             assert seq == have + 1, f"stream {stream}: {seq} after {have}"
             assert skip == (self.skip if stream else 0)
-            self.kinds.append(fields[2])
+            self.kinds.append(kind)
             self.items += 1
-            if fields[2] == TEXT_MESSAGE_CONTENT:
-                self.text += fields[11]
+            if kind == TEXT_MESSAGE_CONTENT:
+                self.text += body
             whole = span - 1 if tail else span
             if stream:
                 self.skip = tail
-                self.position += len(fields[11]) + 16 * whole + sum(passed)
+                self.position += len(body) + 16 * whole + sum(passed)
             self.cursor[1 + stream] += whole
             seq, skip = seq + whole, tail
 
@@ -73,12 +75,12 @@ def hello(session: str, reader: Reader) -> dict[str, Any]:
     return {"hello": offer}
 
 
-def connect(target: str, session: str, reader: Reader, first: list[bytes], stop_after: int) -> bool:
+def connect(target: str, session: str, reader: Reader, first: list[Any], stop_after: int) -> bool:
     """One connection; True when the run is over, False after `stop_after` items."""
     out: queue.Queue[bytes | None] = queue.Queue()
 
-    def send(header: dict[str, Any], items: list[bytes]) -> None:
-        out.put(msgpack.packb([1, header, items]))
+    def send(header: dict[str, Any], columns: list[Any]) -> None:
+        out.put(msgpack.packb([1, header, columns]))
 
     def requests() -> Iterator[edge_pb2.Frame]:
         while (frame := out.get()) is not None:
@@ -90,12 +92,12 @@ def connect(target: str, session: str, reader: Reader, first: list[bytes], stop_
         call = edge_pb2_grpc.EdgeStub(channel).Session(requests(), timeout=60)
         try:
             for answer in call:
-                _, header, items = msgpack.unpackb(answer.frame)
+                _, header, columns = msgpack.unpackb(answer.frame)
                 assert "refused" not in header, header
                 if "welcome" in header:
                     reader.welcome(header["welcome"])
-                if items and "stream" in header:
-                    reader.take(header, items)
+                if columns and "stream" in header:
+                    reader.take(header, columns)
                     if 0 < stop_after <= reader.items:
                         call.cancel()
                         return False
@@ -116,9 +118,8 @@ def connect(target: str, session: str, reader: Reader, first: list[bytes], stop_
 
 def main() -> None:
     target, session, text, cut_after = sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5])
-    message = [CLIENT, 1, USER_MESSAGE, "", "", "run-1", "", 1, None, "", "", text.encode()]
+    first = [CLIENT, 1, USER_MESSAGE, "", "", "run-1", "", 1, None, "", "", [text.encode()]]
     reader = Reader()
-    first = [msgpack.packb(message)]
     resumes = 0
     # sent again with each connection, as if its answer had been lost: the engine knows the counter
     while not connect(target, session, reader, first, 0 if resumes else cut_after):

@@ -13,7 +13,7 @@ import msgpack
 import pytest
 
 from laneway.engine.client import Client
-from laneway.engine.codec import encode_frame
+from laneway.routing.envelope import BODY, KIND
 from laneway.routing.errors import LanewayError, PeerProtocolError
 from tests.e2e.serving import Server
 from tests.engine.edge.rawclient import ask, raw
@@ -27,19 +27,19 @@ def _framed(header: bytes, items: bytes = b"\x90") -> bytes:
 
 
 def _item(kind: Any = "USER_MESSAGE", body: Any = b"hi", counter: Any = 1) -> bytes:
-    return bytes(msgpack.packb(["c1", counter, kind, "", "", "", "", 1, None, "", "", body]))
+    return bytes(msgpack.packb(["c1", counter, kind, "", "", "", "", 1, None, "", "", [body]]))
 
 
 BAD_FRAMES: dict[str, tuple[bytes, str]] = {
     "oversized for us": (_framed(b"\x80", b"\x91\xc6" + struct.pack(">I", MIB) + bytes(MIB)), "TOO_LARGE"),
     "oversized for the transport": (b"\x93\x01\x80" + bytes(4 * MIB), "TOO_LARGE"),
     "nested 100,000 deep": (_framed(b"\x81\xa1x" + b"\x91" * 100_000 + b"\xc0"), "DEPTH_EXCEEDED"),
-    "unknown kind": (encode_frame({}, [_item(kind="NO_SUCH_KIND")]), "UNKNOWN_KIND"),
-    "unknown kind number": (encode_frame({}, [_item(kind=60_000)]), "UNKNOWN_KIND"),
-    "wrong type of a field": (encode_frame({}, [_item(counter="one")]), "BAD_TYPE"),
-    "wrong type of the body": (encode_frame({}, [_item(body="text")]), "BAD_TYPE"),
+    "unknown kind": (_framed(b"\x80", _item(kind="NO_SUCH_KIND")), "UNKNOWN_KIND"),
+    "unknown kind number": (_framed(b"\x80", _item(kind=60_000)), "UNKNOWN_KIND"),
+    "wrong type of a field": (_framed(b"\x80", _item(counter="one")), "BAD_TYPE"),
+    "wrong type of the body": (_framed(b"\x80", _item(body="text")), "BAD_TYPE"),
     "wrong type of the frame": (b"\xc3", "BAD_TYPE"),
-    "truncated": (encode_frame({}, [_item()])[:-3], "TRUNCATED"),
+    "truncated": (_framed(b"\x80", _item())[:-3], "TRUNCATED"),
     "array header of 2^32-1": (_framed(b"\x81\xa1x\xdd\xff\xff\xff\xff"), "TOO_MANY_ITEMS"),
     "items header of 2^32-1": (_framed(b"\x80", b"\xdd\xff\xff\xff\xff"), "TOO_MANY_ITEMS"),
     "1 MiB of empty maps": (
@@ -115,9 +115,9 @@ def test_a_bad_body_is_the_trouble_of_its_event_only(name: str, shared_server: s
     async def main() -> None:
         async with asyncio.timeout(20), raw(shared_server) as session:
             await session.hello(session="bad", client=f"c-{name.replace(' ', '-').replace(',', '')}")
-            await session.send_frame(encode_frame({}, [_item(kind=kind, body=body)]))
+            await session.send_frame(_framed(b"\x80", _item(kind=kind, body=body)))
             assert await _trouble(session)
-            await session.send_frame(encode_frame({}, [_item(counter=2, body=b"still there?")]))
+            await session.send_frame(_framed(b"\x80", _item(counter=2, body=b"still there?")))
             header = await session.until("ok")
             assert [counter for counter, _ in header["ok"]] == [2]
 
@@ -127,12 +127,11 @@ def test_a_bad_body_is_the_trouble_of_its_event_only(name: str, shared_server: s
 async def _trouble(session: Any) -> bool:
     """Read until something says that the event failed."""
     while True:
-        header, items = await session.next()
+        header, envelopes = await session.next()
         if "refused" in header or "notice" in header:
             return True
-        for packed in items:
-            fields = msgpack.unpackb(packed)
-            known = msgpack.unpackb(fields[11]) if fields[2] in (3, 23) else {}
+        for env in envelopes:
+            known = msgpack.unpackb(env[BODY]) if env[KIND] in ("RUN_ERROR", "TOOL_CALL_RESULT") else {}
             if known:
                 return "code" in known or "error" in str(known.get("content", ""))
 

@@ -13,14 +13,15 @@ from laneway.actors.nlp import vocabulary
 from laneway.actors.ports import Context, Out
 from laneway.engine.app.engine import Engine
 from laneway.engine.client import Client
-from laneway.engine.codec import decode_frame, encode_frame, unpack_envelope
 from laneway.engine.config import Config, SessionConfig
+from laneway.engine.frames import Frames
 from laneway.engine.proto.message import SESSION_METHOD, unwrap, wrap
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import KIND
 from laneway.routing.inbox import Inbox
 
 WORDS = 5_000
+FRAMES = Frames(KindTable(), lambda: 0.0)
 LEAN = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16_384), ("grpc.use_local_subchannel_pool", 1))
 """A transport that holds 15 KiB for a reader that does not read, not 4 MiB."""
 TOLD = "".join(f"{number:05d}{'x' * 94} " for number in range(WORDS))
@@ -61,7 +62,7 @@ def test_who_does_not_read_costs_the_reader_nothing_and_reads_later(grants: bool
             ):
                 stalled = channel.stream_stream(SESSION_METHOD)()
                 hello = {"v": [1], "client": "stalled", "session": "s", "caps": {"grants": grants}}
-                await stalled.write(wrap(encode_frame({"hello": hello}, [])))
+                await stalled.write(wrap(FRAMES.encode({"hello": hello}, ())))
                 home = await engine.directory.open("default", "s")
                 while len(home.links) < 2:  # noqa: ASYNC110 (a condition of the engine, not of this test)
                     await asyncio.sleep(0.005)
@@ -78,14 +79,13 @@ def test_who_does_not_read_costs_the_reader_nothing_and_reads_later(grants: bool
 
 async def _read_late(call: Any, grants: bool) -> bytes:
     """Read a stream from its beginning, as a client that was asleep."""
-    inbox, kinds, text = Inbox(), KindTable(), b""
+    inbox, text = Inbox(), b""
     while True:
-        header, items = decode_frame(unwrap(await call.read()))
-        envelopes = [unpack_envelope(item, 0.0, kinds) for item in items]
+        header, envelopes = FRAMES.decode(unwrap(await call.read()))
         for received in inbox.receive(header, envelopes, 0.0):
             text += received.envelope[11] if received.envelope[KIND] == "TEXT_MESSAGE_CONTENT" else b""
             if received.envelope[KIND] == "RUN_FINISHED":
                 return text
         if grants and inbox.position is not None:
             granted = {"grant": inbox.position + 262_144, "ack": list(inbox.cursor[:3])}
-            await call.write(wrap(encode_frame(granted, [])))
+            await call.write(wrap(FRAMES.encode(granted, ())))

@@ -14,7 +14,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 
 from laneway.engine.client import Client
-from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
+from laneway.engine.frames import Frames
 from laneway.engine.models.synthetic import SyntheticModel
 from laneway.engine.testing.proxy import Proxy
 from laneway.routing.classify import KindTable
@@ -24,7 +24,7 @@ from tests.engine.edge.rawclient import ask
 from tests.outside import require
 
 DOCS = Path(__file__).parents[2] / "docs" / "protocol.md"
-KINDS = KindTable()
+FRAMES = Frames(KindTable(), lambda: 0.0)
 FLOOD = '''
 from laneway.actors.nlp import vocabulary
 
@@ -130,7 +130,7 @@ async def socket(
     """An upgraded connection that has been welcomed."""
     async with connect(f"ws://{address}/v1/stream", subprotocols=[subprotocol], max_queue=1) as made:  # type: ignore[list-item]
         header = {"hello": {"v": [1], "client": client, "session": session, **hello}}
-        await made.send(json.dumps({"header": header}) if subprotocol.endswith("json") else encode_frame(header, []))
+        await made.send(json.dumps({"header": header}) if subprotocol.endswith("json") else FRAMES.encode(header, ()))
         yield made
 
 
@@ -138,7 +138,7 @@ def packed_message(text: str, client: str) -> bytes:
     env = envelope(
         "USER_MESSAGE", producer=client, counter=1, tenant="", session="", lane=1, run="", body=text.encode()
     )
-    return encode_frame({}, [pack_envelope(env, 0.0, KINDS)])
+    return FRAMES.encode({}, [env])
 
 
 async def paused(server: Server, runs: int) -> None:
@@ -226,8 +226,7 @@ def test_all_transports_of_a_session_see_the_same(tmp_path: Path) -> None:
                         _row(each["kind"], each["run"], each.get("text", "")) for each in json.loads(raw)["events"]
                     ]
                     continue
-                for item in decode_frame(raw)[1]:
-                    env = unpack_envelope(item, 0.0, KINDS)
+                for env in FRAMES.decode(raw)[1]:
                     seen.append(_row(env[KIND], env[5], env[BODY].decode() if env[KIND] == _TEXT else ""))
         return seen
 
@@ -345,10 +344,10 @@ def test_a_client_that_stops_reading_pauses_its_run(tmp_path: Path) -> None:
             while True:
                 raw = await made.recv()
                 assert isinstance(raw, bytes)
-                header, items = decode_frame(raw)
+                header, envelopes = FRAMES.decode(raw)
                 if "stream" in header:
-                    for item, (span, tail, *_) in zip(items, header.get("shape") or [(1, 0)] * len(items), strict=True):
-                        env = unpack_envelope(item, 0.0, KINDS)
+                    shape = header.get("shape") or [(1, 0)] * len(envelopes)
+                    for env, (span, tail, *_) in zip(envelopes, shape, strict=True):
                         whole = span - 1 if tail else span
                         position, cursor = position + len(env[BODY]) + 16 * whole, cursor + whole
                         text += env[BODY] if env[KIND] == _TEXT else b""
@@ -357,7 +356,7 @@ def test_a_client_that_stops_reading_pauses_its_run(tmp_path: Path) -> None:
                             return
                 if position + 65_536 > sent + 16_384:
                     sent = position + 65_536
-                    await made.send(encode_frame({"grant": sent}, []))
+                    await made.send(FRAMES.encode({"grant": sent}, ()))
 
     async def by_events(server: Server) -> None:
         source = EventSource("sse", "c1")

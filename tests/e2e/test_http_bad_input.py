@@ -15,7 +15,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from laneway.engine.codec import encode_frame
+from laneway.engine.frames import encode_call
 from tests.e2e.serving import Server
 from tests.engine.edge.test_connection import frame
 
@@ -64,7 +64,7 @@ MESSAGES: dict[str, tuple[str, Any, int]] = {
     "nested 100,000 deep": ("laneway.v1", b"\x93\x01\x81\xa1x" + b"\x91" * 100_000, 1002),
     "an ext type": (
         "laneway.v1",
-        encode_frame({}, []).replace(b"\x80", msgpack.packb(msgpack.ExtType(42, b"x"))),
+        b"\x93\x01" + msgpack.packb(msgpack.ExtType(42, b"x")) + b"\x90",
         1002,
     ),
     "nested JSON": ("laneway.v1.json", "[" * 100_000, 1002),
@@ -91,7 +91,7 @@ async def good(server: Server) -> None:
 async def one_message(server: Server, subprotocol: str, message: Any, code: int) -> None:
     async with connect(f"ws://{server.http}/v1/stream", subprotocols=[subprotocol]) as socket:  # type: ignore[list-item]
         header = {"hello": HELLO}
-        await socket.send(json.dumps({"header": header}) if subprotocol.endswith("json") else encode_frame(header, []))
+        await socket.send(json.dumps({"header": header}) if subprotocol.endswith("json") else encode_call(header))
         await socket.recv()
 
         async def until_closed() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from websockets.asyncio.client import connect
 
-from laneway.engine.codec import decode_frame, encode_frame
+from laneway.engine.frames import decode_call, encode_call
 from tests.e2e.doors import Answer, Door, door, hmac, token
 
 ADA, BOB, EVE = token("ada", "a"), token("bob", "b"), token("eve", "a")
@@ -24,9 +24,9 @@ async def _welcome(here: Door, subprotocol: str, bearer: str, hello: dict[str, A
     uri, headers = f"ws://localhost:{here.port}/v1/stream", {"authorization": f"Bearer {bearer}"}
     text = subprotocol.endswith("json")
     async with connect(uri, subprotocols=[subprotocol], additional_headers=headers) as socket:  # type: ignore[list-item]
-        await socket.send(json.dumps({"header": {"hello": hello}}) if text else encode_frame({"hello": hello}, []))
+        await socket.send(json.dumps({"header": {"hello": hello}}) if text else encode_call({"hello": hello}))
         frame = await socket.recv()
-        return json.loads(frame)["header"]["welcome"] if isinstance(frame, str) else decode_frame(frame)[0]["welcome"]
+        return json.loads(frame)["header"]["welcome"] if isinstance(frame, str) else decode_call(frame)[0]["welcome"]
 
 
 def test_another_tenant_sees_a_session_of_its_own_under_the_same_name() -> None:

@@ -17,10 +17,8 @@ from hypothesis import strategies as st
 
 from laneway.engine.codec import (
     EnvelopePacker,
-    decode_frame,
     decode_json,
     decode_text,
-    encode_frame,
     pack_body,
     pack_envelope,
     unpack_body,
@@ -121,37 +119,16 @@ def test_body_and_json_round_trip(body: dict[str, Any]) -> None:
     assert decode_json(json.dumps(body).encode()) == body
 
 
-@given(
-    st.dictionaries(st.text(st.characters(codec="ascii", exclude_characters="\0"), max_size=8), json_like, max_size=4)
-)
-def test_frame_round_trip(header: dict[str, Any]) -> None:
-    """Header and items come back; items stay opaque bytes."""
-    items = [b"", b"x" * 300, row()]
-    assert decode_frame(encode_frame(header, items)) == (header, items)
-
-
 @settings(max_examples=300)
-@given(st.binary(max_size=200), st.sampled_from(["frame", "item", "body", "json"]))
+@given(st.binary(max_size=200), st.sampled_from(["item", "body", "json"]))
 def test_any_bytes_give_a_value_or_a_typed_error(data: bytes, what: str) -> None:
     """Random bytes never raise anything but PeerProtocolError."""
     decoders: dict[str, Callable[[bytes], object]] = {
-        "frame": lambda raw: decode_frame(b"\x93\x01" + raw),
         "item": lambda raw: read(b"\x9c" + raw),
         "body": lambda raw: unpack_body(b"\x81" + raw),
         "json": decode_json,
     }
     assert settles(lambda: decoders[what](data))
-
-
-@settings(max_examples=200)
-@given(st.data())
-def test_a_damaged_frame_gives_a_value_or_a_typed_error(data: st.DataObject) -> None:
-    """Flipped and cut bytes of a good frame never raise anything else."""
-    frame = bytearray(encode_frame({"ack": ["e", 1, 2], "grant": 70_000, "x": {"y": [1.5, None]}}, [row(), row()]))
-    for _ in range(data.draw(st.integers(1, 4))):
-        frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
-    cut = bytes(frame[: data.draw(st.integers(0, len(frame)))])
-    assert settles(lambda: [read(item) for item in decode_frame(cut)[1]])
 
 
 def nested(depth: int) -> bytes:
@@ -193,11 +170,8 @@ MSGPACK_BODIES = [
 
 @pytest.mark.parametrize(("data", "reason"), [case[1:] for case in MSGPACK_BODIES], ids=[c[0] for c in MSGPACK_BODIES])
 def test_bad_msgpack(data: bytes, reason: str) -> None:
-    """P1, P3 to P6, P8 on a body; the same bytes as a frame's header are refused as well."""
+    """P1, P3 to P6, P8 on a body."""
     assert refused(lambda: unpack_body(data)) == reason
-    header = b"\x93\x01" + data + b"\x90"
-    if reason not in ("TRUNCATED", "TRAILING_BYTES"):
-        assert refused(lambda: decode_frame(header)) == reason
     assert unpack_body(b"\x81\xa1a\x01") == {"a": 1}
 
 
@@ -260,41 +234,6 @@ def test_depth_32_is_allowed() -> None:
     """The limit itself is inside."""
     assert unpack_body(nested(32))
     assert decode_json(b"[" * 32 + b"]" * 32)
-
-
-FRAMES = [
-    ("empty", b"", "TRUNCATED"),
-    ("version only", b"\x93\x01", "TRUNCATED"),
-    ("no items", b"\x93\x01\x80", "TRUNCATED"),
-    ("not an array", b"\x80", "BAD_TYPE"),
-    ("two fields", b"\x92\x01\x80", "BAD_TYPE"),
-    ("version 2", b"\x93\x02\x80\x90", "UNKNOWN_VERSION"),
-    ("header not a map", b"\x93\x01\x90\x90", "BAD_TYPE"),
-    ("header key", b"\x93\x01\x81\x01\x01\x90", "BAD_KEY"),
-    ("items not an array", b"\x93\x01\x80\x80", "BAD_TYPE"),
-    ("items a str", b"\x93\x01\x80\x91\xa1a", "BAD_TYPE"),
-    ("item nil", b"\x93\x01\x80\x91\xc0", "BAD_TYPE"),
-    ("item map", b"\x93\x01\x80\x91\x80", "BAD_TYPE"),
-    ("item array", b"\x93\x01\x80\x91\x90", "BAD_TYPE"),
-    ("item ext", b"\x93\x01\x80\x91\xd4\x01\x01", "BAD_TYPE"),
-    ("item empty ext", b"\x93\x01\x80\x91\xc7\x00\x01", "BAD_TYPE"),
-    ("items 0xc1", b"\x93\x01\x80\x91\xc1", "BAD_TYPE"),
-    ("items array32 2^32-1", b"\x93\x01\x80\xdd\xff\xff\xff\xff", "TOO_MANY_ITEMS"),
-    ("1,025 items", b"\x93\x01\x80\xdc\x04\x01" + b"\xc4\x00" * 1_025, "TOO_MANY_ITEMS"),
-    ("items cut", b"\x93\x01\x80\x92\xc4\x01a", "TRUNCATED"),
-    ("item bin32 2^32-1", b"\x93\x01\x80\x91\xc6\xff\xff\xff\xff", "TRUNCATED"),
-    ("item nested deep", b"\x93\x01\x80\x91" + b"\x91" * 100_000, "BAD_TYPE"),
-    ("trailing", b"\x93\x01\x80\x90\x00", "TRAILING_BYTES"),
-    ("header 64 KiB + 1", encode_frame({"a": "x" * 70_000}, []), "TOO_LARGE"),
-    ("frame limit + 1", b"\x93\x01\x80\x90" + b"\0" * 1_048_576, "TOO_LARGE"),
-]
-
-
-@pytest.mark.parametrize(("data", "reason"), [case[1:] for case in FRAMES], ids=[case[0] for case in FRAMES])
-def test_bad_frames(data: bytes, reason: str) -> None:
-    """P1, P3 to P5 on a whole frame."""
-    assert refused(lambda: decode_frame(data)) == reason
-    assert decode_frame(encode_frame({}, [b"a"])) == ({}, [b"a"])
 
 
 ITEMS = [
@@ -415,11 +354,6 @@ WORST = [
     ("body of nested headers", lambda: unpack_body(b"\x81\xa1a" + b"\xdc\x27\x10" * 30)),
     ("JSON of joined strings", lambda: decode_json(b"," * 50_001 + b'""' * 400_000)),
     ("JSON of strings", lambda: decode_json(b"[" + b'["ab","cd"],' * 80_000 + b"1]")),
-    ("frame of arrays", lambda: decode_frame(b"\x93\x01\x80\xdc\x04\x00" + b"\xdc\x04\x00" * 300_000)),
-    (
-        "frame header of maps",
-        lambda: decode_frame(b"\x93\x01\x81\xa1a\xdc\x27\x10" + (b"\x9a" + b"\x80" * 10) * 10_000),
-    ),
 ]
 
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from laneway.engine.client_outbox import Outbox
-from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
+from laneway.engine.frames import Frames
 from laneway.routing.backoff import full_jitter
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import NO_DEADLINE, Envelope, envelope
@@ -79,6 +79,7 @@ class SimClient:
         self._rng: random.Random = faults.rng
         self._history = history
         self._kinds = kinds
+        self._frames = Frames(kinds, lambda: asyncio.get_running_loop().time())
         self._plan = plan
         self._pace_s = pace_s
         self._poison = poison
@@ -255,10 +256,9 @@ class SimClient:
 
     async def _read(self, end: End) -> None:
         while True:
-            header, items = decode_frame(await end.receive())
+            header, envs = self._frames.decode(await end.receive())
             now = asyncio.get_running_loop().time()
             self._heard_at = now
-            envs = [unpack_envelope(item, now, self._kinds) for item in items]
             self._begin(header)
             for received in self.inbox.receive(header, envs, now):
                 self._got(received)
@@ -360,9 +360,7 @@ class SimClient:
 
     async def _send_frame(self, end: End, envs: list[Envelope]) -> None:
         header, self._header = self._header, {}
-        now = asyncio.get_running_loop().time()
-        frame = encode_frame(header, [pack_envelope(env, now, self._kinds) for env in envs])
-        await end.send(frame, loose=not envs and header.keys() <= _LOOSE)
+        await end.send(self._frames.encode(header, envs), loose=not envs and header.keys() <= _LOOSE)
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()

@@ -25,7 +25,8 @@ from laneway.actors.tools.calls import ToolCalls
 from laneway.actors.tools.catalogue import Catalogue
 from laneway.actors.tools.ledger import Ledger
 from laneway.engine.app.neighbours import Neighbours
-from laneway.engine.codec import decode_frame, encode_frame, pack_body, pack_envelope, unpack_envelope
+from laneway.engine.codec import pack_body, pack_envelope, unpack_envelope
+from laneway.engine.frames import Frames
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.dispatch import DispatchCore, DispatchPolicy, Verdict
 from laneway.routing.envelope import COUNTER, KIND, PRODUCER, Envelope, envelope_id
@@ -157,8 +158,8 @@ class Process:
         self._connections: list[Connection] = []
         self._faults = faults
         self._history = history
-        self._kinds = kinds
         self._clock = VirtualClock(asyncio.get_running_loop())
+        self._frames = Frames(kinds, self._clock.now)
         self._on_poison = on_poison
         self._links = 0
         self.echo_s = 0.02
@@ -249,7 +250,7 @@ class Process:
         end = connection.server
         attachment: Joined | None = None
         try:
-            header, _ = decode_frame(await end.receive())
+            header, _ = self._frames.decode(await end.receive())
             attachment = await self.entry.attach(parse_hello(header.get("hello")), principal)
             tasks = [asyncio.create_task(self._in(end, attachment)), asyncio.create_task(self._out(end, attachment))]
             try:
@@ -277,21 +278,18 @@ class Process:
         notice = {"code": error.code, "reason": error.reason, "message": error.message, "fatal": True}
         try:
             async with asyncio.timeout(1.0):
-                await end.send(encode_frame({"notice": notice}, []))
+                await end.send(self._frames.encode({"notice": notice}, ()))
         except (Broken, TimeoutError):
             return
 
     async def _in(self, end: End, attachment: Joined) -> None:
         while True:
-            header, items = decode_frame(await end.receive())
-            now = self._clock.now()
-            await attachment.receive(header, [unpack_envelope(item, now, self._kinds) for item in items])
+            await attachment.receive(*self._frames.decode(await end.receive()))
 
     async def _out(self, end: End, attachment: Joined) -> None:
         while True:
             for header, envs in await attachment.frames():
-                now = self._clock.now()
-                await end.send(encode_frame(header, [pack_envelope(env, now, self._kinds) for env in envs]))
+                await end.send(self._frames.encode(header, envs))
 
     # -- pools --------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import msgpack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
+from laneway.engine.frames import Frames
 from laneway.routing.envelope import BODY, ENTITY, KIND
 from laneway.routing.graphemes import is_boundary
 from laneway.routing.handshake import LinkPolicy
@@ -50,15 +50,10 @@ STEPS = st.lists(
 
 def _over_the_wire(viewer: Viewer, stage: Stage) -> None:
     """Let what the viewer reads pass through bytes, as over gRPC."""
-    frames = viewer.attachment.frames
+    frames, wire = viewer.attachment.frames, Frames(stage.kinds, lambda: 0.0)
 
     async def passed() -> list[LinkFrame]:
-        found = []
-        for frame in await frames():
-            items = [pack_envelope(env, 0.0, stage.kinds) for env in frame.envelopes]
-            header, packed = decode_frame(encode_frame(frame.header, items))
-            found.append(LinkFrame(dict(header), [unpack_envelope(item, 0.0, stage.kinds) for item in packed]))
-        return found
+        return [LinkFrame(*wire.decode(wire.encode(*frame))) for frame in await frames()]
 
     viewer.attachment.frames = passed  # type: ignore[method-assign]
 

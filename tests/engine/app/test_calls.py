@@ -54,9 +54,7 @@ def test_publish_needs_one_item() -> None:
         async with asyncio.timeout(WITHIN_S), Engine() as engine:
             edge = await engine.serve_grpc()
             async with Client(f"127.0.0.1:{edge.port}", session="s1", topics=["topic:x"]) as client:
-                env = envelope("PUBLISH", producer="p", counter=1, tenant="", session="", lane=2, body=b"news")
-                item = pack_envelope(env, 0.0, engine.kinds)
-                answered = await client.call("publish", topic="topic:x", items=[item])
+                answered = await client.call("publish", topic="topic:x", items=[b"news"])
                 assert answered == 1
                 assert (await anext(client)).body == b"news"
                 with pytest.raises(PeerProtocolError, match="exactly one item"):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laneway.engine.app.tap import Tap, TapFilter
-from laneway.engine.codec import encode_frame
+from laneway.engine.frames import encode_call
 from laneway.routing.envelope import Envelope, envelope
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -73,7 +73,7 @@ def _all(tap: Tap, wanted: TapFilter, after: int | None) -> tuple[list[int], int
     seen, missed, more = [], 0, True
     while more:
         page = tap.page(wanted, after)
-        assert len(encode_frame({"result": page}, [])) < 65_536
+        assert len(encode_call({"result": page})) < 65_536
         seen += _numbers(page)
         missed += page["missed"]
         after, more = page["last"], page["more"]

@@ -15,6 +15,7 @@ from laneway.actors.arrivals import Speaker
 from laneway.actors.attachment import Attachment
 from laneway.actors.ports import Principal
 from laneway.engine.codec import pack_body
+from laneway.engine.frames import Frames
 from laneway.routing.classify import KindTable
 from laneway.routing.dedupe import ProducerWindow
 from laneway.routing.envelope import BODY, COUNTER, KIND, RUN, Envelope, envelope
@@ -24,6 +25,7 @@ from laneway.routing.link import Cursor, Link, LinkFrame
 from laneway.routing.replay import ReplayRing
 
 KINDS = KindTable()
+FRAMES = Frames(KINDS, lambda: 0.0)
 
 
 class SystemClock:

@@ -11,12 +11,13 @@ import grpc
 import grpc.aio
 
 from laneway.engine.client_errors import error_of_call
-from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_body
+from laneway.engine.codec import unpack_body
 from laneway.engine.edge.grpc import GrpcEdge, GrpcPolicy
+from laneway.engine.frames import Frame, decode_call, encode_call
 from laneway.engine.proto.message import CALL_METHOD, SESSION_METHOD, unwrap, wrap
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import LanewayError
-from tests.engine.edge.double import KINDS, Engine
+from tests.engine.edge.double import FRAMES, KINDS, Engine
 
 WITHIN_S = 10.0
 
@@ -42,7 +43,7 @@ class RawSession:
         self.call = call
 
     async def send(self, header: dict[str, Any], envelopes: Sequence[Envelope] = ()) -> None:
-        await self.send_frame(encode_frame(header, [pack_envelope(env, 0.0, KINDS) for env in envelopes]))
+        await self.send_frame(FRAMES.encode(header, envelopes))
 
     async def send_frame(self, frame: bytes) -> None:
         await self.call.write(wrap(frame))
@@ -53,7 +54,7 @@ class RawSession:
         header, _ = await self.next()
         return dict(header["welcome"])
 
-    async def next(self) -> tuple[dict[str, Any], list[bytes]]:
+    async def next(self) -> Frame:
         """The next frame; raises the typed error the call ended with, or EOFError."""
         async with asyncio.timeout(WITHIN_S):
             try:
@@ -62,7 +63,7 @@ class RawSession:
                 raise error_of_call(error) from error
         if message is grpc.aio.EOF:
             raise EOFError
-        return decode_frame(unwrap(message))
+        return FRAMES.decode(unwrap(message))
 
     async def until(self, key: str) -> dict[str, Any]:
         """The header of the next frame that has `key`."""
@@ -111,8 +112,8 @@ async def ask(target: str, header: dict[str, Any], items: Sequence[bytes] = (), 
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     async with channel(target) as opened, asyncio.timeout(WITHIN_S):
         try:
-            answer = await opened.unary_unary(CALL_METHOD)(wrap(encode_frame(header, list(items))), metadata=metadata)
+            answer = await opened.unary_unary(CALL_METHOD)(wrap(encode_call(header, list(items))), metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise error_of_call(error) from error
-    (result,) = decode_frame(unwrap(answer))[1]
+    (result,) = decode_call(unwrap(answer))[1]
     return unpack_body(result)

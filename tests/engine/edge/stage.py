@@ -9,7 +9,6 @@ from laneway.actors.ports import Principal
 from laneway.engine.edge.answer import SingleAnswers
 from laneway.engine.edge.asgi import Asgi, Endpoint, SocketEndpoint
 from laneway.engine.edge.entrance import Handshake, OpenByGet, OpenByPost, ToolList
-from laneway.engine.edge.frames import PackedFrames
 from laneway.engine.edge.hosting import Hosting
 from laneway.engine.edge.jsonframes import JsonFrames
 from laneway.engine.edge.origins import Origins
@@ -19,6 +18,7 @@ from laneway.engine.edge.sse import EventLinks, EventStreams
 from laneway.engine.edge.stream import StreamPolicy
 from laneway.engine.edge.streams import Streams
 from laneway.engine.edge.tickets import Tickets
+from laneway.engine.frames import Frames
 from laneway.engine.limits import DEFAULT_LIMITS
 from laneway.routing.errors import Unauthenticated
 from tests.engine.edge.double import KINDS, Engine
@@ -58,7 +58,7 @@ class Stage:
             ],
             [
                 SocketEndpoint(
-                    "/v1/stream", SessionSocket(hosting, PackedFrames(KINDS, self.engine.clock), frames), SUBPROTOCOLS
+                    "/v1/stream", SessionSocket(hosting, Frames(KINDS, self.engine.clock.now), frames), SUBPROTOCOLS
                 )
             ],
             tickets=self.tickets,

@@ -17,11 +17,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from laneway.engine.codec import encode_frame
 from laneway.engine.edge.auth import JwtAuthenticator, JwtPolicy
 from laneway.engine.edge.grpc import GrpcEdge, GrpcPolicy
 from laneway.engine.edge.stream import StreamPolicy
 from laneway.engine.proto.message import CALL_METHOD, SERVICE, SESSION_METHOD
+from laneway.routing.envelope import BODY, KIND
 from laneway.routing.errors import (
     AccessError,
     ConfigError,
@@ -39,7 +39,7 @@ from laneway.routing.errors import (
     Unauthenticated,
 )
 from laneway.routing.handshake import LinkPolicy
-from tests.engine.edge.double import KINDS, Engine, user_message
+from tests.engine.edge.double import FRAMES, KINDS, Engine, user_message
 from tests.engine.edge.rawclient import ask, channel, edge, raw
 
 SECRET = "k" * 32
@@ -84,12 +84,11 @@ def test_a_session_from_hello_to_bye() -> None:
             await session.send({}, [user_message("one two")])
             text, kinds = b"", []
             while "RUN_FINISHED" not in kinds:
-                _, items = await session.next()
-                for item in items:
-                    fields = msgpack.unpackb(item)
-                    kinds.append(KINDS.require(fields[2]).name)
+                _, envelopes = await session.next()
+                for env in envelopes:
+                    kinds.append(env[KIND])
                     if kinds[-1] == "TEXT_MESSAGE_CONTENT":
-                        text += fields[11]
+                        text += env[BODY]
             assert text == b"one two "
             assert kinds[0] == "RUN_STARTED"
             assert server.streams == 1
@@ -190,7 +189,7 @@ def test_a_burst_of_calls_is_not_refused_by_the_transport() -> None:
 
     async def main() -> None:
         async with edge() as (server, _, target), channel(target) as opened:
-            frame = encode_frame
+            frame = FRAMES.encode
 
             async def one(index: int) -> Any:
                 call = opened.stream_stream(SESSION_METHOD)()
@@ -383,7 +382,7 @@ def item(**changes: Any) -> bytes:
         "remaining": None,
         "trace": "",
         "after": "",
-        "body": b"hi",
+        "bodies": [b"hi"],
     }
     return bytes(msgpack.packb(list({**fields, **changes}.values())))
 
@@ -410,16 +409,16 @@ BAD_FRAMES: list[tuple[str, bytes, str]] = [
     ("P6 NaN", framed(b"\x81\xa1x\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00"), "NON_FINITE"),
     ("P6 infinity", framed(b"\x81\xa1x\xca\x7f\x80\x00\x00"), "NON_FINITE"),
     ("P8 bad UTF-8", framed(b"\x81\xa1x\xa1\xff"), "BAD_UTF8"),
-    ("P9 unknown kind", encode_frame({}, [item(kind="NO_SUCH")]), "UNKNOWN_KIND"),
-    ("P9 unknown kind number", encode_frame({}, [item(kind=250)]), "UNKNOWN_KIND"),
-    ("P9 unknown lane", encode_frame({}, [item(lane=7)]), "NUMBER_RANGE"),
-    ("P9 extra field", encode_frame({}, [bytes(msgpack.packb([1] * 13))]), "TOO_MANY_ITEMS"),
-    ("P11 path as run", encode_frame({}, [item(run="../etc")]), "BAD_ID"),
-    ("P11 newline", encode_frame({}, [item(run="a\nb")]), "BAD_ID"),
-    ("P11 4 KiB id", encode_frame({}, [item(run="a" * 4096)]), "BAD_ID"),
-    ("wrong type", encode_frame({}, [item(counter="1")]), "BAD_TYPE"),
-    ("ack beyond", encode_frame({"ack": ["epoch-s1", 0, 99]}, []), ""),
-    ("ack nonsense", encode_frame({"ack": 7}, []), "BAD_TYPE"),
+    ("P9 unknown kind", framed(b"\x80", item(kind="NO_SUCH")), "UNKNOWN_KIND"),
+    ("P9 unknown kind number", framed(b"\x80", item(kind=250)), "UNKNOWN_KIND"),
+    ("P9 unknown lane", framed(b"\x80", item(lane=7)), "NUMBER_RANGE"),
+    ("P9 extra field", framed(b"\x80", bytes(msgpack.packb([1] * 13))), "BAD_TYPE"),
+    ("P11 path as run", framed(b"\x80", item(run="../etc")), "BAD_ID"),
+    ("P11 newline", framed(b"\x80", item(run="a\nb")), "BAD_ID"),
+    ("P11 4 KiB id", framed(b"\x80", item(run="a" * 4096)), "BAD_ID"),
+    ("wrong type", framed(b"\x80", item(counter="1")), "BAD_TYPE"),
+    ("ack beyond", FRAMES.encode({"ack": ["epoch-s1", 0, 99]}, []), ""),
+    ("ack nonsense", FRAMES.encode({"ack": 7}, []), "BAD_TYPE"),
 ]
 
 

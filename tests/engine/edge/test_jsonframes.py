@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from laneway.engine.codec import pack_body
-from laneway.engine.edge.frames import PackedFrames
 from laneway.engine.edge.jsonframes import JsonFrames
+from laneway.engine.frames import Frames
 from laneway.engine.limits import Limits
 from laneway.routing.envelope import BODY, DEADLINE, Envelope, envelope
 from laneway.routing.errors import PeerProtocolError
@@ -25,7 +25,7 @@ class Clock:
 
 
 FRAMES = JsonFrames(KINDS, Clock())
-PACKED = PackedFrames(KINDS, Clock())
+PACKED = Frames(KINDS, Clock().now)
 
 ids = st.text("Az09_:-", min_size=1, max_size=8)
 scalars = (

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from laneway.engine.codec import decode_frame, encode_frame, pack_envelope, unpack_envelope
 from laneway.routing.envelope import KIND
 from laneway.routing.handshake import LinkPolicy
-from tests.engine.edge.double import KINDS, Engine, user_message
+from tests.engine.edge.double import FRAMES, Engine, user_message
 from tests.engine.edge.driver import Socket
 from tests.engine.edge.stage import Stage
 from tests.engine.edge.test_sse import ADA
@@ -22,7 +21,7 @@ HELLO = {"hello": {"v": [1], "client": "c1", "session": "s1"}}
 async def opened(stage: Stage, subprotocol: str) -> Socket:
     socket = Socket(stage.app, "/v1/stream", ADA, subprotocols=[subprotocol])
     assert (await socket.next())["subprotocol"] == subprotocol
-    socket.give(json.dumps({"header": HELLO}) if subprotocol.endswith("json") else encode_frame(HELLO, []))
+    socket.give(json.dumps({"header": HELLO}) if subprotocol.endswith("json") else FRAMES.encode(HELLO, ()))
     return socket
 
 
@@ -41,14 +40,14 @@ def test_binary_frames_are_those_of_grpc() -> None:
     async def main() -> None:
         stage = Stage()
         socket = await opened(stage, "laneway.v1")
-        assert "welcome" in decode_frame((await socket.next())["bytes"])[0]
-        socket.give(encode_frame({}, [pack_envelope(user_message("one two"), 0.0, KINDS)]))
+        assert "welcome" in FRAMES.decode((await socket.next())["bytes"])[0]
+        socket.give(FRAMES.encode({}, [user_message("one two")]))
         kinds: list[str] = []
         while "RUN_FINISHED" not in kinds:
-            _, items = decode_frame((await socket.next())["bytes"])
-            kinds += [unpack_envelope(item, 0.0, KINDS)[KIND] for item in items]
+            _, envelopes = FRAMES.decode((await socket.next())["bytes"])
+            kinds += [env[KIND] for env in envelopes]
         assert kinds[0] == "RUN_STARTED"
-        socket.give(encode_frame({"bye": True}, []))
+        socket.give(FRAMES.encode({"bye": True}, ()))
         assert await closed(socket) == 1000
         assert stage.engine.session("s1").attachments == {}
         assert len(stage.streams) == 0
@@ -103,7 +102,7 @@ def test_a_bad_message_ends_the_socket_with_a_typed_error(subprotocol: str, mess
         await socket.next()
         socket.give(message)
         told = await socket.next()
-        header = json.loads(told["text"])["header"] if "text" in told else decode_frame(told["bytes"])[0]
+        header = json.loads(told["text"])["header"] if "text" in told else FRAMES.decode(told["bytes"])[0]
         assert header["notice"]["fatal"]
         assert await closed(socket) == code
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from laneway.actors.ports import Principal
-from laneway.engine.edge.frames import Frame
 from laneway.engine.edge.stream import SessionStream, StreamPolicy, notice
+from laneway.engine.frames import Frame
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import Draining, LanewayError, PeerProtocolError, SlowConsumer
 from tests.engine.edge.double import Engine
