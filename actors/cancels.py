@@ -65,7 +65,9 @@ class RememberedCancels:
         self.kept: OrderedDict[tuple[str, str, str, str], tuple[float, Cancel]] = OrderedDict()
         """(tenant, session, run, event id) -> until when, and what; for others to see whether it is empty."""
 
-    def __len__(self) -> int:
+    def alive(self, now: float) -> int:
+        """Forget those whose time is over; returns how many are left."""
+        self._expire(now)
         return len(self.kept)
 
     def add(self, cancel: Cancel, now: float) -> None:

@@ -62,6 +62,7 @@ class Committer:
         self._on_health = on_health
         kept = keeper(store)
         self.keeps = kept is not None
+        self._kept = kept
         self._append_now = kept.append_now if kept is not None else None
         self._source: Source | None = None
         self._stirred = False
@@ -161,6 +162,8 @@ class Committer:
                 await asyncio.wait([task])
         self._closed = True
         self._wake_flushes()
+        if self._kept is not None and not self._given_up:
+            self._kept.rest(self.claim)
 
     def _begin(self) -> None:
         """Write soon: what else is added in this turn of the loop goes into the same append."""

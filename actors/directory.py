@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +18,7 @@ from laneway.actors.burials import Burials
 from laneway.actors.census import Census, DirectoryStatistics
 from laneway.actors.deeds import Life
 from laneway.actors.deliveries import DeliveryJournal
+from laneway.actors.departures import Departures
 from laneway.actors.door import DispatchPort
 from laneway.actors.meters import SessionMeters
 from laneway.actors.packer import Packer
@@ -114,7 +114,7 @@ class SessionDirectory:
         self._homes: dict[tuple[str, str], SessionHome] = {}
         self._opening: dict[tuple[str, str], asyncio.Task[SessionHome]] = {}
         self._closing: dict[tuple[str, str], asyncio.Future[None]] = {}
-        self._lost: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._departures = Departures(max_sessions)
         self._census = Census(max_sessions)
         self._publications = Publications(self.topics, kinds, clock, self.emit)
         self.draining = False
@@ -162,7 +162,7 @@ class SessionDirectory:
             raise Fenced("this session was lost to another front while it was opened; ask again")
         # what recovery queues finds its home: no await between the two
         self._homes[tenant, session] = home
-        self._lost.pop((tenant, session), None)
+        self._departures.back((tenant, session))
         home.recover()
         with contextlib.suppress(LanewayError):  # sweep tries again
             await self._burials(home)
@@ -271,7 +271,7 @@ class SessionDirectory:
     async def _wake_for(self, envs: Sequence[Envelope]) -> None:
         """Emit events of a session that sleeps."""
         key = (envs[0][TENANT], envs[0][SESSION])
-        if key in self._lost:
+        if self._departures.taken(key):
             raise Fenced("another host has this session; what runs here does not speak for it any more")
         await (await self.open(*key)).outbound.emit_all(envs)
 
@@ -322,6 +322,8 @@ class SessionDirectory:
                 with contextlib.suppress(LanewayError):  # the committer reports a sick store
                     await self._burials(home)
                     await home.maintain()
+        if self._dispatcher is not None:
+            self._departures.sweep(self._dispatcher.forget)
 
     async def flush(self) -> None:
         """Return when everything emitted so far is in the store."""
@@ -383,6 +385,7 @@ class SessionDirectory:
         if self._homes.get((home.tenant, home.name)) is not home:
             return False
         del self._homes[home.tenant, home.name]
+        self._departures.left((home.tenant, home.name))
         self.topics.leave(home.tenant, home.name)
         self._census.gone(home.statistics())
         return True
@@ -392,6 +395,4 @@ class SessionDirectory:
         if self._placed is not None:
             self._placed.forget(session_key(home.tenant, home.name))
         if self._forget(home):
-            self._lost[home.tenant, home.name] = None
-            if len(self._lost) > self._max_sessions:
-                self._lost.popitem(last=False)
+            self._departures.lost((home.tenant, home.name))

@@ -198,6 +198,10 @@ class Dispatcher:
         """Give an admitted event back that will not be enqueued."""
         self._door.release(env)
 
+    def forget(self, tenant: str, session: str) -> bool:
+        """Drop the account of a session that nobody uses; False while it has events in flight or rates to remember."""
+        return self._core.admission.forget(tenant, session, self._clock.now())
+
     def enqueue_batch(self, envs: Sequence[Envelope], on_done: OnDone | None = None) -> None:
         """Queue admitted events (as `admit_batch` returned them) in order; from now on they are accepted.
 

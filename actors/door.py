@@ -46,6 +46,10 @@ class DispatchPort(Protocol):
         """Give back an admitted event that will not be queued."""
         ...
 
+    def forget(self, tenant: str, session: str) -> bool:
+        """Drop what is remembered of a session that nobody uses; False if there is still something: ask again."""
+        ...
+
     def cancel(
         self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "", *, remember: bool = True
     ) -> int:
@@ -95,8 +99,8 @@ class Door:
 
     @property
     def remembered(self) -> int:
-        """Cancels that wait for what they are meant for."""
-        return len(self._cancels)
+        """Cancels that wait for what they are meant for. O(1) amortised."""
+        return self._cancels.alive(self._clock.now())
 
     def admit(self, envs: Sequence[Envelope], *, nested: bool = False) -> list[Verdict]:
         """Classify, check and reserve; one answer per event, in order.

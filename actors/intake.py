@@ -115,6 +115,11 @@ class Intake:
         """True if the event is in the journal and not over."""
         return (env[PRODUCER], env[COUNTER]) in self.pending
 
+    def over(self, producer: str, counter: int) -> bool:
+        """True if that event was accepted and is over; False too if it is older than the window."""
+        window = self._windows.get(producer)
+        return window is not None and window.peek(counter) == "duplicate" and (producer, counter) not in self.pending
+
     def principal(self, producer: str) -> Principal | None:
         """Return who speaks as that producer, or None if nobody has."""
         return self._who.get(producer)

@@ -62,6 +62,10 @@ class AppendsAtOnce(Protocol):
         """As `Store.append` of both; if it raises StoreError, nothing was written."""
         ...
 
+    def rest(self, claim: Claim) -> None:
+        """Its home is gone to sleep; nothing happens if the claim is not the newest any more."""
+        ...
+
 
 def keeper(store: Store) -> AppendsAtOnce | None:
     """Return the store if it keeps events as they are; a class that replaces `append` alone does not."""

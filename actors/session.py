@@ -260,6 +260,10 @@ class SessionHome:
         entries = await self._store.read(self._committer.claim.key, stream, first)
         return [(entry.seq, entry.position, self._unpack(entry.blob)) for entry in entries]
 
+    def over(self, producer: str, counter: int) -> bool:
+        """Whether an event was accepted and is over; False for one older than the dedupe window."""
+        return self._intake.over(producer, counter)
+
     # -- outbound -----------------------------------------------------------------------------
 
     def _numbered(self, envs: Sequence[Envelope]) -> None:

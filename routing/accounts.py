@@ -64,10 +64,13 @@ class Account:
         """True if nothing is in flight, and its rates remember nothing later than that time."""
         return not self.held and max(self.arrival, self.critical_arrival) <= since
 
-    def settled(self, producer: str, counter: int) -> bool:
-        """True if that event was admitted and is over, as far as is known."""
+    def settled(self, producer: str, counter: int) -> bool | None:
+        """Whether that event was admitted and is over; None if nothing is known of its producer."""
         key = (producer, counter)
-        return counter <= self.newest.get(producer, 0) and key not in self.held and key not in self.refused
+        if key in self.held or key in self.refused:
+            return False
+        newest = self.newest.get(producer)
+        return None if newest is None else counter <= newest
 
 
 class Accounts:
@@ -124,11 +127,15 @@ class Accounts:
         self._sessions += 1
         return account
 
-    def forget(self, tenant: str, session: str) -> None:
-        """Drop what is remembered of a session that ended; one with events in flight stays."""
+    def forget(self, tenant: str, session: str, now: float) -> bool:
+        """Drop what is remembered of a session that nobody uses; False if it is not at rest yet, and stays."""
         account = self.find(tenant, session)
-        if account is not None and not account.held:
-            self._close(tenant, session)
+        if account is None:
+            return True
+        if not account.at_rest(now):
+            return False
+        self._close(tenant, session)
+        return True
 
     def make_room(self, now: float) -> bool:
         """Forget idle sessions when many are known; True if one more fits. O(1) amortised."""

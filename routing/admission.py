@@ -15,7 +15,7 @@ Policing of the strict class as in every strict priority scheduler (RFC 3246).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from math import ceil
 from typing import Final
 
@@ -51,6 +51,8 @@ class Admission:
         self._nobody = Account(TenantAccount())
         self.shedding = Shedding()
         """The overload level, and what it refuses."""
+        self.known_over: Callable[[str, str, str, int], bool] = lambda tenant, session, producer, counter: False
+        """Whether an event of a producer without an account is over; whoever keeps sessions knows."""
         self.admitted = 0
         """Events admitted."""
         self.quotas = None if quotas is None or quotas.free else Quotas(quotas)
@@ -196,14 +198,20 @@ class Admission:
         """True if that event was admitted here and is over, as far as is known.
 
         Producers number upwards, so a counter not above the highest one admitted has come, unless it
-        was refused. False for one in flight, refused, or yet to come, and for an unknown producer.
+        was refused. False for one in flight, refused, or yet to come; of a producer that is not known
+        (any more) `known_over` is asked.
         """
         account = self._accounts.find(tenant, session)
-        return account is not None and account.settled(producer, counter)
+        settled = None if account is None else account.settled(producer, counter)
+        return self.known_over(tenant, session, producer, counter) if settled is None else settled
 
-    def forget(self, tenant: str, session: str) -> None:
-        """Drop what is remembered of a session that ended; one with events in flight stays."""
-        self._accounts.forget(tenant, session)
+    def forget(self, tenant: str, session: str, now: float) -> bool:
+        """Drop what is remembered of a session that nobody uses; False if it is not at rest yet, and stays."""
+        if not self._accounts.forget(tenant, session, now):
+            return False
+        if self.quotas is not None:
+            self.quotas.forget(tenant, session)
+        return True
 
     # -- slow paths -----------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ makes them was charged to its subject.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import ceil, inf
@@ -133,7 +134,9 @@ class Quotas:
         self._policy = policy
         self._meters: dict[tuple[str, ...], _Meter] = {}
         self._held: dict[_Key, tuple[int, bool, tuple[_Meter, ...]]] = {}
-        self._subjects: dict[tuple[str, str, str], str] = {}
+        self._subjects: OrderedDict[tuple[str, str], dict[str, str]] = OrderedDict()
+        """(tenant, session) -> producer -> subject; who spoke last is forgotten last."""
+        self._introduced = 0
         self._sweep_at = _SWEEP_FROM
         self._refusal: LanewayError | None = None
 
@@ -147,10 +150,27 @@ class Quotas:
 
     def introduce(self, tenant: str, session: str, producer: str, subject: str) -> None:
         """Say whose events those of a producer are. Until then they are charged to the tenant alone."""
-        self._subjects.pop((tenant, session, producer), None)
-        if len(self._subjects) >= _MAX_PRODUCERS:
-            del self._subjects[next(iter(self._subjects))]
-        self._subjects[tenant, session, producer] = subject
+        known = self._subjects.get((tenant, session))
+        if known is None:
+            known = self._subjects[tenant, session] = {}
+        else:
+            self._subjects.move_to_end((tenant, session))
+        self._introduced += producer not in known
+        known[producer] = subject
+        while self._introduced > _MAX_PRODUCERS:
+            self._introduced -= self._forget_one()
+
+    def forget(self, tenant: str, session: str) -> None:
+        """Forget who speaks in a session that nobody uses."""
+        self._introduced -= len(self._subjects.pop((tenant, session), ()))
+
+    def _forget_one(self) -> int:
+        """Forget who is introduced for longest: a session, or of a single one a producer; returns how many."""
+        if len(self._subjects) > 1:
+            return len(self._subjects.popitem(last=False)[1])
+        (known,) = self._subjects.values()
+        del known[next(iter(known))]
+        return 1
 
     def sessions(self, tenant: str) -> float:
         """Return how many sessions this tenant may have."""
@@ -161,7 +181,8 @@ class Quotas:
         if not env[LANE]:
             return False
         tenant = env[TENANT]
-        subject = self._subjects.get((tenant, env[SESSION], env[PRODUCER]))
+        introduced = self._subjects.get((tenant, env[SESSION]))
+        subject = None if introduced is None else introduced.get(env[PRODUCER])
         meters = [self._meter(("tenant", tenant), self._of_tenant(tenant), now)]
         if subject is not None:
             meters.append(self._meter(("subject", tenant, subject), self._policy.principal, now))

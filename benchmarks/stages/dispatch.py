@@ -111,6 +111,9 @@ class _Door:
     def release(self, env: Envelope) -> None:
         raise AssertionError("nothing is given back")
 
+    def forget(self, tenant: str, session: str) -> bool:
+        raise AssertionError("nobody leaves")
+
     def cancel(
         self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "", *, remember: bool = True
     ) -> int:

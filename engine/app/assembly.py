@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from laneway.actors.context import Surroundings
@@ -17,7 +18,7 @@ from laneway.routing.shedding import Shedding
 if TYPE_CHECKING:
     from laneway.engine.app.engine import Engine
 
-__all__ = ["make_directory", "surroundings_of"]
+__all__ = ["known_over", "make_directory", "surroundings_of"]
 
 
 def make_directory(engine: Engine, shedding: Shedding) -> SessionDirectory:
@@ -37,6 +38,16 @@ def make_directory(engine: Engine, shedding: Shedding) -> SessionDirectory:
         tracer=engine.telemetry.tracer,
         shedding=shedding,
     )
+
+
+def known_over(directory: SessionDirectory) -> Callable[[str, str, str, int], bool]:
+    """Return what says whether an event is over that no account knows: its session, if it is awake."""
+
+    def over(tenant: str, session: str, producer: str, counter: int) -> bool:
+        home = directory.find(tenant, session)
+        return home is not None and home.over(producer, counter)
+
+    return over
 
 
 def surroundings_of(engine: Engine) -> Surroundings:

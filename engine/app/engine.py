@@ -22,7 +22,7 @@ from laneway.actors.dispatcher import Dispatcher
 from laneway.actors.entry import Entry
 from laneway.actors.ports import Principal, Probe, Store
 from laneway.engine.app.additions import AddedPools, PoolOptions
-from laneway.engine.app.assembly import make_directory, surroundings_of
+from laneway.engine.app.assembly import known_over, make_directory, surroundings_of
 from laneway.engine.app.brain import Brain
 from laneway.engine.app.calls import Calls
 from laneway.engine.app.choices import choose_neighbours, choose_runtime, choose_store, first_number
@@ -120,6 +120,7 @@ class Engine:
             core, around, journal=self.directory.journal, probe=self._probe, first_number=first
         )
         self.directory.bind(self.dispatcher)
+        core.admission.known_over = known_over(self.directory)
         self.entry: Entry = self.directory
         if self.neighbours is not None:
             self.entry = self.neighbours.bind(self.directory, self.clock, self.kinds)

@@ -2,7 +2,9 @@
 
 Law of this file: each instance is a new epoch, because a log that dies with its process cannot
 prove that it is complete to a client that saw more. When it is full it refuses (StoreError);
-it never forgets what it acknowledged, except by `trim`, `delete`, a ttl, or the dead letters' bound.
+it never forgets what it acknowledged, except by `trim`, `delete`, a ttl, the dead letters' bound, or in
+the log of a session that fell asleep: an hour later, or before if there is no room. A log that follows a
+forgotten one has an epoch of its own.
 """
 
 from __future__ import annotations
@@ -10,26 +12,22 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from laneway.actors.keeping import Run
 from laneway.actors.ports import Claim, DeadLetter, Entry, Record
 from laneway.engine.stores.continuity import advanced, fenced, follows
-from laneway.routing.envelope import BODY, Envelope
+from laneway.engine.stores.memory_log import ENTRY_OVERHEAD_BYTES, EVENT_OVERHEAD_BYTES, LOG_OVERHEAD_BYTES, MemoryLog
 from laneway.routing.errors import StoreError
 
 __all__ = ["MemoryStore"]
 
-_ENTRY_OVERHEAD_BYTES: Final = 150
-"""A value's tuple, its numbers, the bytes header and its places (measured, CPython 3.11); an entry takes less."""
-_EVENT_OVERHEAD_BYTES: Final = 480
-"""An event that is kept as it is: both tuples, body header, producer, counter, time, and its places (measured)."""
-_WARM_EVENTS: Final = 1_024
-"""Of each stream the newest stay as they are; older ones are packed once half of the memory is used."""
-_LOG_OVERHEAD_BYTES: Final = 1_000
+_REST_S: Final = 3_600.0
+"""How long a log that nobody writes is kept: a session's window to resume is over when it falls asleep."""
+_RESTING_SHARE: Final = 4
+"""Of the memory so much, 1 : 4, is for logs that rest."""
 _SWEPT_PER_PUT: Final = 16
 _STALE_ENDS: Final = 1_024
 """Planned looks at values that are gone, beside one for each that is there, before they are cleared out."""
@@ -37,68 +35,6 @@ _STALE_ENDS: Final = 1_024
 
 _Value: TypeAlias = tuple[int, bytes, float]
 """version, value, when it ends; a plain tuple, which the garbage collector leaves alone."""
-
-
-class _Rows:
-    """One stream: (seq, position after it, bytes or event), from the stream's floor on, without a hole.
-
-    Plain tuples of plain values, which the garbage collector leaves alone once it has seen them. Events are
-    the very tuples that their session's ring holds.
-    """
-
-    __slots__ = ("pack", "packed", "rows")
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[int, int, Any]] = []
-        self.packed = 0
-        """So many of the first rows hold no event any more."""
-        self.pack: Callable[[Envelope], bytes] = _no_events
-
-    def page(self, start: int, max_bytes: int) -> Iterator[tuple[int, int, bytes]]:
-        """Give rows from index `start` on, at least one if there is one, about `max_bytes` at most."""
-        total = 0
-        for index in range(max(0, start), len(self.rows)):
-            seq, position, held = self.rows[index]
-            blob = held if type(held) is bytes else self.pack(held)
-            total += len(blob)
-            if total > max_bytes and index > start:
-                return
-            yield seq, position, blob
-
-    def shrink(self) -> int:
-        """Pack the events that links hardly ask for any more; returns how many bytes that saves. O(1) an event."""
-        saved = 0
-        for index in range(self.packed, max(self.packed, len(self.rows) - _WARM_EVENTS)):
-            seq, position, held = row = self.rows[index]
-            if type(held) is not bytes:
-                packed = self.rows[index] = (seq, position, self.pack(held))
-                saved += _weight(row) - _weight(packed)
-            self.packed = index + 1
-        return saved
-
-    def cut(self, count: int) -> int:
-        """Forget the first rows; returns their bytes."""
-        size = sum(map(_weight, self.rows[:count]))
-        del self.rows[:count]
-        self.packed = max(0, self.packed - count)
-        return size
-
-
-def _no_events(env: Envelope) -> bytes:
-    raise AssertionError("events come with what packs them")
-
-
-def _weight(row: tuple[int, int, Any]) -> int:
-    held = row[2]
-    return len(held) + _ENTRY_OVERHEAD_BYTES if type(held) is bytes else len(held[BODY]) + _EVENT_OVERHEAD_BYTES
-
-
-@dataclass(slots=True)
-class _Log:
-    generation: int = 0
-    streams: dict[int, _Rows] = field(default_factory=dict)
-    heads: dict[int, tuple[int, int]] = field(default_factory=dict)
-    floors: dict[int, int] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -126,7 +62,13 @@ class MemoryStore:
         self._max_dead_bytes = max_dead_bytes
         self._epoch = epoch or os.urandom(8).hex()
         self._now = now
-        self._logs: dict[str, _Log] = {}
+        self._logs: dict[str, MemoryLog] = {}
+        self._resting: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        """Key -> since when nobody writes that log, and its bytes; the longest resting first."""
+        self._resting_bytes = 0
+        self._forgotten = 0
+        self._generation = 0
+        """The highest of a log that was forgotten: none is given twice."""
         self._values: dict[str, _Value] = {}
         self._ends: list[tuple[float, str]] = []  # a heap of (when to look, key)
         self._looked_at: dict[str, float] = {}  # key -> its entry there that counts
@@ -165,12 +107,27 @@ class MemoryStore:
     async def claim(self, key: str) -> Claim:
         """Take the log over, creating it if need be."""
         self._check_open()
+        self._wake(key)
+        self._forget_rested()
         log = self._logs.get(key)
         if log is None:
-            self._grow(_LOG_OVERHEAD_BYTES + len(key))
-            log = self._logs[key] = _Log()
+            self._grow(LOG_OVERHEAD_BYTES + len(key))
+            epoch = f"{self._epoch}{self._forgotten:x}" if self._forgotten else self._epoch
+            log = self._logs[key] = MemoryLog(self._generation, epoch)
         log.generation += 1
-        return Claim(key, log.generation, self._epoch, dict(log.heads), dict(log.floors))
+        return Claim(key, log.generation, log.epoch, dict(log.heads), dict(log.floors))
+
+    def rest(self, claim: Claim) -> None:
+        """Nobody writes this log for now: it is packed, and may be forgotten later. O(its events)."""
+        log = self._logs.get(claim.key)
+        if self._closed or log is None or (log.generation, log.epoch) != (claim.generation, claim.epoch):
+            return  # somebody else has it, and may be writing
+        self._bytes -= log.rest()
+        self._wake(claim.key)
+        size = log.bytes + len(claim.key)
+        self._resting[claim.key] = (self._now(), size)
+        self._resting_bytes += size
+        self._forget_rested()
 
     async def append(self, claim: Claim, entries: Sequence[Entry]) -> None:
         """Append all or nothing. Raises Fenced, LocalProtocolError (hole), StoreError (full)."""
@@ -182,14 +139,14 @@ class MemoryStore:
         heads = advanced(claim.key, log.heads, entries) if entries else {}
         for run in runs:
             heads[run.stream] = follows(claim.key, run.stream, heads.get(run.stream) or log.heads.get(run.stream), run)
-        size = sum(len(entry[3]) for entry in entries) + _ENTRY_OVERHEAD_BYTES * len(entries)
+        size = sum(len(entry[3]) for entry in entries) + ENTRY_OVERHEAD_BYTES * len(entries)
         for run in runs:
-            size += sum([len(row[2][11]) for row in run.rows]) + _EVENT_OVERHEAD_BYTES * len(run.rows)
+            size += sum([len(row[2][11]) for row in run.rows]) + EVENT_OVERHEAD_BYTES * len(run.rows)
         self._grow(size)
         for stream, seq, position, blob in entries:
-            _rows(log, stream, seq).rows.append((seq, position, blob))
+            log.rows(stream, seq).rows.append((seq, position, blob))
         for run in runs:
-            held = _rows(log, run.stream, run.rows[0][0])
+            held = log.rows(run.stream, run.rows[0][0])
             held.pack = run.pack
             held.rows += run.rows
             if self._bytes > self._max_bytes // 2:
@@ -240,7 +197,7 @@ class MemoryStore:
         held = self._current(key, now)
         if version is not None and version != (held[0] if held else 0):
             return 0
-        self._grow(len(value) - len(held[1]) if held else len(value) + len(key) + _ENTRY_OVERHEAD_BYTES)
+        self._grow(len(value) - len(held[1]) if held else len(value) + len(key) + ENTRY_OVERHEAD_BYTES)
         self._versions += 1
         expires = float("inf") if ttl_s is None else now + ttl_s
         self._values[key] = (self._versions, value, expires)
@@ -290,15 +247,38 @@ class MemoryStore:
         if self._closed:
             raise StoreError("the memory store is closed; open it again or use another one")
 
-    def _held(self, claim: Claim) -> _Log:
+    def _held(self, claim: Claim) -> MemoryLog:
         """Return the claimed log. Raises Fenced if the claim is not the newest."""
         self._check_open()
         log = self._logs.get(claim.key)
-        if log is None or claim.generation != log.generation or claim.epoch != self._epoch:
+        if log is None or (claim.generation, claim.epoch) != (log.generation, log.epoch):
             raise fenced(claim.key, claim.generation, log.generation if log else 0)
         return log
 
+    def _wake(self, key: str) -> None:
+        """Its log is somebody's again."""
+        _, size = self._resting.pop(key, (0.0, 0))
+        self._resting_bytes -= size
+
+    def _forget_rested(self) -> None:
+        """Forget the logs that rest too long, or in too much room. O(1) amortised."""
+        too_long = self._now() - _REST_S
+        while self._resting:
+            since, _ = next(iter(self._resting.values()))
+            if since > too_long and self._resting_bytes <= self._max_bytes // _RESTING_SHARE:
+                return
+            self._forget_one()
+
+    def _forget_one(self) -> None:
+        key, (_, size) = self._resting.popitem(last=False)
+        self._resting_bytes -= size
+        self._bytes -= size
+        self._generation = max(self._generation, self._logs.pop(key).generation)
+        self._forgotten += 1
+
     def _grow(self, size_bytes: int) -> None:
+        while self._resting and size_bytes > 0 and self._bytes + size_bytes > self._max_bytes:
+            self._forget_one()
         if size_bytes > 0 and self._bytes + size_bytes > self._max_bytes:
             raise StoreError(
                 f"the memory store is full ({self._bytes} of {self._max_bytes} bytes): "
@@ -316,7 +296,7 @@ class MemoryStore:
     def _drop(self, key: str) -> None:
         held = self._values.pop(key, None)
         if held is not None:
-            self._bytes -= len(held[1]) + len(key) + _ENTRY_OVERHEAD_BYTES
+            self._bytes -= len(held[1]) + len(key) + ENTRY_OVERHEAD_BYTES
 
     def _plan(self, key: str, expires: float) -> None:
         """See that a value is looked at when it ends; one that was rewritten for longer is looked at twice."""
@@ -342,12 +322,3 @@ class MemoryStore:
                 self._drop(key)
             elif held is not None and held[2] != float("inf"):
                 self._plan(key, held[2])
-
-
-def _rows(log: _Log, stream: int, seq: int) -> _Rows:
-    """Return the rows of a stream, which begins with `seq` if it is new."""
-    held = log.streams.get(stream)
-    if held is None:
-        held = log.streams[stream] = _Rows()
-        log.floors.setdefault(stream, seq)
-    return held

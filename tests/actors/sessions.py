@@ -100,6 +100,7 @@ class Desk:
         self.refused: set[str] = set()
         self.queued: dict[str, tuple[Envelope, OnDone | None]] = {}
         self.released: list[str] = []
+        self.forgotten: list[str] = []
         self.cancels: list[tuple[str, str, str]] = []
         self.order: list[str] = []
         self.admissions: list[int] = []
@@ -128,6 +129,10 @@ class Desk:
 
     def release(self, env: Envelope) -> None:
         self.released.append(envelope_id(env))
+
+    def forget(self, tenant: str, session: str) -> bool:
+        self.forgotten.append(session)
+        return not self.queued
 
     def cancel(
         self, tenant: str, session: str, run: str = "", event_id: str = "", reason: str = "", *, remember: bool = True

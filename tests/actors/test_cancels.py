@@ -44,14 +44,15 @@ def test_found_for_a_minute(rig):
         None,
     ]
     assert [bool(kept.find(env, 61.5)) for env in arrivals] == [False, False, True, False, False]
-    assert len(kept) == 1
+    assert kept.alive(61.5) == 1
+    assert kept.alive(99.0) == 0
 
 
 def test_a_cancel_of_everything_is_not_remembered():
     """It means what there is, not what comes."""
     kept = RememberedCancels()
     kept.add(Cancel("t", "s"), 0.0)
-    assert len(kept) == 0
+    assert kept.alive(0.0) == 0
 
 
 def test_the_memory_is_bounded():
@@ -59,4 +60,4 @@ def test_the_memory_is_bounded():
     kept = RememberedCancels(max_kept=2)
     for run in ("r1", "r2", "r1", "r3"):
         kept.add(Cancel("t", "s", run=run), 0.0)
-    assert (len(kept), kept.forgotten) == (2, 1)
+    assert (kept.alive(0.0), kept.forgotten) == (2, 1)

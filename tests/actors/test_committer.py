@@ -168,6 +168,10 @@ class _Instant(_Log):
     def __init__(self) -> None:
         super().__init__()
         self.kept: list[Run] = []
+        self.rests: list[Claim] = []
+
+    def rest(self, claim: Claim) -> None:
+        self.rests.append(claim)
 
     async def append(self, claim: Claim, entries: Sequence[Entry]) -> None:
         self.append_now(claim, entries)
@@ -380,5 +384,22 @@ def test_a_log_can_be_given_up_from_outside() -> None:
             assert log.written == []
             assert log.generation == 1
             assert not await committer.flush()
+
+    run(main())
+
+
+def test_a_store_that_dies_with_its_process_hears_that_a_log_rests() -> None:
+    """Once all is written and the log is closed; not of a log that is another home's."""
+    log, other = _Instant(), _Instant()
+
+    async def main() -> None:
+        committer = _committer(log, [], [])
+        committer.add(_entries(1, 3))
+        await committer.close()
+        assert (len(log.written), log.rests) == (3, [committer.claim])
+        committer = _committer(other, [], [])
+        committer.give_up(Fenced("taken over"))
+        await committer.close()
+        assert other.rests == []
 
     run(main())

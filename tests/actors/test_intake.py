@@ -44,6 +44,19 @@ def test_an_accepted_event_is_new_once() -> None:
     assert intake.seen(an_event(2)) == "unknown"
 
 
+def test_what_is_over_is_known_for_sure() -> None:
+    """Accepted and ended: over. In work, yet to come, older than the window, or nobody's: not, also once rebuilt."""
+    intake = _intake()
+    records = intake.accepted([an_event(1), an_event(2)])
+    ended = intake.ended([an_event(1)])
+    assert ended is not None
+    for known in (intake, _rebuilt([*records, ended])):
+        assert [known.over("c", counter) for counter in (0, 1, 2, 3)] == [False, True, False, False]
+        assert not known.over("d", 1)
+    intake.accepted([an_event(5_000)])
+    assert not intake.over("c", 1)
+
+
 def test_counters_begin_at_one() -> None:
     """Counter 0 can never be told from a repeat, so it is not new, not even as the first of a producer."""
     assert _intake().seen(an_event(0)) == "unknown"

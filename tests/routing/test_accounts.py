@@ -14,7 +14,8 @@ def test_an_account_belongs_to_its_tenant() -> None:
     assert accounts.find("u", "s") is other
     assert accounts.find("t", "x") is None
     assert len(accounts) == 2
-    accounts.forget("t", "s")
+    assert accounts.forget("t", "s", 0.0)
+    assert accounts.forget("t", "s", 0.0), "nothing is left of it"
     assert accounts.find("t", "s") is None
     assert list(accounts.tenants) == ["u"]
 
@@ -24,11 +25,20 @@ def test_an_account_with_events_in_flight_is_not_forgotten() -> None:
     accounts = Accounts(2)
     accounts.open("t", "busy").held[("p", 1)] = 200
     accounts.open("t", "idle")
-    accounts.forget("t", "busy")
+    assert not accounts.forget("t", "busy", 0.0)
     assert accounts.find("t", "busy") is not None
     assert accounts.make_room(0.0)
     assert accounts.find("t", "idle") is None
     assert accounts.find("t", "busy") is not None
+
+
+def test_an_account_is_not_forgotten_for_a_fresh_burst() -> None:
+    """As long as a session's rate has something to remember, leaving does not renew it."""
+    accounts = Accounts(2)
+    accounts.open("t", "s").arrival = 7.5
+    assert not accounts.forget("t", "s", 7.0)
+    assert accounts.forget("t", "s", 7.5)
+    assert len(accounts) == 0
 
 
 def test_what_is_remembered_of_refusals_is_bounded() -> None:
@@ -38,5 +48,7 @@ def test_what_is_remembered_of_refusals_is_bounded() -> None:
     for number in range(1, 300):
         account.remember_refused(envelope("K", producer="p", counter=number, tenant="t", session="s", lane=1))
     assert len(account.refused) == 256
-    assert not account.settled("p", 299)
-    assert account.settled("p", 1)
+    assert account.settled("p", 299) is False
+    assert account.settled("p", 1) is True
+    assert account.settled("p", 1_001) is False
+    assert account.settled("nobody", 1) is None

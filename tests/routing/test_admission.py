@@ -119,7 +119,8 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     @rule(session=st.sampled_from("abcd"), tenant=st.sampled_from("xy"))
     def forget(self, session: str, tenant: str) -> None:
-        self.admission.forget(tenant, session)
+        at_rest = not any(key[:2] == (tenant, session) for key in self.held)
+        assert at_rest or not self.admission.forget(tenant, session, self.now)
 
     @invariant()
     def books_balance(self) -> None:
@@ -317,6 +318,9 @@ def test_memory_of_producers_is_bounded() -> None:
     assert not admission.settled("t", "s", "run0", 1)
     assert not admission.settled("t", "s", "run199", 2)
     assert not admission.settled("t", "nobody", "run199", 1)
+    admission.known_over = lambda *asked: asked in {("t", "s", "run0", 1), ("t", "s", "run199", 2)}
+    assert admission.settled("t", "s", "run0", 1), "of a producer without an account somebody else may know"
+    assert not admission.settled("t", "s", "run199", 2), "of one that is known nobody else is asked"
     assert (env[PRODUCER], env[COUNTER]) == ("run199", 1)
 
 

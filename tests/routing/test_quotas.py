@@ -87,6 +87,31 @@ def test_a_refusal_costs_neither_the_tenant_nor_the_session() -> None:
     assert isinstance(admission.admit(_event(50), 0.0), tuple)
 
 
+def test_who_speaks_is_forgotten_with_the_session() -> None:
+    """With the account, once it is at rest: then events are the tenant's alone, until somebody is introduced."""
+    admission = _admission(Quota(), Quota(events=1))
+    assert admission.quotas is not None
+    admission.quotas.introduce("t", "s1", "p", "ann")
+    assert isinstance(admission.admit(_event(1, "s1"), 0.0), tuple)
+    assert not admission.forget("t", "s1", 0.0)
+    assert _told(admission.admit(_event(2, "s1"), 0.0))[1] == "SUBJECT_EVENTS"
+    assert admission.release((_event(1, "s1"),))
+    assert admission.forget("t", "s1", 9.0)
+    assert [type(admission.admit(_event(number, "s1"), 9.0)) for number in (3, 4)] == [tuple, tuple]
+
+
+def test_who_is_introduced_is_bounded() -> None:
+    """Beyond 65,536 producers the session that spoke the longest ago goes, or the first of the one that there is."""
+    quotas = Quotas(QuotaPolicy(principal=Quota(events=1)))
+    for number in range(65_537):
+        quotas.introduce("t", "s1", f"p{number}", "ann")
+    asked = [_event(number, "s1", producer=f"p{producer}") for number, producer in ((1, 1), (2, 65_536), (3, 0))]
+    charged = [quotas.charge(env, cost=1, starts_run=False, now=0.0) for env in asked]
+    assert charged == [False, True, False], "the first is forgotten, so its tenant is charged alone"
+    quotas.introduce("t", "s2", "p", "ann")
+    assert not quotas.charge(_event(4, "s1", producer="p2"), cost=1, starts_run=False, now=0.0)
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(["admit", "release"]), st.integers(1, 12), st.booleans()), max_size=80))
 def test_what_is_charged_is_given_back(script: list[tuple[str, int, bool]]) -> None:

@@ -101,6 +101,10 @@ class Books:
         """Pass on."""
         self._dispatcher.release(env)
 
+    def forget(self, tenant: str, session: str) -> bool:
+        """Pass on."""
+        return self._dispatcher.forget(tenant, session)
+
     def enqueue_batch(self, envs: Sequence[Envelope], on_done: OnDone | None = None) -> None:
         """Write down and pass on."""
         self._history.enqueued += [Started(self._life, "", env, at) for at, env in enumerate(envs, self._history.at)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from laneway import Config, Engine
+from laneway import Config, Engine, EnvelopeView, Out
 from laneway.actors.ports import Context, Principal
-from laneway.engine.app.assembly import make_directory, surroundings_of
+from laneway.engine.app.assembly import known_over, make_directory, surroundings_of
 from laneway.routing.envelope import Envelope
 from laneway.routing.shedding import Shedding
 
@@ -40,3 +40,33 @@ def test_a_handler_finds_who_is_behind_an_event() -> None:
         assert found[0].subject == "ann"
 
     asyncio.run(main())
+
+
+def test_what_a_session_has_done_is_known_after_a_long_pause() -> None:
+    """Its account is gone while it sleeps; awake again, its journal says what is over, and `after` does not wait."""
+
+    async def main() -> None:
+        async with Engine(Config.model_validate({"session": {"idle_s": 0.01}})) as engine:
+            engine.pool("work", ["WORK"], _handle)
+            async with engine.session("s") as session:
+                first = await session.send_event("WORK")
+                await anext(session)
+            while engine.statistics()[1].sessions:
+                await asyncio.sleep(0.02)
+                await engine.directory.sweep()
+            producer, _, counter = first.id.rpartition(":")
+            over = known_over(engine.directory)
+            assert not over("default", "s", producer, int(counter)), "asleep"
+            async with engine.session("s") as session:
+                assert over("default", "s", producer, int(counter))
+                assert not over("default", "s", producer, int(counter) + 1)
+                await session.send_event("WORK", after=first.id)
+                await anext(session)
+            core = engine.statistics()[0].core
+            assert (core.after_timeouts, core.parked) == (0, 0)
+
+    asyncio.run(main())
+
+
+async def _handle(event: EnvelopeView, context: Context) -> Out:
+    return Out("CUSTOM", event.body)

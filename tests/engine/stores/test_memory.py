@@ -163,3 +163,80 @@ def test_ended_values_give_their_room_back_however_they_were_written() -> None:
         assert store.used_bytes == empty
 
     asyncio.run(main())
+
+
+def test_a_log_that_rests_is_kept_for_an_hour() -> None:
+    """What it holds is still there when its session wakes; after an hour asleep it is gone, and its bytes with it."""
+
+    async def main() -> None:
+        now = 0.0
+        store = MemoryStore(now=lambda: now)
+        empty = store.used_bytes
+        claim = await store.claim("k")
+        store.append_now(claim, [], [_run(1, 5)])
+        awake = store.used_bytes
+        store.rest(claim)
+        assert empty < store.used_bytes < awake
+        now = 3_599.0
+        again = await store.claim("k")
+        assert (again.epoch, again.generation, again.heads) == (claim.epoch, 2, {1: (5, 130)})
+        now = 99_999.0
+        await store.claim("other")
+        assert len(await store.read("k", 1, 1)) == 5, "it is in use"
+        store.rest(again)
+        now += 3_600.0
+        other = await store.claim("other")
+        assert (await store.keys(""), await store.read("k", 1, 1)) == (["other"], [])
+        store.rest(other)
+        now += 3_600.0
+        await store.claim("k")
+        assert await store.keys("") == ["k"]
+
+    asyncio.run(main())
+
+
+def test_a_log_after_a_forgotten_one_is_another() -> None:
+    """Its epoch is its own, so that nobody resumes there, and no generation is given twice; the old claim is fenced."""
+
+    async def main() -> None:
+        now = 0.0
+        store = MemoryStore(now=lambda: now)
+        epochs: list[str] = []
+        generations: list[int] = []
+        for _ in range(3):
+            claim = await store.claim("k")
+            await store.append(claim, [Entry(1, 1, 1, b"x")])
+            store.rest(claim)
+            now += 3_601.0
+            await store.claim("other")
+            epochs.append(claim.epoch)
+            generations.append(claim.generation)
+        assert len(set(epochs)) == 3
+        assert generations == [1, 2, 3]
+        newest = await store.claim("k")
+        with pytest.raises(Fenced):
+            await store.append(claim, [Entry(1, 2, 2, b"y")])
+        store.rest(claim)
+        await store.append(newest, [Entry(1, 1, 1, b"z")])
+
+    asyncio.run(main())
+
+
+def test_logs_that_rest_make_room() -> None:
+    """They hold a quarter of the memory at most, and nothing is refused for their sake; the oldest go first."""
+
+    async def main() -> None:
+        store = MemoryStore(40_000)
+        for name in "abcdef":
+            claim = await store.claim(name)
+            await store.append(claim, [Entry(1, 1, 1, bytes(2_000))])
+            store.rest(claim)
+        assert await store.keys("") == ["d", "e", "f"]
+        claim = await store.claim("busy")
+        await store.append(claim, [Entry(1, 1, 1, bytes(34_000))])
+        assert await store.keys("") == ["busy", "f"]
+        with pytest.raises(StoreError, match="full"):
+            await store.append(claim, [Entry(1, 2, 2, bytes(34_000))])
+        assert await store.keys("") == ["busy"]
+
+    asyncio.run(main())
