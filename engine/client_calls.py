@@ -7,7 +7,7 @@ caller by the call's id, and the end of the receiving ends every wait.
 from __future__ import annotations
 
 import asyncio
-import uuid
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ class CallDesk:
         self, name: str, arguments: Mapping[str, Any], call_id: str | None, idempotency_key: str, timeout_s: float
     ) -> Mapping[str, Any]:
         """Ask for one call and wait for its result. Raises a refusal, DeadlineExceeded, or what `fail` is given."""
-        call_id = call_id or f"call-{uuid.uuid4().hex[:16]}"
+        call_id = call_id or f"call-{os.urandom(8).hex()}"
         body: dict[str, Any] = {"name": name, "arguments": dict(arguments), "call_id": call_id}
         if idempotency_key:
             body["idempotency_key"] = idempotency_key

@@ -12,7 +12,6 @@ import concurrent.futures
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, Unpack, overload
 
@@ -32,14 +31,12 @@ from laneway.engine.app.embedded import EmbeddedSession
 from laneway.engine.app.outlet import CheckedOutlet
 from laneway.engine.app.overload import Overload
 from laneway.engine.app.pools import BuiltinPools
-from laneway.engine.app.readings import measured
 from laneway.engine.app.tap import Tap
 from laneway.engine.app.telemetry import Telemetry
 from laneway.engine.app.toolbox import Toolbox
 from laneway.engine.app.upkeep import Upkeep
 from laneway.engine.client_errors import OnFailure, log_failure
 from laneway.engine.settings import DEFAULTS
-from laneway.engine.telemetry.exposition import exposition
 from laneway.routing.classify import Kind, KindTable
 from laneway.routing.dispatch import DispatchCore
 from laneway.routing.errors import LocalProtocolError, RuntimeUnavailable
@@ -54,6 +51,7 @@ if TYPE_CHECKING:
     from laneway.engine.edge.asgi import Asgi
     from laneway.engine.edge.grpc import GrpcEdge
     from laneway.engine.edge.http import HttpEdge
+    from laneway.engine.telemetry.families import Family
     from laneway.routing.membership import Member
 
 __all__ = ["Engine"]
@@ -100,7 +98,7 @@ class Engine:
         self.config = choose_runtime(config or DEFAULTS, runtime)
         self.kinds = KindTable(kinds)
         self.clock = SystemClock()
-        self.telemetry = Telemetry(self.config.telemetry, self.clock, partial(measured, self), probe, tracer_provider)
+        self.telemetry = Telemetry(self.config.telemetry, self.clock, self._measured, probe, tracer_provider)
         self.tools = Toolbox(self.config.tools.workers)
         self.nlp = Brain(lambda: self.overload.level)
         self.tap = Tap(time.time, os.urandom(16).hex())
@@ -366,7 +364,14 @@ class Engine:
 
     def metrics(self) -> str:
         """Return every metric as text for Prometheus (format 0.0.4); docs/metrics.md lists them. About 2 ms."""
+        from laneway.engine.telemetry.exposition import exposition
+
         return exposition(self.telemetry.read())
+
+    def _measured(self) -> list[Family]:
+        from laneway.engine.app.readings import measured
+
+        return measured(self)
 
     def registrations(self) -> Registrations:
         """Return what this engine was told, as hosts are told it. Raises ConfigError for what has no import path."""

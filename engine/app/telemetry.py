@@ -16,7 +16,6 @@ from laneway.actors.spans import Tracer
 from laneway.engine.client_spans import ClientSpans
 from laneway.engine.edge.traffic import Traffic
 from laneway.engine.telemetry.counters import Counters
-from laneway.engine.telemetry.families import Family
 from laneway.engine.telemetry.lag import LagTicker
 from laneway.engine.telemetry.tee import Tee
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from laneway.engine.sections import TelemetryConfig
+    from laneway.engine.telemetry.families import Family
     from laneway.engine.telemetry.otlp import OtlpSpans
     from laneway.engine.telemetry.push import MetricsPush
     from laneway.engine.telemetry.sampling import Sampler
