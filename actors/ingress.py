@@ -47,6 +47,7 @@ from laneway.routing.errors import (
     LocalProtocolError,
     StoreUnavailable,
 )
+from laneway.routing.headers import refused
 from laneway.routing.lanes import Lane
 
 __all__ = ["Ingress"]
@@ -165,9 +166,8 @@ class Ingress:
         answers = self._dispatcher.admit_batch(envs)
         admitted = [answer for answer in answers if type(answer) is tuple]
         if len(admitted) < len(answers):
-            for env, answer in zip(envs, answers, strict=True):
-                if isinstance(answer, LanewayError):
-                    self._refuse(speaker, env, answer)
+            told = zip(envs, answers, strict=True)
+            self._refuse(speaker, [(env, answer) for env, answer in told if isinstance(answer, LanewayError)])
         if admitted:
             self._observe("in", admitted)
             self._journal(speaker, admitted)
@@ -176,13 +176,15 @@ class Ingress:
         try:
             self._accept(speaker, env)
         except LanewayError as error:
-            self._refuse(speaker, env, error)
+            self._refuse(speaker, ((env, error),))
 
-    def _refuse(self, speaker: Speaker, env: Envelope, error: LanewayError) -> None:
-        self._meters.count("event.refused", code=error.code)
-        if env[TRACE]:
+    def _refuse(self, speaker: Speaker, refusals: Sequence[tuple[Envelope, LanewayError]]) -> None:
+        """Tell that events are not taken: one row for all that share an error."""
+        for counters, code, *_ in (rows := refused(refusals)):
+            self._meters.count("event.refused", len(counters), code=code)
+        for env, error in [each for each in refusals if each[0][9]]:
             self._arrivals.refused(env, error)
-        speaker.tell(refused=[[env[COUNTER], error.code, error.reason, error.message, error.retry_after_ms]])
+        speaker.tell(refused=rows)
 
     def _accept(self, speaker: Speaker, env: Envelope) -> None:
         kind = self._kinds.require(env[KIND])

@@ -170,8 +170,11 @@ class Relay:
             if not asked.over.done():
                 asked.over.set_exception(error_of_fields(fields["error"]))
             return
-        for row in (*fields.get("ok", ()), *fields.get("refused", ())):
-            asked.waiting.pop(row[0], None)
+        for counter, _ in fields.get("ok", ()):
+            asked.waiting.pop(counter, None)
+        for counters, *_ in fields.get("refused", ()):
+            for counter in counters:
+                asked.waiting.pop(counter, None)
         asked.speaker.tell(**fields)
         if not asked.waiting and not asked.over.done():
             asked.over.set_result(None)

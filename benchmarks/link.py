@@ -20,7 +20,7 @@ class SessionLink:
     """Sends batches, receives batches, grants what it has received.
 
     Attributes:
-        refused: rows of events that were not taken: [counter, code, ...].
+        refused: rows of events that were not taken: [counters, code, ...].
         failures: notices of events that were taken and came to nothing: counter, code, ...
         accepted: events that were answered OK.
     """

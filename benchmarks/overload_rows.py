@@ -177,8 +177,9 @@ class _Link:
         while True:
             for env in await link.receive():
                 tally.finish(seen(env[BODY]))
-            for counter, _, _, _, retry_after_ms in link.refused:
-                tally.refuse(self._sent[counter - 1], retry_after_ms)
+            for counters, _, _, _, retry_after_ms in link.refused:
+                for counter in counters:
+                    tally.refuse(self._sent[counter - 1], retry_after_ms)
             link.refused.clear()
             for notice in link.failures:
                 if notice["retryable"]:

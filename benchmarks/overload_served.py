@@ -134,9 +134,10 @@ class _Client:
             header, received = frame
             for each in received:
                 self._take(each.envelope, full=full)
-            for counter, _, _, _, retry_after_ms in header.get("refused", ()):
-                if (due := self._sent[counter - 1]) is not None:
-                    self._tally.refuse(due, retry_after_ms)
+            for counters, _, _, _, retry_after_ms in header.get("refused", ()):
+                for counter in counters:
+                    if (due := self._sent[counter - 1]) is not None:
+                        self._tally.refuse(due, retry_after_ms)
             self._failed(header.get("notice") or {})
             await self._answer()
             full = self._full()

@@ -183,9 +183,10 @@ class ClientLink:
     def _answers(self, header: Mapping[str, Any], now: float) -> None:
         for counter, status in header.get("ok", ()):
             self._outbox.ok(counter, status)
-        for counter, code, reason, message, retry_after_ms in header.get("refused", ()):
-            error = error_of_code(code, message, reason=reason, retry_after_ms=retry_after_ms)
-            self._outbox.refused(counter, error, now)
+        for counters, code, reason, message, retry_after_ms in header.get("refused", ()):
+            for counter in counters:  # an error each: somebody may raise it
+                error = error_of_code(code, message, reason=reason, retry_after_ms=retry_after_ms)
+                self._outbox.refused(counter, error, now)
 
     def _notice(self, notice: Mapping[str, Any]) -> None:
         if tell_failure(str(self._hello["client"]), notice, self._on_failure):

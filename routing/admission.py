@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Container, Iterable
 from math import ceil
-from typing import Final
+from typing import Final, TypeAlias
 
 from laneway.routing.accounts import Account, Accounts, TenantAccount
 from laneway.routing.envelope import Envelope, envelope_id
@@ -32,10 +32,10 @@ __all__ = ["Admission"]
 
 _ENGINE_RETRY_MS: Final = 1000
 """When to come back to an engine that is full."""
-_FEW: Final = 4
-"""Events in flight of a session that floods nobody."""
 _CLASSES: Final = (*(f"{name} events" for name in LANE_NAMES), "new runs")
 """What a row of the limits is for, in words."""
+_Said: TypeAlias = dict[int, tuple[LanewayError, int, int]]
+"""Row -> what an event of a session was refused with in this batch, its cost, and what the session had in flight."""
 
 
 class Admission:
@@ -105,6 +105,7 @@ class Admission:
         account, quotas = self._nobody, self.quotas
         held, newest, tenant = account.held, account.newest, account.tenant
         session, name, last = None, "", 0
+        full: _Said = {}
         max_events, max_bytes, tenant_events, tenant_bytes, budget, ahead_s = limits[0]
         for env in envs:
             if level or env[4] != session or env[3] != name:
@@ -116,6 +117,7 @@ class Admission:
                     continue
                 account, name, session = found, env[3], env[4]
                 held, newest, tenant = account.held, account.newest, account.tenant
+                full = full and {}
             lane = env[7]
             if not lane:
                 env = self._police(account, env, now)
@@ -138,7 +140,7 @@ class Admission:
                 or after - now - ahead_s > SLACK_S
                 or (quotas is not None and quotas.charge(env, cost, row == RUN, now))
             ):
-                answers.append(self._refusal(account, env, row, cost, after - now - ahead_s))
+                answers.append(self._refused(full, account, env, row, cost, after - now - ahead_s))
                 continue
             held[key] = cost
             if lane:
@@ -181,18 +183,13 @@ class Admission:
         self._tenants[env[3]].accounts[env[4]].remember_refused(env)
         return True
 
-    def light(self, env: Envelope) -> bool:
-        """True if the session of this event has next to nothing in flight."""
-        account = self._accounts.find(env[3], env[4])
-        return account is None or len(account.held) < _FEW
-
-    def turn_away(self, env: Envelope, error: LanewayError) -> LanewayError:
-        """Note that an event was refused for its pool's sake: it counts as not yet come."""
-        account = self._accounts.find(env[3], env[4])
-        if account is not None:
-            account.remember_refused(env)
-        self.refusals[error.code] += 1
-        return error
+    def turn_away(self, refused: Iterable[tuple[Envelope, LanewayError]]) -> None:
+        """Note that events were refused for their pools' sake: they count as not yet come. O(events)."""
+        for env, error in refused:
+            account = self._accounts.find(env[3], env[4])
+            if account is not None:
+                account.remember_refused(env)
+            self.refusals[error.code] += 1
 
     def settled(self, tenant: str, session: str, producer: str, counter: int) -> bool:
         """True if that event was admitted here and is over, as far as is known.
@@ -259,10 +256,26 @@ class Admission:
             retry_after_ms=_ENGINE_RETRY_MS,
         )
 
+    def _refused(
+        self, said: _Said, account: Account, env: Envelope, row: int, cost: int, wait_s: float
+    ) -> LanewayError:
+        """Refuse an event, as another of its batch was if nothing has changed since: one error for both."""
+        error, *then = said.get(row, (None,))
+        if error is None or then != [cost, len(account.held)] or env[:2] in account.held:
+            error = self._refusal(account, env, row, cost, wait_s)
+            if self.quotas is None and env[:2] not in account.held:
+                said[row] = (error, cost, len(account.held))
+        else:
+            account.remember_refused(env)
+            self.refusals[error.code] += 1
+        return error
+
     def _refusal(self, account: Account, env: Envelope, row: int, cost: int, wait_s: float) -> LanewayError:
         """Say which limit was met; `wait_s`: how long the session must wait for its rate."""
         if self.quotas is not None and (over := self.quotas.refused()) is not None:
-            return self.turn_away(env, over)
+            account.remember_refused(env)
+            self.refusals[over.code] += 1
+            return over
         if env[:2] in account.held:
             self.refusals[PeerProtocolError.code] += 1
             return PeerProtocolError(

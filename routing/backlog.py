@@ -4,9 +4,11 @@ Law of this file: each lane is judged by its own waits (acceptance to hand-out).
 is within the target nothing is limited: a burst may be as large as the sessions' and tenants' caps let
 it be. Once a tick's median is above it (or half of it, and what waits already takes longer than the
 target to serve), the lane's queue is limited, at first to what was served of it in the target time,
-then by AIMD. Beyond the limit an event is refused with the time after which the
-queue is through. Critical is never refused, and high only for high's own queue: as it is served first,
-it is refused last. When nothing had to be refused for `CALM_S`, the limit is lifted.
+then by AIMD. Beyond the limit an event is refused with the time after which the queue is through, or a
+little later (see `spread`); but later while its session and its tenant have less in the queue than their
+share of the limit (see `parties`): who floods fills its own part. Critical is never refused, and high only
+for high's own queue: as it is served first, it is refused last. When nothing had to be refused for `CALM_S`,
+the limit is lifted.
 
 What was let in stays: this bounds how long admitted events wait, so that they are handled while somebody
 still waits for them. Deadlines do the same for events that have one; most clients' patience is not told.
@@ -14,16 +16,18 @@ still waits for them. Deadlines do the same for events that have one; most clien
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil, inf
 from typing import Final
 
 from laneway.routing.aimd import TICK_S, AimdLimit, AimdPolicy, Waits
-from laneway.routing.envelope import ACCEPTED, LANE, Envelope
+from laneway.routing.envelope import ACCEPTED, LANE, SESSION, TENANT, Envelope
 from laneway.routing.errors import Overloaded
 from laneway.routing.lanes import LANE_COUNT, LANE_NAMES, Lane
+from laneway.routing.parties import Parties
+from laneway.routing.spread import Spread
 
-__all__ = ["CALM_S", "LOW_PATIENCE", "TARGET_WAIT_S", "Backlog", "Counts"]
+__all__ = ["CALM_S", "LOW_PATIENCE", "TARGET_WAIT_S", "Backlog", "Counts", "Queued"]
 
 TARGET_WAIT_S: Final = 1.0
 """Default target: below the time for which people and callers wait (2 s and more), above what a burst or
@@ -37,25 +41,25 @@ _FLOOR: Final = 64.0
 """A queue as short as this is never refused, however long it waits: work that takes seconds may queue."""
 _STEP: Final = 1 / 80
 """Of what is served in a tick: what a limit grows by. One call of 80 per tick in the study of `aimd`."""
-_LIGHT: Final = 2.0
-"""Times the limit: where a session with next to nothing in flight is refused. Who floods, waits behind itself and
-fills the limit; who does not is served in turn, and needs little of the room that is left to it."""
 _LEAST_RETRY_MS: Final = 100
 _MOST_RETRY_MS: Final = 10_000
 _SMOOTHING: Final = 0.25
 
 Counts = Callable[[int], tuple[int, int]]
 """Lane -> events that wait now, and events handed out since the start."""
+Queued = Callable[[int], Iterable[Envelope]]
+"""Lane -> the events that wait now."""
 
 
 class _LaneLimit:
     """The limit of one lane's queue, and what it is judged by."""
 
-    __slots__ = ("limit", "rate", "refused_at", "served", "served_at", "target_s", "waiting", "waits")
+    __slots__ = ("limit", "parties", "rate", "refused_at", "served", "served_at", "target_s", "waiting", "waits")
 
     def __init__(self, target_s: float) -> None:
         self.target_s = target_s
         self.limit: AimdLimit | None = None
+        self.parties = Parties()
         self.waits = Waits(TICK_S, 0.0)
         self.waiting = self.served = 0
         self.served_at = inf
@@ -92,7 +96,7 @@ class Backlog:
 
     Args:
         pool: its name, for the refusals. target_s: median wait; infinity: no limit, ever.
-        counts: reads the pool's queues.
+        counts, queued: read the pool's queues.
         run_share: how much of a limit may be in use for one more run to be let in.
 
     Attributes:
@@ -100,12 +104,17 @@ class Backlog:
         limited: True if a lane is limited now; only then `refuse` must be asked.
     """
 
-    __slots__ = ("_counts", "_lanes", "_pool", "_run_share", "_tick_at", "limited", "look_at")
+    __slots__ = (
+        "_count_at", "_counts", "_lanes", "_pool", "_queued", "_run_share", "_spread", "_tick_at", "limited", "look_at"
+    )  # fmt: skip
 
-    def __init__(self, pool: str, target_s: float, counts: Counts, run_share: float = 1.0) -> None:
+    def __init__(self, pool: str, target_s: float, counts: Counts, queued: Queued, run_share: float = 1.0) -> None:
         self._pool = pool
         self._counts = counts
+        self._queued = queued
         self._run_share = run_share
+        self._spread = Spread()
+        self._count_at = -inf
         self._lanes = [_LaneLimit(target_s * (LOW_PATIENCE if lane == Lane.LOW else 1.0)) for lane in Lane]
         self._tick_at = -inf
         self.look_at = -inf if target_s < inf else inf
@@ -116,7 +125,10 @@ class Backlog:
         return {LANE_NAMES[lane]: one.limit.value for lane, one in enumerate(self._lanes) if one.limit is not None}
 
     def look(self, envs: Sequence[Envelope], now: float) -> bool:
-        """Look at what was handed out just now; True if `limited` has changed. O(events), 160 times a second."""
+        """Look at what was handed out just now; True if `limited` has changed.
+
+        O(events), 160 times a second; O(waiting) ten times a second while a lane is limited.
+        """
         self.look_at = now + TICK_S / _LOOKS_PER_TICK
         if now >= self._tick_at or self.limited:
             self._tick_at = now + TICK_S
@@ -128,33 +140,51 @@ class Backlog:
         for lane, times in accepted.items():
             if lane:
                 self._lanes[lane].note(max(0.0, now - times[len(times) // 2]), now)
-        before, self.limited = self.limited, False
-        for one in self._lanes:
-            if one.limit is not None:
-                if now - one.refused_at >= CALM_S:
-                    one.limit = None
-                else:
-                    self.limited = True
+        before = self.limited
+        self._hold(now)
         return self.limited != before
 
-    def refuse(self, lane: int, starts_run: bool, light: bool, now: float) -> Overloaded | None:
-        """Return why one more event of this lane may not wait, or None. O(1), a refusal O(units).
+    def _hold(self, now: float) -> None:
+        """Lift limits that are not needed any more; of the others, see who waits."""
+        self.limited, counting = False, now >= self._count_at
+        if counting:
+            self._count_at = now + TICK_S
+        for lane, one in enumerate(self._lanes):
+            if one.limit is not None and now - one.refused_at >= CALM_S:
+                one.limit = None
+            elif one.limit is not None:
+                self.limited = True
+                if counting:
+                    one.parties.count(self._queued(lane))
+
+    def refuse(self, env: Envelope, starts_run: bool, now: float) -> Overloaded | None:
+        """Return why one more event may not wait in its lane, or None. O(1), a refusal O(units).
+
+        A refusal holds for all events of its lane, session and `starts_run` until something is handed out.
 
         Args:
-            starts_run: its handling is a run. light: its session has next to nothing in flight.
+            starts_run: its handling is a run.
         """
+        lane, tenant, session = env[LANE], env[TENANT], env[SESSION]
         one = self._lanes[lane]
         if one.limit is None or not lane:
             return None
-        allowed = one.limit.value * (_LIGHT if light else self._run_share if starts_run else 1.0)
+        limit = one.limit.value
+        allowed = limit * (self._run_share if starts_run else 1.0)
         if one.waiting >= allowed:
             one.waiting, _ = self._counts(lane)
+            if one.waiting >= allowed and (times := one.parties.stretch(tenant, session, allowed)) > 1:
+                allowed = limit * times
         if one.waiting < allowed:
             one.waiting += 1
+            one.parties.add(tenant, session)
             return None
         one.refused_at = now
+        return self._refusal(one, lane)
+
+    def _refusal(self, one: _LaneLimit, lane: int) -> Overloaded:
         through_s = one.waiting / one.rate if one.rate > 0 else inf
-        retry_ms = int(max(_LEAST_RETRY_MS, min(_MOST_RETRY_MS, ceil(min(through_s, 1e6) * 1000))))
+        retry_ms = self._spread.ms(max(_LEAST_RETRY_MS, min(_MOST_RETRY_MS, ceil(min(through_s, 1e6) * 1000))))
         return Overloaded(
             f"{one.waiting} {LANE_NAMES[lane]} events wait for pool {self._pool!r}, as many as it serves within "
             f"{one.target_s:g} s; retry after the given time",

@@ -15,12 +15,11 @@ names another, large text, overload, a full session) leaves the straight line.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from laneway.routing.admission import Admission
 from laneway.routing.classify import KindTable
-from laneway.routing.envelope import AFTER, COUNTER, ENTITY, KIND, LANE, PRODUCER, RUN, SESSION, TENANT, Envelope
+from laneway.routing.envelope import COUNTER, ENTITY, KIND, LANE, PRODUCER, RUN, SESSION, TENANT, Envelope
 from laneway.routing.envelope import envelope_id as id_of
 from laneway.routing.errors import PeerProtocolError
 from laneway.routing.lanes import Lane
@@ -29,6 +28,7 @@ from laneway.routing.parts import part_of
 from laneway.routing.policy import DispatchPolicy
 from laneway.routing.routes import Limits, PoolQueues, PoolRoute, RouteTable
 from laneway.routing.scheduler import Scheduler
+from laneway.routing.triage import Triage
 from laneway.routing.verdicts import DispatchStatistics, Verdict
 
 __all__ = ["DispatchCore", "DispatchPolicy", "DispatchStatistics", "PoolRoute", "Verdict"]
@@ -57,7 +57,7 @@ class DispatchCore:
         self._over: list[Envelope] = []
         self._thinned: list[Envelope] = []
         self._woken: set[str] = set()
-        self._refused: Counter[str] = Counter()
+        self._triage = Triage(self._routes, self.admission, p.run_kinds)
         self._done = self._expired = self._dropped = self._cancelled = self._released = 0
 
     # -- pools ----------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ class DispatchCore:
         for env in envs:
             row = rows.get(env[2])
             if row is None or row.pool is None or env[10] or not row.lane <= env[7] <= 3:
-                return self._admit_odd(envs, now)
+                return self._triage.admit(envs, now)
         return self.admission.admit_batch(envs, self.policy.run_kinds, now)
 
     def introduce(self, tenant: str, session: str, producer: str, subject: str) -> None:
@@ -284,7 +284,7 @@ class DispatchCore:
             parked=self._parking.count,
             after_timeouts=self._parking.timeouts,
             demoted=self.admission.demoted,
-            refused=dict(self._refused + self.admission.refusals),
+            refused=dict(self._triage.refused + self.admission.refusals),
             waiting=tuple(sum(unit.depth(lane) for unit in units) for lane in Lane),
             pools={name: pool.waiting for name, pool in self._routes.pools.items()},
             oldest={name: at for name, pool in self._routes.pools.items() if (at := pool.oldest) is not None},
@@ -292,42 +292,6 @@ class DispatchCore:
         )
 
     # -- inside ---------------------------------------------------------------------------------
-
-    def _admit_odd(self, envs: Sequence[Envelope], now: float) -> list[Verdict]:
-        """Admit when some need a second look: a lane to lower, a condition to ask, a name to check."""
-        return [self._admit_one(env, now) for env in envs]
-
-    def _admit_one(self, env: Envelope, now: float) -> Verdict:
-        seen = self._classified(env, now)
-        if not isinstance(seen, tuple):
-            return seen
-        return self.admission.admit_batch((seen,), self.policy.run_kinds, now)[0]
-
-    def _classified(self, env: Envelope, now: float) -> Verdict:
-        row = self._rows.get(env[2])
-        if row is None:
-            try:
-                row = self._routes.resolve(env[2])
-            except PeerProtocolError as error:
-                return self._refuse(error)
-        pool = row.pool or row.choose(env)
-        if pool is None:
-            return self._refuse(self._routes.untaken(env))
-        lane = env[7]
-        if lane < row.lane or lane > 3:
-            env = (*env[:7], row.lane if lane < row.lane else 3, *env[8:])
-        if env[10] and blocker_of(env) is None:
-            return self._refuse(
-                PeerProtocolError(
-                    f"after={env[AFTER][:80]!r} is not the id of another event; write producer:counter", reason="BAD_ID"
-                )
-            )
-        if row.pool is None:  # it is one of several, or its backlog is limited
-            starts_run = env[KIND] in self.policy.run_kinds
-            full = pool.backlog.refuse(env[LANE], starts_run, self.admission.light(env), now)
-            if full is not None:
-                return self.admission.turn_away(env, full)
-        return env
 
     def _enqueue(self, env: Envelope, now: float) -> str | PeerProtocolError:
         """Queue one that is not to be queued blindly: it may name another, be large, or have to be placed."""
@@ -352,10 +316,6 @@ class DispatchCore:
             pool.push_parts(env, self.policy.part_bytes)
         else:
             pool.place(env).push(env)
-
-    def _refuse(self, error: PeerProtocolError) -> PeerProtocolError:
-        self._refused[error.code] += 1
-        return error
 
     def _over_due(self, queues: PoolQueues, unit: Scheduler) -> None:
         if unit.has_expired:

@@ -102,7 +102,7 @@ class PoolQueues:
     def __init__(self, route: PoolRoute, make: Callable[[], Scheduler], limits: Limits = _DEFAULT) -> None:
         self.route = route
         target_s = limits.target_wait_s if route.target_wait_s is None else route.target_wait_s
-        self.backlog = Backlog(route.name, target_s, self._counts, limits.run_share)
+        self.backlog = Backlog(route.name, target_s, self._counts, self._queued, limits.run_share)
         self.name = route.name
         self.shared = make()
         self.cells: dict[str, Scheduler] = {}
@@ -134,6 +134,11 @@ class PoolQueues:
             waiting += unit.depth(lane)
             taken += unit.taken(lane)
         return waiting, taken
+
+    def _queued(self, lane: int) -> Iterator[Envelope]:
+        """Events of a lane that wait, unit by unit."""
+        for unit in self.units():
+            yield from unit.queued(lane)
 
     def units(self) -> Iterator[Scheduler]:
         """All serving units."""
@@ -266,7 +271,7 @@ class PoolQueues:
 class Row:
     """What an event's kind means here."""
 
-    __slots__ = ("_choices", "lane", "name", "pool", "push", "text")
+    __slots__ = ("_choices", "decided", "lane", "name", "pool", "push", "text")
 
     def __init__(self, lane: int, *, text: bool, pool: PoolQueues | None, choices: tuple[PoolQueues, ...]) -> None:
         self.lane = lane
@@ -275,6 +280,8 @@ class Row:
         limited = pool is not None and pool.backlog.limited
         self.pool = pool if not choices and not limited else None
         """The one pool that takes all events of the kind; None if `choose` must be asked, or its backlog."""
+        self.decided = pool is not None and not choices
+        """True if the kind alone says which pool takes an event."""
         if pool is not None:
             self._choices = (*choices, pool)
         self.name = self.pool.name if self.pool is not None else ""

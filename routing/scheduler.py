@@ -18,7 +18,7 @@ O(bytes / 1 KiB) for debts, whatever the number of sessions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Final
@@ -236,6 +236,10 @@ class Scheduler:
     def depth(self, lane: int) -> int:
         """Events waiting in one lane."""
         return len(self._lanes[lane])
+
+    def queued(self, lane: int) -> Iterable[Envelope]:
+        """Return the events that wait in one lane, in any order."""
+        return self._lanes[lane]
 
     def taken(self, lane: int) -> int:
         """Events of one lane taken since the start."""

@@ -211,9 +211,10 @@ class EmbeddedSession:
         for counter, status in fields.get("ok", ()):
             if (waiting := self._answers.get(counter)) is not None and not waiting[0].done():
                 waiting[0].set_result(status)
-        for counter, code, reason, message, retry_after_ms in fields.get("refused", ()):
-            if (waiting := self._answers.get(counter)) is not None and not waiting[0].done():
-                waiting[0].set_exception(error_of_code(code, message, reason=reason, retry_after_ms=retry_after_ms))
+        for counters, code, reason, message, retry_after_ms in fields.get("refused", ()):
+            for counter in counters:
+                if (waiting := self._answers.get(counter)) is not None and not waiting[0].done():
+                    waiting[0].set_exception(error_of_code(code, message, reason=reason, retry_after_ms=retry_after_ms))
 
     # -- out ----------------------------------------------------------------------------------
 

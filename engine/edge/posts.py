@@ -48,8 +48,9 @@ class Answers:
         """Take answers; what is not one of ours is dropped."""
         for counter, status in fields.get("ok", ()):
             self._given[counter] = status
-        for counter, code, reason, message, retry_after_ms in fields.get("refused", ()):
-            self._given[counter] = error_of_code(code, message, reason=reason, retry_after_ms=retry_after_ms)
+        for counters, code, reason, message, retry_after_ms in fields.get("refused", ()):
+            error = error_of_code(code, message, reason=reason, retry_after_ms=retry_after_ms)
+            self._given.update(dict.fromkeys(counters, error))
         if all(counter in self._given for counter in self._counters):
             self._whole.set()
 

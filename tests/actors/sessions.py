@@ -167,7 +167,8 @@ class Caller:
     @property
     def refused(self) -> list[tuple[int, str, str]]:
         """(counter, code, reason) in the order of the answers."""
-        return [(row[0], row[1], row[2]) for told in self.told for row in told.get("refused", ())]
+        rows = [row for told in self.told for row in told.get("refused", ())]
+        return [(counter, code, reason) for counters, code, reason, *_ in rows for counter in counters]
 
 
 def an_event(counter: int, kind: str = "WORK", producer: str = "c", **fields: Any) -> Envelope:

@@ -123,7 +123,7 @@ def test_events_are_waited_for_until_each_has_its_answer() -> None:
         await asyncio.sleep(0.1)
         assert not asking.done()
         assert list(waiting) == [3]
-        home.peer.send((TOLD, number, {"refused": [[3, "LANE_FULL", "", "full", 5]]}))
+        home.peer.send((TOLD, number, {"refused": [[[3], "LANE_FULL", "", "full", 5]]}))
         await asking
         assert (caller.ok, caller.refused) == ([(1, "durable"), (2, "durable")], [(3, "LANE_FULL", "")])
         home.peer.send((TOLD, number, {"ok": [[1, "durable"]]}))

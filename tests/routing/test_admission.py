@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -27,6 +27,7 @@ from laneway.routing.errors import (
 )
 from laneway.routing.lanes import Lane
 from laneway.routing.limits import AdmissionPolicy
+from laneway.routing.quotas import Quota, QuotaPolicy
 
 CRITICAL, HIGH, NORMAL, LOW = Lane
 _FREE = AdmissionPolicy(rate_per_s=inf, session_events=256, session_bytes=262_144)
@@ -336,3 +337,62 @@ def test_limits_under_which_nothing_passes_are_refused() -> None:
     ):
         with pytest.raises(ConfigError):
             AdmissionPolicy(**{field: value})
+
+
+_OFFERED = st.tuples(
+    st.sampled_from([CRITICAL, HIGH, NORMAL, LOW]),
+    st.sampled_from("ab"),
+    st.sampled_from([0, 300, 900]),
+    st.booleans(),
+    st.integers(0, 2),
+)
+_TIGHT = st.builds(
+    AdmissionPolicy,
+    rate_per_s=st.sampled_from([10.0, 1e6]),
+    burst=st.sampled_from([4.0, 1e6]),
+    session_events=st.sampled_from([6, 100]),
+    session_bytes=st.sampled_from([3_000, 1_000_000]),
+    tenant_events=st.sampled_from([8, 1_000]),
+    tenant_bytes=st.sampled_from([5_000, 1_000_000]),
+    process_bytes=st.sampled_from([7_000, 1_000_000]),
+    critical_burst=st.sampled_from([2, 50]),
+)
+
+
+@given(_TIGHT, st.lists(st.lists(_OFFERED, max_size=40), max_size=4), st.booleans())
+def test_a_frame_is_answered_as_its_events_one_by_one(
+    policy: AdmissionPolicy, frames: list[list[tuple[Lane, str, int, bool, int]]], quotas: bool
+) -> None:
+    """Whichever limits it meets: the same decisions, words, delays and books; and what is said twice is one error."""
+    limited = QuotaPolicy(tenant=Quota(rate_per_s=5.0, burst=8.0)) if quotas else None
+    whole, single = Admission(policy, limited), Admission(policy, limited)
+    number, now = 0, 0.0
+    for frame in frames:
+        now += 0.5
+        envs = []
+        for lane, session, size, starts_run, back in frame:
+            number += 1
+            kind = "RUN" if starts_run else "K"
+            env = _event(max(1, number - back), lane=lane, session=session, size=size)
+            envs.append((*env[:2], kind, *env[3:]))
+        answers = whole.admit_batch(envs, ("RUN",), now)
+        asked = [single.admit(env, now, starts_run=env[2] == "RUN") for env in envs]
+        assert [_told(answer) for answer in answers] == [_told(answer) for answer in asked]
+        assert whole.refusals == single.refusals
+        assert (whole.admitted, whole.bytes, whole.events) == (single.admitted, single.bytes, single.events)
+        for env in envs:
+            assert whole.settled("t", env[4], "p", env[1]) == single.settled("t", env[4], "p", env[1])
+
+
+def _told(answer: Envelope | LanewayError) -> object:
+    if isinstance(answer, tuple):
+        return answer
+    return (type(answer), answer.reason, answer.message, answer.retry_after_ms)
+
+
+def test_a_flood_is_refused_with_one_error() -> None:
+    """What meets the same limit in one frame shares one object, however many there are."""
+    admission = Admission(AdmissionPolicy(session_events=4))
+    answers = admission.admit_batch([_event(number) for number in range(1, 65)], (), 0.0)
+    assert len({id(answer) for answer in answers[4:]}) == 1
+    assert admission.refusals == {"LANE_FULL": 60}

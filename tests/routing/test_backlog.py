@@ -6,6 +6,7 @@ from math import inf
 
 from laneway.routing.backlog import CALM_S, LOW_PATIENCE, Backlog
 from laneway.routing.envelope import Envelope, envelope
+from laneway.routing.errors import Overloaded
 from laneway.routing.lanes import Lane
 
 CRITICAL, HIGH, NORMAL, LOW = Lane
@@ -18,10 +19,18 @@ class Queue:
         self.now = 0.0
         self.per_s = 1_000.0
         self.waiting = dict.fromkeys(Lane, 0)
-        self.backlog = Backlog("p", target_s, self.counts, run_share=0.5)
+        self.others = [_event(NORMAL, 0.0, tenant, session) for tenant, session in (("t", "s"), ("u", "s"), ("u", "v"))]
+        self.backlog = Backlog("p", target_s, self.counts, self.queued, run_share=0.5)
 
     def counts(self, lane: int) -> tuple[int, int]:
         return self.waiting[Lane(lane)], int(self.per_s * self.now)
+
+    def queued(self, lane: int) -> list[Envelope]:
+        """All of it is of two tenants, with one and two sessions."""
+        return self.others * (self.waiting[Lane(lane)] // len(self.others))
+
+    def refuse(self, lane: Lane, *, run: bool = False, tenant: str = "t", session: str = "s") -> Overloaded | None:
+        return self.backlog.refuse(_event(lane, self.now, tenant, session), run, self.now)
 
     def serve(self, wait_s: float, lane: Lane = NORMAL, seconds: float = 1.0) -> None:
         """Hand out events that have waited so long."""
@@ -32,8 +41,8 @@ class Queue:
                 self.backlog.look([_event(lane, self.now - wait_s)], self.now)
 
 
-def _event(lane: Lane, accepted: float) -> Envelope:
-    return envelope("K", producer="p", counter=1, tenant="t", session="s", lane=lane, accepted=accepted)
+def _event(lane: Lane, accepted: float, tenant: str = "t", session: str = "s") -> Envelope:
+    return envelope("K", producer="p", counter=1, tenant=tenant, session=session, lane=lane, accepted=accepted)
 
 
 def test_short_waits_are_not_limited() -> None:
@@ -42,7 +51,7 @@ def test_short_waits_are_not_limited() -> None:
     queue.waiting[NORMAL] = 1_000_000
     queue.serve(wait_s=0.4, seconds=5)
     assert not queue.backlog.limited
-    assert queue.backlog.refuse(NORMAL, False, False, queue.now) is None
+    assert queue.refuse(NORMAL) is None
 
 
 def test_long_waits_limit_the_lane_to_what_is_served_in_the_target_time() -> None:
@@ -52,10 +61,12 @@ def test_long_waits_limit_the_lane_to_what_is_served_in_the_target_time() -> Non
     queue.serve(wait_s=1.2)
     assert queue.backlog.limited
     assert 700 < queue.backlog.limits()["normal"] < 1_100
-    refusal = queue.backlog.refuse(NORMAL, False, False, queue.now)
+    refusal = queue.refuse(NORMAL)
     assert refusal is not None
     assert (refusal.code, refusal.reason, refusal.retryable) == ("OVERLOADED", "POOL", True)
-    assert 2_500 < (refusal.retry_after_ms or 0) < 3_500
+    assert 2_500 < (refusal.retry_after_ms or 0) < 4_500
+    later = {refused.retry_after_ms for _ in range(10) if (refused := queue.refuse(NORMAL)) is not None}
+    assert len(later) == 10  # not all at once
 
 
 def test_critical_is_never_refused_and_high_only_for_its_own_queue() -> None:
@@ -63,11 +74,11 @@ def test_critical_is_never_refused_and_high_only_for_its_own_queue() -> None:
     queue = Queue()
     queue.waiting[NORMAL] = 3_000
     queue.serve(wait_s=1.2)
-    assert queue.backlog.refuse(HIGH, False, False, queue.now) is None
+    assert queue.refuse(HIGH) is None
     queue.waiting[HIGH] = 3_000
     queue.serve(wait_s=1.2, lane=HIGH)
-    assert queue.backlog.refuse(HIGH, False, False, queue.now) is not None
-    assert queue.backlog.refuse(CRITICAL, False, False, queue.now) is None
+    assert queue.refuse(HIGH) is not None
+    assert queue.refuse(CRITICAL) is None
 
 
 def test_low_may_wait_four_times_as_long() -> None:
@@ -80,23 +91,36 @@ def test_low_may_wait_four_times_as_long() -> None:
     assert queue.backlog.limited
 
 
-def test_runs_leave_room_and_a_light_session_is_refused_last() -> None:
-    """A run may use a share of the limit; a session with next to nothing in flight twice the limit."""
+def test_runs_leave_room() -> None:
+    """A run may use a share of the limit; what was let in counts at once."""
     queue = Queue()
     queue.serve(wait_s=1.2)
     limit = queue.backlog.limits()["normal"]
-    queue.waiting[NORMAL] = int(limit * 0.6)
-    queue.serve(wait_s=0.9, seconds=0.02)
-    assert queue.backlog.refuse(NORMAL, True, False, queue.now) is not None
-    assert queue.backlog.refuse(NORMAL, False, False, queue.now) is None
-    queue.waiting[NORMAL] = int(limit * 1.5)
-    assert queue.backlog.refuse(NORMAL, False, False, queue.now) is None  # the last count said that there is room
-    queue.serve(wait_s=0.9, seconds=0.02)
-    assert queue.backlog.refuse(NORMAL, False, False, queue.now) is not None
-    assert queue.backlog.refuse(NORMAL, False, True, queue.now) is None
+    queue.waiting[NORMAL] = int(limit * 0.8)
+    queue.serve(wait_s=0.9, seconds=0.12)
+    assert queue.refuse(NORMAL, run=True) is not None
+    assert queue.refuse(NORMAL) is None
+    queue.waiting[NORMAL] = int(limit * 1.8)
+    assert queue.refuse(NORMAL) is None  # the last count said that there is room
+    queue.serve(wait_s=0.9, seconds=0.12)
+    assert queue.refuse(NORMAL) is not None
+
+
+def test_who_has_less_than_its_share_is_refused_last() -> None:
+    """Two tenants fill the queue: a third has its own third of the limit, until the queue is twice as long as that."""
+    queue = Queue()
+    queue.serve(wait_s=1.2)
+    limit = queue.backlog.limits()["normal"]
+    queue.waiting[NORMAL] = int(limit * 1.6)
+    queue.serve(wait_s=0.9, seconds=0.12)
+    assert queue.refuse(NORMAL, tenant="t") is not None
+    assert queue.refuse(NORMAL, tenant="u", session="new") is not None  # its other sessions have its share
+    let_in = 0
+    while queue.refuse(NORMAL, tenant="w") is None:
+        let_in, queue.waiting[NORMAL] = let_in + 1, queue.waiting[NORMAL] + 1
+    assert 0.3 * limit < let_in < 0.34 * limit
     queue.waiting[NORMAL] = int(limit * 2.5)
-    queue.serve(wait_s=0.9, seconds=0.02)
-    assert queue.backlog.refuse(NORMAL, False, True, queue.now) is not None
+    assert queue.refuse(NORMAL, tenant="x") is not None
 
 
 def test_a_limit_is_lifted_when_nothing_was_refused_for_a_while() -> None:
@@ -104,9 +128,9 @@ def test_a_limit_is_lifted_when_nothing_was_refused_for_a_while() -> None:
     queue = Queue()
     queue.waiting[NORMAL] = 3_000
     queue.serve(wait_s=1.2)
-    assert queue.backlog.refuse(NORMAL, False, False, queue.now) is not None
+    assert queue.refuse(NORMAL) is not None
     queue.waiting[NORMAL] = 0
-    assert queue.backlog.refuse(NORMAL, False, False, queue.now) is None
+    assert queue.refuse(NORMAL) is None
     queue.serve(wait_s=0.0, seconds=CALM_S + 0.1)
     assert not queue.backlog.limited
     assert queue.backlog.limits() == {}
@@ -124,4 +148,4 @@ def test_a_short_queue_is_not_refused_however_long_it_waits() -> None:
     queue.waiting[NORMAL] = 63
     queue.serve(wait_s=30.0, seconds=60)
     assert queue.backlog.limits()["normal"] == 64
-    assert queue.backlog.refuse(NORMAL, False, False, queue.now) is None
+    assert queue.refuse(NORMAL) is None

@@ -1,5 +1,11 @@
-from laneway.routing.errors import Draining
-from laneway.routing.headers import HeaderQueue, notice
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laneway.routing.envelope import envelope
+from laneway.routing.errors import Draining, LaneFull
+from laneway.routing.headers import HeaderQueue, notice, refused
 
 
 def test_answers_gather_and_other_fields_keep_their_order():
@@ -74,7 +80,7 @@ def test_only_the_newest_quality_is_sent_and_it_does_not_wait():
 def test_refusals_are_spread_over_frames():
     """Each has a sentence: however many come at once, no frame's header is beyond its 64 KiB, and none is lost."""
     queue = HeaderQueue()
-    rows = [[number, "OVERLOADED", "POOL", "x" * 200, 100] for number in range(1_000)]
+    rows = [[[number], "OVERLOADED", "POOL", f"{number}".ljust(200, "x"), 100] for number in range(1_000)]
     queue.add("refused", rows[:5])
     queue.add("refused", rows[5:])
     queue.add("ok", [[number, "durable"] for number in range(900)])
@@ -83,3 +89,60 @@ def test_refusals_are_spread_over_frames():
     assert sum(len(header.get("ok", ())) for header in taken) == 900
     assert max(len(repr(header)) for header in taken) < 65_536
     assert queue.take() == {}
+
+
+def test_refusals_with_one_word_are_one_row():
+    """A flood costs a frame's one sentence and the counters; another delay is another word."""
+    queue = HeaderQueue()
+    queue.add("refused", [([1, 2], "LANE_FULL", "SESSION", "full", 100)])
+    queue.add("refused", [([3], "LANE_FULL", "SESSION", "full", 100), ([4], "LANE_FULL", "SESSION", "full", 200)])
+    assert queue.take() == {
+        "refused": [[[1, 2, 3], "LANE_FULL", "SESSION", "full", 100], [[4], "LANE_FULL", "SESSION", "full", 200]]
+    }
+    assert queue.take() == {}
+
+
+_ADDED = st.one_of(
+    st.tuples(st.just("ok"), st.integers(1, 1_500)),
+    st.tuples(st.sampled_from("abcdefgh"), st.integers(1, 1_500)),
+    st.tuples(st.just("pong"), st.just(1)),
+    st.tuples(st.just("notice"), st.just(1)),
+)
+
+
+@given(st.lists(_ADDED, max_size=30))
+def test_whatever_gathers_each_answer_is_sent_once_in_order(added):
+    """However refusals, OKs and other fields mix: frames are bounded, and nothing is lost, doubled or out of order."""
+    queue, number, told = HeaderQueue(), 0, {}
+    for name, many in added:
+        some = list(range(number, number + many))
+        if name == "ok":
+            queue.add("ok", [[each, "durable"] for each in some])
+        elif len(name) == 1:
+            queue.add("refused", [(some, "REFUSED", name, "no", None)])
+        else:
+            queue.add(name, number)
+            continue
+        told.update(dict.fromkeys(some, name))
+        number += many
+    seen = {}
+    while header := queue.take():
+        rows = header.get("refused", [])
+        assert sum(len(row[0]) for row in rows) <= 1024
+        assert len(header.get("ok", ())) <= 1024
+        for name, counters in [("ok", [each[0] for each in header.get("ok", ())]), *((row[2], row[0]) for row in rows)]:
+            assert not seen.keys() & set(counters)
+            seen.update(dict.fromkeys(counters, name))
+    assert seen == told
+    for name in set(told.values()):
+        assert all(a < b for a, b in pairwise([each for each in seen if seen[each] == name]))
+
+
+def test_events_that_share_an_error_share_a_row():
+    """A row for each error, with the counters of its events in their order."""
+    full, other = LaneFull("full", reason="SESSION", retry_after_ms=100), Draining("over")
+    events = [envelope("K", producer="p", counter=n, tenant="t", session="s", lane=2) for n in range(1, 5)]
+    assert refused(zip(events, (full, other, full, full), strict=True)) == [
+        ([1, 3, 4], "LANE_FULL", "SESSION", "full", 100),
+        ([2], "DRAINING", "", "over", None),
+    ]

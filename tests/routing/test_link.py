@@ -308,14 +308,14 @@ def test_answers_ride_on_the_next_frame_and_do_not_wait_long_for_one():
     assert link.deadline() == 0.002
     link.tell(ok=[[1, "durable"]])
     assert link.speaks
-    link.tell(ok=[[2, "durable"]], refused=[[3, "LANE_FULL", "", "full", 50]])
+    link.tell(ok=[[2, "durable"]], refused=[[[3], "LANE_FULL", "", "full", 50]])
     assert link.deadline() == 0.001
     assert link.poll(0.001) == []
     assert link.deadline() == 0.002
     assert not link.speaks, "when they go is planned"
     (frame,) = link.poll(0.002)
     assert frame.header["ok"] == [[1, "durable"], [2, "durable"]]
-    assert frame.header["refused"][0][0] == 3
+    assert frame.header["refused"][0][0] == [3]
     assert frame.header["first"] == 2
 
 

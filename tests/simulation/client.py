@@ -300,11 +300,11 @@ class SimClient:
     def _answers(self, header: Mapping[str, Any], now: float) -> None:
         for counter, status in header.get("ok", ()):
             self.outbox.ok(counter, status)
-        for counter, code, reason, message, retry_after_ms in header.get("refused", ()):
-            self._history.refusals[f"{code} {reason}".strip()] += 1
+        for counters, code, reason, message, retry_after_ms in header.get("refused", ()):
+            self._history.refusals[f"{code} {reason}".strip()] += len(counters)
             kind = AdmissionError if retry_after_ms is not None else LanewayError
-            error = kind(f"{code}/{reason}: {message}", retry_after_ms=retry_after_ms)
-            self.outbox.refused(counter, error, now)
+            for counter in counters:
+                self.outbox.refused(counter, kind(f"{code}/{reason}: {message}", retry_after_ms=retry_after_ms), now)
         if "ping" in header:
             self._header["pong"] = header["ping"]
         notice = header.get("notice")

@@ -91,12 +91,12 @@ class Session:
         for env in envelopes:
             if KINDS.require(env[KIND]).direction == "out":
                 error = AccessError(f"{env[KIND]} is sent by the engine only")
-                attachment.tell(refused=[[env[COUNTER], error.code, "", error.message, None]])
+                attachment.tell(refused=[[[env[COUNTER]], error.code, "", error.message, None]])
                 continue
             if self.refuse_next:
                 self.refuse_next -= 1
                 late = RateLimited("too fast", retry_after_ms=5)
-                attachment.tell(refused=[[env[COUNTER], late.code, "", late.message, 5]])
+                attachment.tell(refused=[[[env[COUNTER]], late.code, "", late.message, 5]])
                 continue
             window = self._seen.setdefault(attachment.client, ProducerWindow())
             news = window.offer(env[COUNTER])

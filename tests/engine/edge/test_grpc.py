@@ -503,7 +503,7 @@ def test_p10_a_client_cannot_send_what_only_the_engine_sends() -> None:
             forged = ("c1", 1, "STATE_SNAPSHOT", "", "", "", "", 2, float("inf"), "", "", b"\x80", 0.0)
             await session.send({}, [forged, user_message("hi", counter=2)])
             header = await session.until("refused")
-            assert header["refused"][0][:2] == [1, "PERMISSION_DENIED"]
+            assert header["refused"][0][:2] == [[1], "PERMISSION_DENIED"]
             if "ok" not in header:
                 header = await session.until("ok")
             assert header["ok"] == [[2, "volatile"]]
