@@ -153,7 +153,7 @@ class Carriage:
             self._steer(policy)
 
     def _steer(self, policy: object) -> None:
-        steer = getattr(self._desk.outlet, "when_unread", None)  # as `ContextMaker.extend`
+        steer = getattr(self._desk.outlet, "when_unread", None)  # as `ContextMaker.gathering`
         if steer is not None:
             steer(self.env[TENANT], self.env[SESSION], self.env[RUN], policy)
             self._steered = policy != "pause"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from laneway.actors.endings import cancelled
+from laneway.actors.outlets import Add
 from laneway.actors.ports import (
     Clock,
     Out,
@@ -41,8 +42,8 @@ Ask = Callable[[Envelope, float], Awaitable[Outcome]]
 """Dispatch an event and wait for its outcome at most so many seconds; never raises for a failure."""
 
 
-Extend = Callable[[str, str, str, Out], bool]
-"""See `outlets.Extends.extend`."""
+Gathering = Callable[[str, str, str, str, str], Add | None]
+"""See `outlets.Gathers.gathering`."""
 
 
 EmitNow = Callable[[Envelope], bool]
@@ -110,7 +111,7 @@ class ContextMaker:
         "_principal",
         "ask",
         "emit_now",
-        "extend",
+        "gathering",
         "kind",
         "late",
         "outlet",
@@ -133,8 +134,8 @@ class ContextMaker:
         self.outlet = outlet or surroundings.outlet
         self.ask = ask
         self.late = late
-        # not isinstance(..., Extends): that takes 5 us, and another host's event has a maker of its own
-        self.extend: Extend = getattr(self.outlet, "extend", _never_extends)
+        # not isinstance(..., Gathers): that takes 5 us, and another host's event has a maker of its own
+        self.gathering: Gathering = getattr(self.outlet, "gathering", _never_gathers)
         self.emit_now: EmitNow = getattr(self.outlet, "emit_now", _never_now)
         self._pool = pool
         self._number = number
@@ -252,7 +253,7 @@ class RunContext:
 
     def when_unread(self, policy: Unread) -> None:
         """Say what becomes of this event's run where nobody reads it; ends with the event. Without a run it pauses."""
-        steer = getattr(self._maker.outlet, "when_unread", None)  # see `ContextMaker.extend`
+        steer = getattr(self._maker.outlet, "when_unread", None)  # see `ContextMaker.gathering`
         if steer is None or self._over or not self._env[RUN] or (policy == "pause" and not self._steered):
             return
         steer(self._env[TENANT], self._env[SESSION], self._env[RUN], policy)
@@ -271,6 +272,14 @@ class RunContext:
         """As `emit`, if it need not wait; else False, and nothing is done: then `emit` it. 2 us."""
         return self._say(out) is None
 
+    def gathering(self, kind: str, entity: str) -> Add | None:
+        """Return what adds deltas of this kind and entity to those that wait for company anyway; see `outlets.Gathers`.
+
+        None if they must be emitted. For who says much, right after it emitted one: 0.2 us a delta.
+        """
+        env = self._env
+        return None if self._over else self._maker.gathering(env[3], env[4], env[5], kind, entity)
+
     def _say(self, out: Out) -> Envelope | None:
         """Send what needs no waiting; return what does."""
         maker, env = self._maker, self._env
@@ -280,8 +289,10 @@ class RunContext:
         kind = maker.kind(out.kind)
         if kind is None:
             raise _undeclared(out)
-        if kind.text and maker.extend(env[3], env[4], env[5], out):
-            return None
+        if kind.text:
+            add = maker.gathering(env[3], env[4], env[5], out[0], out[2])
+            if add is not None and add(out[1]):
+                return None
         told = maker.outbound(env, out, kind.lane, NO_DEADLINE, self._trace)
         return None if maker.emit_now(told) else told
 
@@ -334,5 +345,5 @@ def _never_now(env: Envelope) -> bool:
     return False
 
 
-def _never_extends(tenant: str, session: str, run: str, out: Out) -> bool:
-    return False
+def _never_gathers(tenant: str, session: str, run: str, kind: str, entity: str) -> None:
+    return None

@@ -21,8 +21,9 @@ from laneway.actors.deliveries import DeliveryJournal
 from laneway.actors.departures import Departures
 from laneway.actors.door import DispatchPort
 from laneway.actors.meters import SessionMeters
+from laneway.actors.outlets import Add
 from laneway.actors.packer import Packer
-from laneway.actors.ports import Claim, Clock, Journal, Out, Principal, Probe, Store
+from laneway.actors.ports import Claim, Clock, Journal, Principal, Probe, Store
 from laneway.actors.publications import Publications
 from laneway.actors.recovery import UNREADABLE, Recovery
 from laneway.actors.session import SessionHome, SessionPolicy, session_key
@@ -248,10 +249,10 @@ class SessionDirectory:
         home = self._homes.get((env[3], env[4]))
         return home is not None and home.outbound.emit_now(env)
 
-    def extend(self, tenant: str, session: str, run: str, out: Out) -> bool:
-        """Add a text delta to what its session holds back anyway, if it does; see `outlets.Extends`."""
+    def gathering(self, tenant: str, session: str, run: str, kind: str, entity: str) -> Add | None:
+        """Return what adds to the text that a session holds back anyway, if it does; see `outlets.Gathers`."""
         home = self._homes.get((tenant, session))
-        return home is not None and home.outbound.extend(out, run)
+        return None if home is None else home.outbound.gathering(run, kind, entity)
 
     def when_unread(self, tenant: str, session: str, run: str, policy: Unread) -> None:
         """Say what becomes of a run that nobody reads; see `outlets.Steers`."""

@@ -15,7 +15,7 @@ from typing import Final
 
 from laneway.actors.committer import Committer
 from laneway.actors.meters import SessionMeters
-from laneway.actors.ports import Clock, Out
+from laneway.actors.ports import Clock
 from laneway.actors.spool import DATA, URGENT, Spool
 from laneway.actors.standing import standing_after
 from laneway.actors.stretches import Stretches
@@ -216,16 +216,19 @@ class Outbound:
             self._spool.number(each, DATA)
         if env[2] in RUN_ENDS:
             self._on_end(env[5])
-        if self._timer is None and coalescer.bytes:
-            self._arm()
+        if coalescer.bytes:
+            self._limit()
+            if self._timer is None:
+                self._arm()
 
-    def extend(self, out: Out, run: str) -> bool:
-        """Add a text delta of `run` to what waits for company anyway; False if it must be emitted.
+    def gathering(self, run: str, kind: str, entity: str) -> Callable[[bytes], bool] | None:
+        """Return what adds text deltas of `run` to what waits for company anyway; see `Coalescer.gathering`."""
+        return None if self._waiters or self._error is not None else self._coalescer.gathering(run, kind, entity)
 
-        About 0.8 us: it takes no number, no record and no turn of anybody else.
-        """
-        open_ = not self._waiters and self._error is None and self._writable()
-        return open_ and self._coalescer.extend(run, out.kind, out.entity, out.body, self._clock.now())
+    def _limit(self) -> None:
+        """What waits grows no further than the credit that was last seen."""
+        reach = self._reach or self.acked_position + self._budget_bytes
+        self._coalescer.room_bytes = reach - self._data.head_position
 
     def emit_urgent(self, env: Envelope) -> None:
         """Take one critical event in at once; RUN_ERROR is told the data seq it stands after."""
@@ -259,6 +262,7 @@ class Outbound:
     def fail(self, error: LanewayError) -> None:
         """End the outbound half: every waiting and later emit raises `error`."""
         self._error = error
+        self._coalescer.room_bytes = 0
         if self._timer is not None:
             self._timer.cancel()
         self._line.dismiss()
@@ -359,4 +363,5 @@ class Outbound:
             self._coalescer.wait_s = stretched_s(wait_s, self._shedding.level)
             for env in self._coalescer.poll(now):
                 self._spool.number(env, DATA)
+            self._limit()
             self._arm()

@@ -6,24 +6,27 @@ who is not read pauses.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Protocol, TypeAlias, runtime_checkable
 
-from laneway.actors.ports import Out
 from laneway.routing.envelope import Envelope
 from laneway.routing.unread import Unread
 
-__all__ = ["EmitsNow", "Extends", "Steers"]
+__all__ = ["Add", "EmitsNow", "Gathers", "Steers"]
+
+Add: TypeAlias = Callable[[bytes], bool]
+"""Adds one delta to those that wait for company; False, having done nothing, if it must be emitted."""
 
 
 @runtime_checkable
-class Extends(Protocol):
+class Gathers(Protocol):
     """An Outlet that gathers text deltas before it numbers them."""
 
-    def extend(self, tenant: str, session: str, run: str, out: Out) -> bool:
-        """Add a delta to those of the same run, kind and entity that wait for company.
+    def gathering(self, tenant: str, session: str, run: str, kind: str, entity: str) -> Add | None:
+        """Return what adds deltas to those of the same run, kind and entity that wait for company; None if none waits.
 
-        Returns False, having done nothing, if it must be emitted: none waits, or it would not fit, or
-        there is no credit. O(1), never waits.
+        The next event of the run, also an end that others tell, makes it refuse from then on, as does credit that
+        is used up. O(1), never waits.
         """
         ...
 

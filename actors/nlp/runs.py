@@ -16,9 +16,8 @@ no more of it; the session's home tells that end (PAUSED), behind what was said.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, Final, Literal
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final, Literal, TypeAlias
 
 from laneway.actors.nlp.chosen import Chosen, chosen
 from laneway.actors.nlp.chunks import ChunkExpander
@@ -35,6 +34,7 @@ from laneway.actors.nlp.vocabulary import (
     run_finished,
     run_started,
 )
+from laneway.actors.outlets import Add
 from laneway.actors.ports import Clock, Context, Model, Out, Probe
 from laneway.actors.spans import Span
 from laneway.routing.envelope import KIND, NO_DEADLINE, SEAL, SESSION, TENANT, Envelope
@@ -56,6 +56,8 @@ _LATE: Final = "the run's deadline passed before the model was done"
 _RUN_MARKS: Final = frozenset({"RUN_STARTED", "RUN_FINISHED", "RUN_ERROR"})
 _SEALED: Final = bytes([SEAL])
 _NOTHING: Final = ("", "")
+Gathering: TypeAlias = Callable[[str, str], Add | None]
+"""See `RunContext.gathering`."""
 _TURN_EVENTS: Final = 64
 """So many events of a model that never waits, then others have a turn: about half a millisecond."""
 
@@ -129,7 +131,7 @@ class RunDriver:
             await self._fail(context, failed)
             raise failed from error
         finally:
-            if play is not None and self._own is not None:
+            if play is not None and self._own is not None and play.turn is not None:
                 self._own.add(env[TENANT], env[SESSION], play.turn.messages())
 
     def _remaining(self, context: Context) -> float | None:
@@ -143,9 +145,11 @@ class RunDriver:
             return "continue" if getattr(model, "pushes", False) else "pause"
         return policy
 
-    def _turn(self, env: Envelope) -> Turn:
-        opening = [said(env)] if env[KIND] == "USER_MESSAGE" else []
-        return Turn(opening, self._own.session_bytes if self._own is not None else 0)
+    def _turn(self, env: Envelope) -> Turn | None:
+        """Return what remembers the run, if that is not somebody else's."""
+        if self._own is None:
+            return None
+        return Turn([said(env)] if env[KIND] == "USER_MESSAGE" else [], self._own.session_bytes)
 
     async def _fail(self, context: Context, error: LanewayError) -> None:
         await context.emit(run_error(error.message, error.code, retryable=error.retryable, reason=error.reason))
@@ -169,7 +173,13 @@ class _Play:
     """One run on its way: its input, its model, its sequence, and the model's own marks."""
 
     def __init__(
-        self, run: dict[str, Any], answers: Chosen, context: Context, turn: Turn, clock: Clock, strip: Stripping | None
+        self,
+        run: dict[str, Any],
+        answers: Chosen,
+        context: Context,
+        turn: Turn | None,
+        clock: Clock,
+        strip: Stripping | None,
     ) -> None:
         self.run = run
         self._model, self._degraded = answers
@@ -177,6 +187,7 @@ class _Play:
         self._context = context
         self._clock = clock
         self._strip = strip
+        self._gathering: Gathering = getattr(context, "gathering", _never_gathers)  # of a context that can
         self._sequence = RunSequence()
         self._chunks = ChunkExpander()
         self._ending: dict[str, Any] = {}
@@ -195,26 +206,34 @@ class _Play:
 
     async def _listen(self, span: Span) -> None:
         """Pass on what the model says, up to its end."""
+        context, turn = self._context, self.turn
+        outs = self._model.stream(self.run, context if turn is None else Recorded(context, turn))
         since, count = self._clock.now(), 0
         kind, entity = _NOTHING  # of the delta before
-        async with _closing(self._model.stream(self.run, Recorded(self._context, self.turn))) as outs:
+        add: Add = _refuse
+        try:
             async for out in outs:
+                if context.cancelled:
+                    raise asyncio.CancelledError
                 if not count:
                     span.note(gen_ai__response__time_to_first_chunk=self._clock.now() - since)
-                if self._context.cancelled:
-                    raise asyncio.CancelledError
                 count += 1
-                if out.kind == kind and out.entity == entity and out.body[:1] != _SEALED:
-                    await self._context.emit(out)  # it goes on where the last one stopped: nothing to check
-                    self.turn.fold(out)
-                elif out.kind in _RUN_MARKS:
-                    if self._marked(out):
-                        break
-                else:
-                    await self._give(out)
-                    kind, entity = (out.kind, out.entity) if out.kind in TEXT_KINDS else _NOTHING
                 if not count % _TURN_EVENTS:
                     await asyncio.sleep(0)
+                if out.kind != kind or out.entity != entity or not (out.body.isascii() or _is_text(out.body)):
+                    if await self._give(out):
+                        break
+                    kind, entity, add = *((out.kind, out.entity) if out.kind in TEXT_KINDS else _NOTHING), _refuse
+                    continue
+                if not add(out.body):  # it goes on where the last one stopped: nothing to check
+                    await context.emit(out)
+                    add = self._gathering(kind, entity) or _refuse
+                if turn is not None:
+                    turn.fold(out)
+        finally:  # however it ends, the model's upstream stops now
+            close: Callable[[], Awaitable[None]] | None = getattr(outs, "aclose", None)
+            if close is not None:
+                await close()
 
     async def cancelled(self) -> None:
         """Close what is open and say that the run was cancelled."""
@@ -231,11 +250,15 @@ class _Play:
         await self._context.emit(run_started(thread, run, parent, theirs, instead))
         self._started = True
 
-    async def _give(self, out: Out) -> None:
+    async def _give(self, out: Out) -> bool:
+        """Send one event, or what it stands for; True if it is the model's word that the run is over."""
+        if out.kind in _RUN_MARKS:
+            return self._marked(out)
         kept = out if self._strip is None else self._strip(out)
         if kept is not None:
             for event in self._chunks.expand(kept):
                 await self._send(event)
+        return False
 
     async def _send(self, event: Out) -> None:
         self._sequence.offer(event)
@@ -244,7 +267,8 @@ class _Play:
         except BaseException:
             self._sequence.retract()  # a cancelled emit had no effect: the event was not sent
             raise
-        self.turn.fold(event)
+        if self.turn is not None:
+            self.turn.fold(event)
 
     async def _close(self) -> None:
         for event in self._sequence.closing():
@@ -260,15 +284,20 @@ class _Play:
         return out.kind == "RUN_FINISHED"
 
 
-@asynccontextmanager
-async def _closing(outs: AsyncIterator[Out]) -> AsyncIterator[AsyncIterator[Out]]:
-    """Close the model's iterator however the block is left, so that its upstream stops now."""
-    try:
-        yield outs
-    finally:
-        close: Callable[[], Awaitable[None]] | None = getattr(outs, "aclose", None)
-        if close is not None:
-            await close()
+def _refuse(body: bytes) -> bool:
+    return False
+
+
+def _never_gathers(kind: str, entity: str) -> None:
+    return None
+
+
+def _is_text(body: bytes) -> bool:
+    """False for a sealed delta. Raises UnicodeDecodeError for what is neither: it must not pass for text."""
+    if body[:1] == _SEALED:
+        return False
+    body.decode()
+    return True
 
 
 async def _outlast(work: Coroutine[Any, Any, None], limit_s: float) -> bool:

@@ -28,9 +28,9 @@ class CheckedOutlet:
     def __init__(self, outlet: Outlet) -> None:
         self._outlet = outlet
         self._checked = ""
-        extend = getattr(outlet, "extend", None)  # isinstance(..., Extends) takes 5 us, and each delivery has one
-        if extend is not None:
-            self.extend = extend  # what waits was checked, and together it is small
+        gathering = getattr(outlet, "gathering", None)  # isinstance(..., Gathers) takes 5 us, and each delivery has one
+        if gathering is not None:
+            self.gathering = gathering  # what waits was checked, and together it is small
         steer = getattr(outlet, "when_unread", None)
         if steer is not None:
             self.when_unread = steer

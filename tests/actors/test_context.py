@@ -252,9 +252,9 @@ def test_a_delta_that_the_session_gathers_is_not_emitted(rig):
     """The outlet takes it into what it holds; once the event is answered it is discarded like any other."""
 
     class Gathering(Desk):
-        def extend(self, tenant, session, run, out):
-            self.asked.append((tenant, session, run, out))
-            return out.body == b"gathered"
+        def gathering(self, tenant, session, run, kind, entity):
+            self.asked.append((tenant, session, run, kind, entity))
+            return lambda body: body == b"gathered"
 
     async def main():
         desk = Gathering()
@@ -266,11 +266,16 @@ def test_a_delta_that_the_session_gathers_is_not_emitted(rig):
             context.tenant,
             context.session,
             context.run,
-            ("TEXT_MESSAGE_CONTENT", b"gathered", "m"),
+            "TEXT_MESSAGE_CONTENT",
+            "m",
         )
+        add = context.gathering("TEXT_MESSAGE_CONTENT", "m")
+        assert add is not None
+        assert add(b"gathered")
         context.end()
         await context.emit(Out("TEXT_MESSAGE_CONTENT", b"gathered", "m"))
-        assert (len(desk.asked), maker.late.count) == (2, 1)
+        assert context.gathering("TEXT_MESSAGE_CONTENT", "m") is None
+        assert (len(desk.asked), maker.late.count) == (3, 1)
 
     asyncio.run(main())
 

@@ -10,7 +10,6 @@ import pytest
 
 from laneway.actors.emissions import Emissions
 from laneway.actors.peers import EMIT, UNREAD
-from laneway.actors.ports import Out
 from laneway.engine.app.packing import HostPacking
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import BODY, KIND, Envelope, EnvelopeView
@@ -42,7 +41,8 @@ class _Way:
         return made
 
     async def say(self, kind: str, body: bytes = b"", entity: str = "m", lane: int = Lane.NORMAL) -> None:
-        if not self.emissions.extend("t", "s", "r", Out(kind, body, entity)):
+        add = self.emissions.gathering("t", "s", "r", kind, entity)
+        if add is None or not add(body):
             await self.emissions.emit(self.event(kind, body, entity, lane))
 
     @property

@@ -12,7 +12,7 @@ import pytest
 from laneway.actors.committer import Committer
 from laneway.actors.meters import SessionMeters
 from laneway.actors.outbound import DATA, URGENT, Outbound
-from laneway.actors.ports import Clock, Out
+from laneway.actors.ports import Clock
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import Envelope, envelope
@@ -340,8 +340,9 @@ def test_the_first_text_of_a_run_is_timed_at_its_commit(rig: SimpleNamespace) ->
     run(main())
 
 
-def _delta(text: bytes, entity: str = "m") -> Out:
-    return Out("TEXT_MESSAGE_CONTENT", text, entity)
+def _gathers(half: _Half, text: bytes) -> bool:
+    add = half.outbound.gathering("r", "TEXT_MESSAGE_CONTENT", "m")
+    return add is not None and add(text)
 
 
 async def _half_that_holds() -> _Half:
@@ -358,10 +359,10 @@ def test_a_delta_that_extends_what_is_held_takes_no_number() -> None:
 
     async def main() -> None:
         half = await _half()
-        assert not half.outbound.extend(_delta(b"nothing is held"), "r")
+        assert not _gathers(half, b"nothing is held")
         half = await _half_that_holds()
         for text in (b"third, ", b"fourth"):
-            assert half.outbound.extend(_delta(text), "r")
+            assert _gathers(half, text)
         await half.outbound.emit(_event("TEXT_MESSAGE_END"))
         await half.committer.flush()
         ring = half.outbound.rings[DATA]
@@ -379,12 +380,12 @@ def test_a_delta_without_credit_is_not_gathered() -> None:
         half = await _half(lambda: grant[0])
         await half.outbound.emit(_event("TEXT_MESSAGE_CONTENT", b"first, "))
         await half.outbound.emit(_event("TEXT_MESSAGE_CONTENT", b"second, "))
-        assert half.outbound.extend(_delta(b"a third that uses up the credit"), "r")
-        assert not half.outbound.extend(_delta(b"a fourth"), "r")
+        assert _gathers(half, b"a third that uses up the credit")
+        assert not _gathers(half, b"a fourth")
         waiting = asyncio.create_task(half.outbound.emit(_event("TEXT_MESSAGE_CONTENT", b"a fourth")))
         await asyncio.sleep(0.001)
         grant[0] = 1000
-        assert not half.outbound.extend(_delta(b"a fifth"), "r")
+        assert not _gathers(half, b"a fifth")
         half.outbound.taken(0)
         await waiting
 
@@ -396,8 +397,11 @@ def test_after_the_end_nothing_is_gathered() -> None:
 
     async def main() -> None:
         half = await _half_that_holds()
+        add = half.outbound.gathering("r", "TEXT_MESSAGE_CONTENT", "m")
         half.outbound.fail(Draining("over"))
-        assert not half.outbound.extend(_delta(b"third"), "r")
+        assert not _gathers(half, b"third")
+        assert add is not None
+        assert not add(b"third")
 
     run(main())
 
@@ -428,7 +432,7 @@ def test_every_event_that_gets_a_number_is_told_once() -> None:
         half = await _half(on_number=lambda envs: told.extend(env[11] for env in envs))
         for kind, text in (("TEXT_MESSAGE_CONTENT", b"a"), ("TEXT_MESSAGE_CONTENT", b"b"), ("TEXT_MESSAGE_END", b"")):
             await half.outbound.emit(_event(kind, text))
-        assert half.outbound.extend(_delta(b"c"), "r") is False
+        assert not _gathers(half, b"c")
         await half.committer.flush()
         assert told == [b"a", b"b", b""]
 

@@ -16,6 +16,12 @@ def make(body: str | bytes, *, kind: str = TEXT, run: str = "r", entity: str = "
     )
 
 
+def gathers(coalescer: Coalescer, run: str, kind: str, entity: str, body: bytes) -> bool:
+    """Add a delta to what waits, if that is all there is to do."""
+    add = coalescer.gathering(run, kind, entity)
+    return add is not None and add(body)
+
+
 def folded(events: list[Envelope]) -> dict[str, list[tuple[str, str, bytes]]]:
     """Per run: its events in order, adjacent deltas of one entity joined."""
     runs: dict[str, list[tuple[str, str, bytes]]] = {}
@@ -63,7 +69,7 @@ def test_every_run_reads_the_same_and_nothing_waits_too_long(steps, min_chars, h
             env = make(raw, kind=kind, run=run, entity=entity, counter=counter)
             given_in.append(env)
             arrived[counter] = now
-            if not coalescer.extend(env[RUN], kind, env[ENTITY], raw, now):
+            if not gathers(coalescer, env[RUN], kind, env[ENTITY], raw):
                 out.extend(coalescer.offer(env, now, crowded=crowded))
     position = sum(len(env[BODY]) + 16 for env in out)
     tail = coalescer.flush()
@@ -147,13 +153,39 @@ def test_deltas_that_come_close_together_gather_whatever_their_size():
     coalescer = Coalescer(near_s=0.01)
     first, second = make("a long first token"), make("a long second token")
     assert coalescer.offer(first, 0.0) == [first]
-    assert not coalescer.extend("r", TEXT, "m", b"x", 0.001)
+    assert coalescer.gathering("r", TEXT, "m") is None
     assert coalescer.offer(second, 0.002) == []
-    assert coalescer.extend("r", TEXT, "m", b", a third", 0.003)
+    add = coalescer.gathering("r", TEXT, "m")
+    assert add is not None
+    assert add(b", a third")
     assert (coalescer.bytes, coalescer.deadline()) == (len("a long second token, a third") + 16, 0.012)
-    assert not coalescer.extend("r", TEXT, "m", b"x", 0.012)
     assert [env[BODY] for env in coalescer.poll(0.012)] == [b"a long second token, a third"]
+    assert not add(b"x"), "what waited has gone"
     assert coalescer.bytes == 0
+
+
+def test_a_stream_that_fills_an_item_within_two_windows_is_given_both():
+    """What is half full when its time is over waits once more, 20 ms in all; nobody reads so fast."""
+    coalescer = Coalescer(near_s=0.01)
+    coalescer.offer(make("first"), 0.0)
+    coalescer.offer(make("a" * 60), 0.001)
+    assert gathers(coalescer, "r", TEXT, "m", b"b" * 40)
+    assert coalescer.poll(0.011) == []
+    assert coalescer.deadline() == pytest.approx(0.021)
+    assert gathers(coalescer, "r", TEXT, "m", b"c")
+    (env,) = coalescer.poll(0.0211)
+    assert len(env[BODY]) == 101
+    assert coalescer.offer(make("next"), 0.025) == [], "it goes on as near as before"
+
+
+def test_what_waits_grows_no_further_than_its_owner_has_room_for():
+    """Credit that is used up: the next delta must be offered, which waits."""
+    coalescer = Coalescer(near_s=0.01)
+    coalescer.offer(make("first"), 0.0)
+    coalescer.offer(make("second"), 0.001)
+    coalescer.room_bytes = coalescer.bytes + 1
+    assert gathers(coalescer, "r", TEXT, "m", b"up to it, and once beyond")
+    assert not gathers(coalescer, "r", TEXT, "m", b"x")
 
 
 def test_deltas_far_apart_pass_at_once_unless_the_one_before_still_waits_to_be_taken():
@@ -174,6 +206,7 @@ def test_deltas_far_apart_pass_at_once_unless_the_one_before_still_waits_to_be_t
         ("r", TEXT, "n", b"x"),
         ("r", TEXT, "m", bytes([SEAL, 0x80])),
         ("r", TEXT, "m", bytes(200)),
+        ("r", TEXT, "m", "no bytes"),
     ],
 )
 def test_only_a_small_plain_delta_of_the_same_entity_extends(run, kind, entity, body):
@@ -181,7 +214,7 @@ def test_only_a_small_plain_delta_of_the_same_entity_extends(run, kind, entity, 
     coalescer = Coalescer(near_s=0.01)
     coalescer.offer(make("first"), 0.0)
     coalescer.offer(make("second"), 0.001)
-    assert not coalescer.extend(run, kind, entity, body, 0.002)
+    assert not gathers(coalescer, run, kind, entity, body)
     assert [env[BODY] for env in coalescer.flush()] == [b"second"]
 
 

@@ -463,6 +463,50 @@ def test_only_what_goes_on_where_the_last_delta_stopped_is_not_checked_again(rec
     assert asyncio.run(main(sealed)) == "RUN_ERROR"
 
 
+@pytest.mark.parametrize("room", [0, 1, 2, 100])
+def test_gathered_deltas_come_in_order_with_those_that_are_not(recording: Recording, room: int) -> None:
+    """Text goes to what waits for company as long as that takes it; what is sealed, and what is no text, never."""
+    sealed = bytes([SEAL]) + msgpack.packb({"delta": "sealed"})
+
+    async def script(run: Mapping[str, Any], context: Context) -> AsyncIterator[Out]:
+        yield v.text_start("m")
+        for word in ("a", "b", "ä", "日本", "c", "d"):
+            yield v.text("m", word)
+        yield Out("TEXT_MESSAGE_CONTENT", sealed, "m")
+        yield v.text("m", "e")
+        yield v.text("m", "f")
+        yield Out("TEXT_MESSAGE_CONTENT", b"no text: \xff", "m")
+
+    async def main() -> None:
+        context = recording()
+        told: list[bytes] = []
+        left = [0]
+
+        def add(body: bytes) -> bool:
+            left[0] -= 1
+            if left[0] < 0:
+                return False
+            told.append(body)
+            return True
+
+        def gathering(kind: str, entity: str) -> Callable[[bytes], bool]:
+            assert (kind, entity) == ("TEXT_MESSAGE_CONTENT", "m")
+            left[0] = room
+            return add
+
+        async def gate(out: Out) -> None:
+            if out.kind == "TEXT_MESSAGE_CONTENT":
+                told.append(out.body)
+
+        context.gathering, context._gate = gathering, gate
+        with pytest.raises(HandlerFailed, match="UnicodeDecodeError"):
+            await RunDriver(ScriptedStream(script), clock=LoopClock(), history=lambda t, s: [])(message(), context)
+        words = ["a", "b", "ä", "日本", "c", "d"]
+        assert told == [*(word.encode() for word in words), sealed, b"e", b"f"]
+
+    asyncio.run(main())
+
+
 def test_a_run_says_so_if_another_model_stands_in(recording: Recording) -> None:
     """In RUN_STARTED's metadata, by the name of the one that answers; it is chosen once, before anything is told."""
 

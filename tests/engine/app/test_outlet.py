@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from laneway import Context, Engine, EnvelopeView, Out
-from laneway.actors.outlets import Extends
+from laneway.actors.outlets import Add, Gathers
 from laneway.engine.app.outlet import CheckedOutlet
 from laneway.routing.envelope import ENTITY, Envelope, envelope
 from laneway.routing.errors import LocalProtocolError
@@ -146,8 +146,11 @@ def test_a_delta_for_what_is_held_goes_straight_to_who_holds_it() -> None:
     """Its entity was checked with the one that is held; an outlet that gathers nothing is never asked."""
 
     class Gathering(Sink):
-        def extend(self, tenant: str, session: str, run: str, out: Out) -> bool:
-            return (tenant, session, run, out.body) == ("t", "s", "r", b"x")
+        def gathering(self, tenant: str, session: str, run: str, kind: str, entity: str) -> Add | None:
+            asked = (tenant, session, run, kind, entity) == ("t", "s", "r", "TEXT_MESSAGE_CONTENT", "m")
+            return (lambda body: body == b"x") if asked else None
 
-    assert CheckedOutlet(Gathering()).extend("t", "s", "r", Out("TEXT_MESSAGE_CONTENT", b"x", "m"))
-    assert not isinstance(CheckedOutlet(Sink()), Extends)
+    add = CheckedOutlet(Gathering()).gathering("t", "s", "r", "TEXT_MESSAGE_CONTENT", "m")
+    assert add is not None
+    assert add(b"x")
+    assert not isinstance(CheckedOutlet(Sink()), Gathers)
