@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from laneway.actors.endings import cancelled
-from laneway.actors.outlets import Add
 from laneway.actors.ports import (
     Clock,
     Out,
@@ -33,6 +32,9 @@ from laneway.routing.envelope import DEADLINE, LANE, NO_DEADLINE, RUN, SESSION, 
 from laneway.routing.errors import LocalProtocolError
 from laneway.routing.unread import Unread
 
+if TYPE_CHECKING:
+    from laneway.actors.outlets import Add
+
 __all__ = ["Ask", "ContextMaker", "LateEmits", "RunContext", "Surroundings"]
 
 _TOOL_TIMEOUT_S: Final = 120.0
@@ -42,7 +44,7 @@ Ask = Callable[[Envelope, float], Awaitable[Outcome]]
 """Dispatch an event and wait for its outcome at most so many seconds; never raises for a failure."""
 
 
-Gathering = Callable[[str, str, str, str, str], Add | None]
+Gathering: TypeAlias = "Callable[[str, str, str, str, str], Add | None]"
 """See `outlets.Gathers.gathering`."""
 
 

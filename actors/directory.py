@@ -21,7 +21,6 @@ from laneway.actors.deliveries import DeliveryJournal
 from laneway.actors.departures import Departures
 from laneway.actors.door import DispatchPort
 from laneway.actors.meters import SessionMeters
-from laneway.actors.outlets import Add
 from laneway.actors.packer import Packer
 from laneway.actors.ports import Claim, Clock, Journal, Principal, Probe, Store
 from laneway.actors.publications import Publications
@@ -48,6 +47,7 @@ from laneway.routing.unread import Unread
 
 if TYPE_CHECKING:
     from laneway.actors.homes import Homes
+    from laneway.actors.outlets import Add
 
 __all__ = ["SessionDirectory"]
 

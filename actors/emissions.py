@@ -13,9 +13,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from laneway.actors.outlets import Add
 from laneway.actors.packer import Packer
 from laneway.actors.peers import EMIT, UNREAD, Message
 from laneway.actors.ports import Clock
@@ -24,6 +23,9 @@ from laneway.routing.envelope import BODY, ENTITY, KIND, LANE, SEAL, Envelope, w
 from laneway.routing.errors import LanewayError, LocalProtocolError, PeerProtocolError, SlowConsumer
 from laneway.routing.lanes import Lane
 from laneway.routing.unread import Unread
+
+if TYPE_CHECKING:
+    from laneway.actors.outlets import Add
 
 __all__ = ["WINDOW_BYTES", "Emissions"]
 

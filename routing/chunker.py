@@ -46,9 +46,11 @@ def cut(text: str, limit_chars: int, *, fence: str = "", segmenter: Segmenter | 
     if most == 0:
         return next_boundary(text, 0)
     scanner = SentenceScanner(fence=fence, segmenter=segmenter)
-    ends = scanner.feed(text[: most + 1])
-    if ends and ends[-1] >= limit_chars // 2 and ends[-1] <= most:
-        return ends[-1]
+    for end in reversed(scanner.feed(text[: most + 1])):
+        if end < limit_chars // 2:
+            break
+        if end <= most and is_boundary(text, end):  # a sentence may begin with a mark that joins the space before it
+            return end
     if scanner.fenced:
         line = text.rfind("\n", 0, most) + 1
         if line:

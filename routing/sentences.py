@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from laneway.routing.graphemes import is_boundary
 from laneway.routing.segmenter import Segmenter
 
 __all__ = ["SentenceScanner", "last_sentence_end"]
@@ -276,4 +277,4 @@ class SentenceScanner:
 def last_sentence_end(text: str, segmenter: Segmenter | None = None) -> int:
     """Return where the last sentence that is known to be over ends (white space included), or 0."""
     ends = SentenceScanner(segmenter=segmenter).feed(text)
-    return ends[-1] if ends else 0
+    return next((end for end in reversed(ends) if is_boundary(text, end)), 0)

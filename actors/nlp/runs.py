@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from laneway.actors.nlp.chosen import Chosen, chosen
 from laneway.actors.nlp.chunks import ChunkExpander
@@ -34,7 +34,6 @@ from laneway.actors.nlp.vocabulary import (
     run_finished,
     run_started,
 )
-from laneway.actors.outlets import Add
 from laneway.actors.ports import Clock, Context, Model, Out, Probe
 from laneway.actors.spans import Span
 from laneway.routing.envelope import KIND, NO_DEADLINE, SEAL, SESSION, TENANT, Envelope
@@ -48,6 +47,9 @@ from laneway.routing.errors import (
 )
 from laneway.routing.unread import Unread
 
+if TYPE_CHECKING:
+    from laneway.actors.outlets import Add
+
 __all__ = ["RunDriver"]
 
 _CLOSE_S: Final = 2.0
@@ -56,7 +58,7 @@ _LATE: Final = "the run's deadline passed before the model was done"
 _RUN_MARKS: Final = frozenset({"RUN_STARTED", "RUN_FINISHED", "RUN_ERROR"})
 _SEALED: Final = bytes([SEAL])
 _NOTHING: Final = ("", "")
-Gathering: TypeAlias = Callable[[str, str], Add | None]
+Gathering: TypeAlias = "Callable[[str, str], Add | None]"
 """See `RunContext.gathering`."""
 _TURN_EVENTS: Final = 64
 """So many events of a model that never waits, then others have a turn: about half a millisecond."""

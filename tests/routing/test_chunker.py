@@ -126,3 +126,10 @@ def test_code_in_a_line_opens_nothing():
     cutter = Cutter()
     cutter.passed(about(body=b"```code``` and\n"))
     assert cutter.cut(about(), "one two\nthree four", 14) == len("one two\nthree ")
+
+
+def test_a_sentence_that_begins_with_a_joining_mark_is_not_cut_off_before_it():
+    """The mark belongs to the space that ends the sentence before: a reader sees one character there."""
+    text = "awörld. wörld. \u0301a"
+    assert is_boundary(text, cut(text, 16))
+    assert is_boundary(text, Cutter().sentences(text))

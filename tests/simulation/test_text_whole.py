@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import msgpack
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from laneway.engine.frames import Frames
@@ -139,6 +139,7 @@ def test_any_text_arrives_whole_however_it_was_said_and_cut(
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=60), st.integers(16, 60), st.integers(1, 60))
+@example(pieces=["a", "wörld. ", "wörld. ", "\u0301", "a"], chars=16, size=2)
 def test_no_chunk_ends_inside_a_character(pieces: list[str], chars: int, size: int) -> None:
     """A text that is there when it is cut: every chunk ends where a reader sees a character end."""
 
