@@ -93,9 +93,11 @@ class Attachment:
 
     def tell(self, **fields: object) -> None:
         """Put header content (ok, refused, notice) into the next frame."""
-        self.link.tell(**fields)
+        self.link.tell(self._clock.now(), **fields)
         if self.link.speaks:
             self.wake()
+        elif self._waiter is not None:
+            self._plan()
 
     async def receive(self, header: Mapping[str, object], envelopes: Sequence[Envelope]) -> None:
         """Take one frame from the client. Raises PeerProtocolError if it breaks the contract."""
@@ -187,11 +189,15 @@ class Attachment:
     async def _wait(self) -> None:
         if self._awake:
             return
-        deadline = self.link.deadline()
-        if deadline is not None:
-            self._alarm.set(deadline)
+        self._plan()
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter
         finally:
             self._waiter = None
+
+    def _plan(self) -> None:
+        """Look again when something is due."""
+        deadline = self.link.deadline()
+        if deadline is not None:
+            self._alarm.set(deadline)

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from laneway.actors.ports import Claim, Entry, Store
 from laneway.routing.envelope import Envelope
-from laneway.routing.replay import Numbered
+from laneway.routing.replay import SEQ_COST_BYTES, Numbered
 
 __all__ = ["AppendsAtOnce", "Run", "Source", "keeper"]
 
@@ -20,12 +20,18 @@ class Run(NamedTuple):
     """Events of one stream, contiguous in seq.
 
     Attributes:
-        rows: at least one. pack: event -> what its entry holds.
+        rows: at least one, with the positions that a ring gave. pack: event -> what its entry holds.
     """
 
     stream: int
     rows: Sequence[Numbered]
     pack: Callable[[Envelope], bytes]
+
+    @property
+    def body_bytes(self) -> int:
+        """Bytes of the bodies: what the positions say. O(1)."""
+        (_, first, env), last, count = self.rows[0], self.rows[-1][1], len(self.rows)
+        return last - first + len(env[11]) - SEQ_COST_BYTES * (count - 1)
 
     def entries(self) -> list[Entry]:
         """Return the same as entries. O(bytes)."""

@@ -121,6 +121,7 @@ class Links:
         )
         self._by_client[hello.client] = attachment
         self._attached.add(attachment)
+        self._outbound.acked(link.acked_position)
         self._outbound.wake_producers()
         return attachment
 
@@ -168,10 +169,9 @@ class Links:
             "plan": dict(plan),
         }
 
-    def moved(self) -> None:
-        """Acks, grants or positions moved: remember the furthest ack, let producers go on."""
-        position = max((a.link.acked_position for a in self._by_client.values()), default=0)
-        self._outbound.taken(position)
+    def moved(self, attachment: Attachment) -> None:
+        """Its acks, grants or position moved: remember the furthest ack, let producers go on. O(1)."""
+        self._outbound.taken(attachment.link.acked_position)
 
     def remove(self, attachment: Attachment) -> None:
         """Forget a link that is over (a superseded one has been replaced already)."""

@@ -25,7 +25,7 @@ from laneway.routing.coalescer import Coalescer
 from laneway.routing.envelope import KIND, LANE, RUN, TRACE, Envelope
 from laneway.routing.errors import LanewayError, Paused, SlowConsumer
 from laneway.routing.flush import stretched_s
-from laneway.routing.replay import SEQ_COST_BYTES, Numbered
+from laneway.routing.replay import Numbered
 from laneway.routing.shedding import Shedding
 from laneway.routing.thinning import Thinner
 from laneway.routing.unread import UnreadRuns
@@ -133,11 +133,16 @@ class Outbound:
         self._granted = granted
 
     def taken(self, acked_position: int) -> None:
-        """A link has sent something, or its acks or grants moved: `acked_position` is the furthest ack."""
+        """A link has sent something, or its acks or grants moved: `acked_position` is its furthest ack."""
         self._spool.untaken = False
-        self.acked_position = max(self.acked_position, acked_position)
+        self.acked(acked_position)
         if self._waiters:
             self.wake_producers()
+
+    def acked(self, position: int) -> None:
+        """A link's client has what is before this position of the data stream."""
+        if position > self.acked_position:
+            self.acked_position = position
 
     def forget_grants(self) -> None:
         """A link is over: how far producers may run is asked anew."""
@@ -169,24 +174,25 @@ class Outbound:
 
         What that comes to is decided once for all of them, where nothing about any of them is special: 0.3 us each.
         """
-        if self._plain(envs):
-            self._spool.number_all(envs)
+        if (rows := self._plain(envs)) is not None:
+            self._spool.add(rows)
             return len(envs)
         for place, env in enumerate(envs):
             if not self.emit_now(env):
                 return place
         return len(envs)
 
-    def _plain(self, envs: Sequence[Envelope]) -> bool:
-        """Return whether `emit_now` would do nothing but number each of these events."""
+    def _plain(self, envs: Sequence[Envelope]) -> list[Numbered] | None:
+        """Return what is to be added if `emit_now` would do nothing but number each of these events, else None."""
         coalescer, shaped = self._coalescer, self._shaped
         if self._waiters or coalescer.bytes or self._error is not None or self._shedding.level or self._omitted:
-            return False
+            return None
         for env in envs:
             if not env[7] or env[9] or env[2] in shaped:
-                return False
-        before = sum([len(env[11]) for env in envs[:-1]]) + SEQ_COST_BYTES * (len(envs) - 1)
-        return len(envs) > 0 and (self._data.head_position + before < self._reach or self._writable(before))
+                return None
+        rows = self._data.numbered(envs)
+        last = rows[-2][1] if len(rows) > 1 else self._data.head_position
+        return rows if rows and (last < self._reach or self._writable(last - self._data.head_position)) else None
 
     def emit_now(self, env: Envelope) -> bool:
         """Take one event in, if `emit` would neither wait for it nor refuse it; else False, and nothing is done."""

@@ -248,7 +248,7 @@ class SessionHome:
 
     def moved(self, attachment: Attachment) -> None:
         """Acks, grants or the position of a link moved."""
-        self.links.moved()
+        self.links.moved(attachment)
 
     def detached(self, attachment: Attachment) -> None:
         """A link is over; the session and its runs go on."""

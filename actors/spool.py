@@ -103,14 +103,17 @@ class Spool:
         if env[9] and self._stretches is not None:
             self._stretches.added()
 
-    def number_all(self, envs: Sequence[Envelope]) -> None:
-        """As `number` on the data stream, for events that are not traced; at least one. O(events)."""
+    def add(self, rows: Sequence[Numbered]) -> None:
+        """As `number` on the data stream: events as its ring has just numbered them, at least one, none of them
+        traced. O(events).
+        """
         urgent, data = self.gathered
         if not data:
             if not urgent:
                 self._committer.stir()
             self.untaken = True
-        data += self.rings[DATA].append_all(envs)
+        data += rows
+        self.rings[DATA].extend(rows)
 
     # -- for the committer ----------------------------------------------------------------------
 

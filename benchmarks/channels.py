@@ -20,7 +20,7 @@ from benchmarks.counts import Counts, Lost, no_stages
 from benchmarks.measure import Stopwatch
 from benchmarks.workload import IN_FLIGHT, Job, number_of
 
-__all__ = ["Channel", "Opened", "Way", "closed_loop", "open_loop"]
+__all__ = ["Channel", "Opened", "Way", "check", "closed_loop", "open_loop"]
 
 _SPIN_S: Final = 0.0002
 """Below it the schedule yields instead of sleeping: a timer would come too late."""
@@ -63,10 +63,12 @@ class Way:
     open_loop: bool = True
 
 
-async def closed_loop(way: Way, channels: Sequence[Channel], work: Sequence[Job], patience_s: float = 60.0) -> int:
-    """Send all of `work`, `IN_FLIGHT` at most at a time; returns how many came back.
+async def closed_loop(
+    way: Way, channels: Sequence[Channel], work: Sequence[Job], patience_s: float = 60.0
+) -> list[bytes]:
+    """Send all of `work`, `IN_FLIGHT` at most at a time; returns what came back, to be checked.
 
-    Raises Lost if what came back is not what was sent, or not within `patience_s`.
+    Raises Lost if less came back within `patience_s`.
     """
     back: list[bytes] = []
     shares = _shares(work, len(channels))
@@ -80,8 +82,7 @@ async def closed_loop(way: Way, channels: Sequence[Channel], work: Sequence[Job]
             )
     except TimeoutError:
         raise Lost(f"{way.row}: {len(back)} of {len(work)} events came back within {patience_s:g} s") from None
-    _check(way, work, back)
-    return len(back)
+    return back
 
 
 async def _feed(channel: Channel, share: Sequence[Job], window: int, frame: int, back: list[bytes]) -> None:
@@ -118,7 +119,7 @@ async def open_loop(
     except TimeoutError:
         came = sum(len(bodies) for _, bodies in back)
         raise Lost(f"{way.row}: {came} of {len(work)} events came back within {patience_s:g} s") from None
-    _check(way, work, [body for _, bodies in back for body in bodies])
+    check(way, work, [body for _, bodies in back for body in bodies])
     return [at - begun - number_of(body) / rate_per_s for at, bodies in back for body in bodies]
 
 
@@ -150,6 +151,7 @@ def _shares(work: Sequence[Job], ways: int) -> list[Sequence[Job]]:
     return [work[number::ways] for number in range(ways)]
 
 
-def _check(way: Way, work: Sequence[Job], back: list[bytes]) -> None:
+def check(way: Way, work: Sequence[Job], back: list[bytes]) -> None:
+    """Raise Lost if what came back is not what was sent. Sorts both, so that its time is nobody's figure."""
     if sorted(back) != sorted(job.body for job in work):
         raise Lost(f"{way.row}: what came back is not what was sent ({len(back)} events, {len(work)} sent)")

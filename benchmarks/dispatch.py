@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from benchmarks import appends, forced, nats_bus, paths, pykka_actors, queues, raw_grpc, remote_engine, traced
-from benchmarks.channels import Way, closed_loop, open_loop
+from benchmarks.channels import Way, check, closed_loop, open_loop
 from benchmarks.counts import require
 from benchmarks.measure import Options, Row, Stage, Stopwatch, percentile, repeated
 from benchmarks.process import NotInstalled
@@ -87,13 +87,14 @@ def through(way: Way, work: Sequence[Job], patience_s: float = 60.0) -> Stage:
     async def stage(watch: Stopwatch) -> int:
         async with way.open(watch) as opened:
             warm = work[: len(work) // 10]
-            await closed_loop(way, opened.channels, warm, patience_s)
+            check(way, warm, await closed_loop(way, opened.channels, warm, patience_s))
             await require(way.row, opened.counts, len(warm), {})
             before = await opened.counts()
             with watch:
-                done = await closed_loop(way, opened.channels, work, patience_s)
+                back = await closed_loop(way, opened.channels, work, patience_s)
+            check(way, work, back)
             await require(way.row, opened.counts, len(work), before)
-        return done
+        return len(back)
 
     return stage
 

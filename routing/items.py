@@ -16,6 +16,7 @@ here waits for more text, unless `hold` says so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias
 
 from laneway.routing.chunker import Cutter
@@ -33,6 +34,7 @@ _GAP_REASON: Final = "OVERLOAD"
 _WINDOW_SLACK_BYTES: Final = 64
 _MAX_SPAN: Final = 1_000_000_000
 _MAX_PASSED: Final = 2**53
+_body_of: Final = itemgetter(11)
 
 
 _Folded: TypeAlias = tuple[Envelope, int, int, int]
@@ -142,9 +144,9 @@ def _as_they_are(
     if size >= room_bytes or (some[-2][1] if count > 1 else position) >= grant:
         return None
     envelopes = [row[2] for row in some]
-    for env in envelopes:
-        if env[2] in text_kinds or env[2] in STATE_KINDS or env[11] is TOMBSTONE:
-            return None
+    kinds = [env[2] for env in envelopes]
+    if not text_kinds.isdisjoint(kinds) or not STATE_KINDS.isdisjoint(kinds) or TOMBSTONE in map(_body_of, envelopes):
+        return None
     seq = some[0][0]
     return Batch(seq, 0, None, envelopes, position, seq + count, 0, after, size)
 

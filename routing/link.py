@@ -182,14 +182,17 @@ class Link:
             self._error = self._error or LinkClosed("the client closed the link; the session goes on")
             self._step("bye")
 
-    def tell(self, **fields: object) -> None:
+    def tell(self, now: float, /, **fields: object) -> None:
         """Put header content into the next frame.
 
         Lists (`ok`, `refused`) gather for a moment; all else goes at once, in a frame of its own if the field
         is taken. A link that is not polled while 8,192 answers gather closes SLOW_CONSUMER.
         """
+        self._now = now
         for name, value in fields.items():
             self._headers.add(name, value)
+        if self._answers_at is None:
+            self._answers_at = self._timer.answers_at(now)
         if self._headers.overfull:
             self.close(SlowConsumer("thousands of answers wait unread on this link; read, then resume"))
 
@@ -225,8 +228,8 @@ class Link:
         if self._state == "CLOSING" or self._urgent.reserve_room() or self._headers_due(self._now):
             return self._now
         times = [] if self._heartbeat is None else [self._heartbeat.due_at]
-        if len(self._headers):
-            times.append(self._now if self._answers_at is None else self._answers_at)
+        if self._answers_at is not None:
+            times.append(self._answers_at)
         if self._sendable():
             times.append(self._now if self._timer.due_at is None else self._timer.due_at)
         return min(times, default=None)
@@ -242,12 +245,12 @@ class Link:
     @property
     def speaks(self) -> bool:
         """True if header content waits that may be due before `deadline`; else looking then is early enough."""
-        return len(self._headers) > 0 and (self._answers_at is None or not self._headers.patient)
+        return len(self._headers) > 0 and not self._headers.patient
 
     @property
     def idle(self) -> bool:
-        """True if nothing waits to be sent: no ack and no grant makes `poll` give anything before `deadline`."""
-        return self._state == "LIVE" and not (self._data.pending or self._urgent.pending or len(self._headers))
+        """True if nothing but answers waits: no ack and no grant makes `poll` give anything before `deadline`."""
+        return self._state == "LIVE" and not (self._data.pending or self._urgent.pending or self.speaks)
 
     def poll(self, now: float) -> list[LinkFrame]:
         """Return the frames due now, urgent first; at most one data frame, so call until empty."""
@@ -258,8 +261,6 @@ class Link:
             self._watch(now)
         urgent = self._take_urgent(now)
         closing = self._error is not None
-        if self._answers_at is None and len(self._headers):
-            self._answers_at = self._timer.answers_at(now)
         force = urgent is not None or closing or self._headers_due(now)
         batches = [] if urgent is None else [(URGENT, urgent)]
         if closing:
@@ -310,8 +311,7 @@ class Link:
             self._adapt(self.quality.sample(rtt_s=late_s))
 
     def _headers_due(self, now: float) -> bool:
-        at = self._answers_at
-        return len(self._headers) > 0 and (not self._headers.patient or (at is not None and now >= at))
+        return len(self._headers) > 0 and (not self._headers.patient or now >= (self._answers_at or 0.0))
 
     def _take_urgent(self, now: float) -> Batch | None:
         room = self._urgent.reserve_room() if self._urgent.pending else 0

@@ -73,7 +73,7 @@ class ReplayRing:
 
     Attributes:
         committed: last seq that links may send; moved by `commit` only.
-        head: last seq given, 0 if none; head_position: the position after it. Moved by `append` only.
+        head: last seq given, 0 if none; head_position: the position after it. Moved by `append` and `extend` only.
 
     Raises:
         LocalProtocolError: for bounds below 1.
@@ -129,12 +129,15 @@ class ReplayRing:
             self._shrink()
         return numbered
 
-    def append_all(self, envs: Sequence[Envelope]) -> list[Numbered]:
-        """Number events in order: the same as an `append` of each. O(events), 0.1 us each."""
+    def numbered(self, envs: Sequence[Envelope]) -> list[Numbered]:
+        """Return the rows that these events would be, in order; nothing is done yet. O(events), 0.1 us each."""
         seq, position = self.head, self.head_position
-        rows = [(seq := seq + 1, position := position + len(env[11]) + SEQ_COST_BYTES, env) for env in envs]
+        return [(seq := seq + 1, position := position + len(env[11]) + SEQ_COST_BYTES, env) for env in envs]
+
+    def extend(self, rows: Sequence[Numbered]) -> None:
+        """Take rows as `numbered` has just given them: the same as an `append` of each. O(events), 0.05 us each."""
         entries, droppable = self._entries, self._droppable
-        lasting = droppable.isdisjoint([env[2] for env in envs])
+        lasting = droppable.isdisjoint([row[2][2] for row in rows])
         done, count = 0, len(rows)
         while done < count:
             full = bisect_right(rows, self._max_bytes + self._floor + self._saved, done, key=_position_of)
@@ -146,7 +149,6 @@ class ReplayRing:
             if len(entries) > self._limit or self.bytes > self._max_bytes:
                 self._shrink()
             done += len(some)
-        return rows
 
     def commit(self, seq: int) -> None:
         """Everything up to `seq` is in the log: links may send it. Lower values are ignored.

@@ -141,7 +141,7 @@ class MemoryStore:
             heads[run.stream] = follows(claim.key, run.stream, heads.get(run.stream) or log.heads.get(run.stream), run)
         size = sum(len(entry[3]) for entry in entries) + ENTRY_OVERHEAD_BYTES * len(entries)
         for run in runs:
-            size += sum([len(row[2][11]) for row in run.rows]) + EVENT_OVERHEAD_BYTES * len(run.rows)
+            size += run.body_bytes + EVENT_OVERHEAD_BYTES * len(run.rows)
         self._grow(size)
         for stream, seq, position, blob in entries:
             log.rows(stream, seq).rows.append((seq, position, blob))

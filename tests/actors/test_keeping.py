@@ -18,6 +18,7 @@ def test_a_run_can_be_written_as_entries() -> None:
         envelope("CUSTOM", producer="p", counter=n, tenant="t", session="s", lane=2, body=b"%d" % n) for n in (1, 2)
     ]
     run = Run(1, [(7, 100, events[0]), (8, 117, events[1])], lambda env: b"packed " + env[BODY])
+    assert run.body_bytes == 2
     assert run.entries() == [Entry(1, 7, 100, b"packed 1"), Entry(1, 8, 117, b"packed 2")]
 
 

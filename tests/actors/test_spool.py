@@ -47,9 +47,9 @@ def test_what_is_numbered_together_is_written_once_and_released_together() -> No
             ring_bytes=10_000, on_commit=lambda: commits.append(spool.rings[DATA].committed),
             on_number=lambda envs: told.append([env[1] for env in envs]), meters=SessionMeters(),
         )  # fmt: skip
-        spool.number_all([_event(1), _event(2)])
+        spool.add(spool.rings[DATA].numbered([_event(1), _event(2)]))
         spool.number(_event(3), DATA)
-        spool.number_all([_event(4)])
+        spool.add(spool.rings[DATA].numbered([_event(4)]))
         spool.number(_event(9, "RUN_ERROR"), URGENT)
         assert (spool.waiting_bytes, committer.backlog_bytes, spool.rings[DATA].committed) == (116, 116, 0)
         await committer.flush()

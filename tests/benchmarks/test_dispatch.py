@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from benchmarks import dispatch, workload
-from benchmarks.channels import Opened, Way, closed_loop, open_loop
+from benchmarks.channels import Opened, Way, check, closed_loop, open_loop
 from benchmarks.counts import Lost
 from benchmarks.measure import Options, Stopwatch, repeated
 from tests.outside import require
@@ -78,7 +78,7 @@ def test_what_comes_twice_or_changed_leaves_no_figure() -> None:
     for spoil in (lambda bodies: bodies[:-1] + bodies[:1], lambda bodies: [body[:-1] + b"?" for body in bodies]):
         way = _way(spoil)
         with pytest.raises(Lost, match="not what was sent"):
-            asyncio.run(closed_loop(way, [Loopback(spoil)], work))
+            check(way, work, asyncio.run(closed_loop(way, [Loopback(spoil)], work)))
 
 
 def test_the_open_loop_loses_nothing_either() -> None:
@@ -106,6 +106,6 @@ def test_frames_are_full_while_there_is_enough() -> None:
             await super().send(batch)
 
     way = _way(list)
-    assert asyncio.run(closed_loop(way, [Sized(list)], workload.jobs(2_000))) == 2_000
+    assert len(asyncio.run(closed_loop(way, [Sized(list)], workload.jobs(2_000)))) == 2_000
     assert set(sizes[:-1]) == {64}
     assert sizes[-1] == 2_000 % 64

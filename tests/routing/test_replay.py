@@ -37,7 +37,9 @@ def test_events_numbered_together_are_the_same_as_one_by_one(lists, max_events, 
     together, single = ReplayRing(max_events, max_bytes), ReplayRing(max_events, max_bytes)
     for events in lists:
         envs = [make(number, b"x" * size, kind) for number, (size, kind) in enumerate(events)]
-        assert together.append_all(envs) == [single.append(env) for env in envs]
+        rows = together.numbered(envs)
+        together.extend(rows)
+        assert rows == [single.append(env) for env in envs]
         for ring in (together, single):
             ring.commit(ring.head)
         assert held(together) == held(single)

@@ -45,7 +45,11 @@ def test_bytes_are_counted_back_to_zero() -> None:
 def _run(first: int, last: int, size_bytes: int = 10) -> Run:
     body = bytes(size_bytes)
     rows = [
-        (n, n * 26, envelope("CUSTOM", producer="p", counter=n, tenant="t", session="s", lane=2, body=body))
+        (
+            n,
+            n * (16 + size_bytes),
+            envelope("CUSTOM", producer="p", counter=n, tenant="t", session="s", lane=2, body=body),
+        )
         for n in range(first, last + 1)
     ]
     return Run(1, rows, _pack)
