@@ -13,7 +13,8 @@ from typing import Any, Final
 from laneway.actors.peers import Peer
 from laneway.actors.ports import Record
 from laneway.actors.questions import Questions
-from laneway.actors.tools.ledger import PREFIX, Records
+from laneway.actors.tools.entries import PREFIX
+from laneway.actors.tools.ledger import Records
 from laneway.routing.errors import (
     AccessError,
     DeadlineExceeded,

@@ -1,7 +1,9 @@
 """The handler of TOOL_CALL: one call from its request to its answer, whatever the tool is.
 
 Law of this file: the order is look up, scopes, arguments, ledger, turn (limiter), breaker, intent,
-effect, result; each step before the intent may refuse without a trace, each step after it leaves one.
+effect, result; whoever is refused or has to wait between ledger and intent is looked up in the store
+before, for the call may have ended long ago. Each step before the intent may refuse without a trace,
+each step after it leaves one.
 A failed tool is an answer with a code, never an exception of this handler: only cancellation leaves
 it. The time a call may take is the tool's own timeout or the run's deadline, whichever is nearer.
 A call that came straight from a client is also told to the session as AG-UI events; one that came
@@ -11,7 +13,6 @@ from a run is told by the run itself.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Final
 
@@ -20,8 +21,10 @@ import msgpack
 from laneway.actors.ports import Clock, Context, Out, Probe, ToolInvoker
 from laneway.actors.spans import SILENT, Span
 from laneway.actors.tools.catalogue import Catalogue
-from laneway.actors.tools.desk import Desk, ToolStatistics
-from laneway.actors.tools.ledger import Ledger, Settled, Ticket, digest
+from laneway.actors.tools.desk import Desk, Effect, ToolStatistics
+from laneway.actors.tools.entries import Settled, digest
+from laneway.actors.tools.json_text import json_encoder
+from laneway.actors.tools.ledger import Ledger, Ticket
 from laneway.actors.tools.lifecycle import Lifecycle, State, Step
 from laneway.actors.tools.limiter import LimiterPolicy
 from laneway.actors.tools.request import CallRequest, failure, fallback_id, pack_answer, parse
@@ -52,7 +55,7 @@ _SILENT: Final = (ToolArguments, ToolDenied)
 _LATE: Final = (ToolTimeout, ToolUnavailable, Overloaded, RateLimited)
 """Errors of a call that found no room where it was served."""
 _ENGINE: Final = "engine/"
-_JSON: Final = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` makes an encoder at each call
+_NEVER: Final = float("inf")
 _LAST_STEP: Final = {
     State.SUCCEEDED: Step.SUCCEED,
     State.FAILED: Step.FAIL,
@@ -88,7 +91,8 @@ class ToolCalls:
         self._random = random
         self._limits = limits or LimiterPolicy()
         self._desks: dict[str, Desk] = {}
-        self._took: dict[str, Callable[[float], None]] = {}
+        self._pack = msgpack.Packer().pack  # `msgpack.packb` makes a packer at each call
+        self._text = json_encoder()
 
     async def __call__(self, env: Envelope, context: Context) -> bytes:
         """Handle one TOOL_CALL; returns the packed answer. Raises nothing but CancelledError."""
@@ -98,20 +102,13 @@ class ToolCalls:
         except ToolArguments as error:
             return await self._answer(failure(error), fallback_id(env), tell)
         if tell is not None:
-            await _tell_start(request, tell)
+            await self._tell_start(request, tell)
         started = self._clock.now()
         if env[TRACE]:
-            settled = await self._traced(request, context)
+            settled = await self._traced(request, context, started)
         else:
-            settled = await self._settle(request, context, SILENT)
-        label = self._label(request.name)
-        self._probe.count("tool.calls", tool=label, result=settled.code or "OK")
-        if settled.code:
-            self._probe.count("tool.errors", tool=label)
-        took = self._took.get(label)
-        if took is None:
-            took = self._took[label] = self._probe.histogram("tool.seconds", tool=label)
-        took(self._clock.now() - started)
+            settled = await self._settle(request, context, SILENT, started)
+        self._measure(request.name, settled.code, self._clock.now() - started)
         return await self._answer(settled, request.call_id, tell)
 
     async def close(self) -> None:
@@ -128,16 +125,39 @@ class ToolCalls:
             )
         return rows
 
+    def _measure(self, name: str, code: str, took_s: float) -> None:
+        desk = self._desks.get(name)
+        if desk is not None:
+            label, took = name, desk.took
+        else:
+            label = self._label(name)
+            took = self._probe.histogram("tool.seconds", tool=label)
+        self._probe.count("tool.calls", tool=label, result=code or "OK")
+        if code:
+            self._probe.count("tool.errors", tool=label)
+        took(took_s)
+
     def _label(self, name: str) -> str:
         return name if name in self._catalogue else "?"  # a client must not invent metric labels
+
+    async def _tell_start(self, request: CallRequest, tell: Context) -> None:
+        call_id, pack = request.call_id, self._pack
+        start = pack({"toolCallId": call_id, "toolCallName": request.name})
+        await tell.emit_all(
+            (
+                Out("TOOL_CALL_START", start, call_id),
+                Out("TOOL_CALL_ARGS", self._text(request.arguments).encode(), call_id),
+                Out("TOOL_CALL_END", pack({"toolCallId": call_id}), call_id),
+            )
+        )
 
     async def _answer(self, settled: Settled, call_id: str, tell: Context | None) -> bytes:
         if tell is not None:
             body = {"messageId": f"{call_id}-result", "toolCallId": call_id, "content": settled.content, "role": "tool"}
-            await tell.emit(Out("TOOL_CALL_RESULT", msgpack.packb(body), call_id))
-        return pack_answer(settled)
+            await tell.emit(Out("TOOL_CALL_RESULT", self._pack(body), call_id))
+        return pack_answer(settled, self._pack)
 
-    async def _traced(self, request: CallRequest, context: Context) -> Settled:
+    async def _traced(self, request: CallRequest, context: Context, started: float) -> Settled:
         """Settle the call; as a span it ends with the code of its answer."""
         about = {
             "gen_ai.operation.name": "execute_tool",
@@ -146,29 +166,32 @@ class ToolCalls:
             "gen_ai.tool.type": "function",
         }
         with context.span(f"tool {self._label(request.name)}", **about) as span:
-            settled = await self._settle(request, context, span)
+            settled = await self._settle(request, context, span, started)
             if settled.code:
                 span.end(settled.code)
         return settled
 
-    async def _settle(self, request: CallRequest, context: Context, span: Span) -> Settled:
+    async def _settle(self, request: CallRequest, context: Context, span: Span, started: float) -> Settled:
+        ledger, key = self._ledger, request.key
         try:
             desk = self._desk(self._catalogue.find(request.name, context.principal))
-            if desk.check is not None:
-                desk.check(request.arguments)
-            hashed = digest(request.name, request.arguments)
-            claimed = await self._ledger.claim(request.key, hashed, repeatable=desk.repeatable)
+            effect = desk.prepare(request.arguments)
+            hashed = digest(request.name, request.arguments, self._pack)
+            claimed = ledger.claim_now(key, hashed, repeatable=desk.repeatable)
+            if claimed is None:
+                claimed = await ledger.claim(key, hashed, repeatable=desk.repeatable)
         except LanewayError as error:
             return failure(error)
         if isinstance(claimed, Settled):
             return claimed
-        return await _Call(desk, claimed, request, context, span, self._clock, self._random).run()
+        call = _Call(desk, claimed, request, effect, context, span, self._clock)
+        return await call.run(started, self._random)
 
     def _desk(self, tool: ToolInvoker) -> Desk:
         name = tool.spec.name
         desk = self._desks.get(name)
         if desk is None:
-            desk = self._desks[name] = Desk(tool, self._clock, self._limits)
+            desk = self._desks[name] = Desk(tool, self._clock, self._limits, self._probe)
         elif desk.tool is not tool:
             desk.serve(tool)
         return desk
@@ -177,103 +200,102 @@ class ToolCalls:
 class _Call:
     """One claimed call on its way; settles its ticket exactly once."""
 
-    __slots__ = (
-        "_clock",
-        "_context",
-        "_deadline",
-        "_desk",
-        "_life",
-        "_random",
-        "_repeatable",
-        "_request",
-        "_span",
-        "_ticket",
-        "_tool",
-    )
+    __slots__ = ("_clock", "_context", "_deadline", "_desk", "_effect", "_life", "_request", "_span", "_ticket")
 
     def __init__(
         self,
         desk: Desk,
         ticket: Ticket,
         request: CallRequest,
+        effect: Effect,
         context: Context,
         span: Span,
         clock: Clock,
-        random: Callable[[], float],
     ) -> None:
         self._span = span
-        self._tool = desk.tool
-        self._repeatable = desk.repeatable
         self._desk = desk
         self._ticket = ticket
         self._request = request
+        self._effect: Effect | None = effect
         self._context = context
         self._clock = clock
-        self._random = random
-        self._deadline = min(clock.now() + desk.tool.spec.timeout_s, context.deadline)
+        self._deadline = _NEVER
         self._life = Lifecycle()
 
-    async def run(self) -> Settled:
-        self._life.step(Step.ADMIT)
+    async def run(self, now: float, random: Callable[[], float]) -> Settled:
+        """Run until it is settled. `now`: when it began, in clock seconds; random: see `ToolCalls`."""
+        desk, ticket, life = self._desk, self._ticket, self._life
+        life.step(Step.ADMIT)
         try:
-            settled = Settled(State.SUCCEEDED, _bounded(await self._attempts()))
+            self._deadline = min(now + desk.timeout_s, self._context.deadline)
+            settled = await self._attempts(now, random)
+            if not life.started and ticket.unread and (known := await ticket.look_up()) is not None:
+                settled = known
         except asyncio.CancelledError:
             self._cancelled()
             raise
-        except LanewayError as error:
+        except LanewayError as error:  # the store cannot say
             settled = failure(error)
-        except Exception as error:  # a tool's own exception is its answer, whatever type it has
-            settled = failure(_wrapped(self._request.name, error))
-        if not self._life.started or (settled.code and self._repeatable):
-            self._ticket.abandon(settled)
+        if not life.started or (settled.code and desk.repeatable):
+            ticket.abandon(settled)
             return settled
-        self._life.step(_LAST_STEP.get(settled.state, Step.LOSE))
-        await self._ticket.settle(settled)
+        life.step(_LAST_STEP.get(settled.state, Step.LOSE))
+        if not ticket.settle_now(settled):
+            await ticket.settle(settled)
         return settled
 
     def _cancelled(self) -> None:
         settled = failure(Cancelled(f"the call of {self._request.name!r} was cancelled"))
         self._life.step(Step.CANCEL)
-        if self._life.started and not self._repeatable:
+        if self._life.started and not self._desk.repeatable:
             self._ticket.settle_later(settled)
         else:
             self._ticket.abandon(settled)
 
-    async def _attempts(self) -> str:
+    async def _attempts(self, now: float, random: Callable[[], float]) -> Settled:
+        """Try until it is done or not worth another attempt; a failure is a result too."""
         self._desk.budget.deposit()
         attempt = 0
         while True:
             try:
-                return await self._attempt()
+                return await self._attempt(now)
             except LanewayError as error:
-                pause_s = full_jitter(attempt, BASE_S, CAP_S, self._random)
+                pause_s = full_jitter(attempt, BASE_S, CAP_S, random)
                 attempt += 1
                 if not self._again(error, attempt, pause_s):
-                    raise
+                    return failure(error)
                 self._span.event("retry", laneway__attempt=attempt, error__type=error.code)
+            except Exception as error:  # a tool's own exception is its answer, whatever type it has
+                return failure(_wrapped(self._request.name, error))
             if self._life.state is State.RUNNING:
                 self._life.step(Step.RETRY)
             await asyncio.sleep(pause_s)
+            now = self._clock.now()
 
     def _again(self, error: LanewayError, attempt: int, pause_s: float) -> bool:
         return (
-            self._repeatable
+            self._desk.repeatable
             and attempt < MAX_ATTEMPTS
             and worth_retrying(error)
             and self._clock.now() + pause_s < self._deadline
             and self._desk.budget.withdraw()
         )
 
-    async def _attempt(self) -> str:
-        left_s = self._deadline - self._clock.now()
+    async def _attempt(self, now: float) -> Settled:
+        """Try once, from `now` to the deadline. Raises what the tool raises, and refusals."""
+        left_s = self._deadline - now
         if left_s <= 0:
             raise ToolTimeout(f"the deadline passed before {self._request.name!r} could start", reason="DEADLINE")
         desk = self._desk
         limit = desk.deadlines.set(self._deadline)
         try:
-            await desk.limiter.take()
+            if not desk.limiter.take_now():
+                if self._ticket.unread and (known := await self._ticket.look_up()) is not None:
+                    return known
+                await desk.limiter.take()
+                now = self._clock.now()
             try:
-                return await self._effect()
+                return await self._begin(now)
             finally:
                 desk.limiter.give()
         except asyncio.CancelledError:
@@ -291,9 +313,10 @@ class _Call:
         finally:
             desk.deadlines.end(limit)
 
-    async def _effect(self) -> str:
+    async def _begin(self, now: float) -> Settled:
+        """Write the intent and have the effect, if the breaker lets it; tell the breaker how it went."""
         breaker = self._desk.breaker
-        pause_s = breaker.allow(self._clock.now())
+        pause_s = breaker.allow(now)
         if pause_s > 0:
             raise ToolUnavailable(
                 f"{self._request.name!r} failed too often and is left alone for {pause_s:.1f} s",
@@ -303,11 +326,13 @@ class _Call:
         healthy: bool | None = None
         late = False
         try:
-            await self._ticket.start()
+            if not self._ticket.silent and (known := await self._ticket.start()) is not None:
+                return known
             self._life.step(Step.START)
             self._span.event("start")
+            effect, self._effect = self._effect or self._desk.prepare(self._request.arguments), None
             healthy = False  # unless it says otherwise: a timeout arrives as a cancel
-            content = await self._tool.invoke(self._request.arguments, self._context)
+            content = await effect(self._context)
             healthy = True
         except LanewayError as error:
             if healthy is not None:
@@ -328,7 +353,7 @@ class _Call:
             else:
                 breaker.record(healthy, self._clock.now())
             self._desk.measure(late)
-        return content
+        return Settled(State.SUCCEEDED, _bounded(content))
 
 
 def _wrapped(name: str, error: Exception) -> ToolError:
@@ -340,16 +365,4 @@ def _bounded(content: str) -> str:
         return content
     raise ToolError(
         f"the result has more than {MAX_RESULT_BYTES} bytes; ask the tool for less, or page", reason="OUTPUT_TRUNCATED"
-    )
-
-
-async def _tell_start(request: CallRequest, context: Context) -> None:
-    call_id = request.call_id
-    named = {"toolCallId": call_id, "toolCallName": request.name}
-    await context.emit_all(
-        (
-            Out("TOOL_CALL_START", msgpack.packb(named), call_id),
-            Out("TOOL_CALL_ARGS", _JSON(request.arguments).encode(), call_id),
-            Out("TOOL_CALL_END", msgpack.packb({"toolCallId": call_id}), call_id),
-        )
     )

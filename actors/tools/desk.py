@@ -6,35 +6,62 @@ what is known about that name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from functools import partial
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from laneway.actors.ports import Clock, ToolInvoker
+from laneway.actors.meters import MUTE
+from laneway.actors.ports import Clock, Context, Probe, ToolInvoker
 from laneway.actors.tools.breaker import Breaker
 from laneway.actors.tools.deadlines import Deadlines
 from laneway.actors.tools.limiter import HasQueue, Limiter, LimiterPolicy
 from laneway.actors.tools.retries import RetryBudget
 
-__all__ = ["ChecksArguments", "Desk", "ToolStatistics"]
+__all__ = ["Desk", "Effect", "Prepares", "ToolStatistics"]
+
+
+Effect: TypeAlias = Callable[[Context], Awaitable[str]]
+"""A call whose arguments are good: given its context, it runs once and returns JSON text."""
 
 
 @runtime_checkable
-class ChecksArguments(Protocol):
+class Prepares(Protocol):
     """An invoker that can judge arguments before anything is started."""
 
-    def check(self, arguments: Mapping[str, Any]) -> None:
-        """Raise ToolArguments, with the path as reason, if they do not fit the schema."""
+    def prepare(self, arguments: Mapping[str, Any]) -> Effect:
+        """Return the call of these arguments, to be run at most once; nothing has begun.
+
+        Raises ToolArguments, with the path as reason, if they do not fit the schema.
+        """
         ...
 
 
 class Desk:
-    """What is remembered about one tool between its calls."""
+    """What is remembered about one tool between its calls, and what is looked up about it once.
 
-    __slots__ = ("breaker", "budget", "check", "deadlines", "limiter", "queue", "repeatable", "tool")
+    Attributes:
+        prepare: see `Prepares`; a tool that judges nothing before has one too.
+        took: measures a call, in seconds.
+    """
 
-    def __init__(self, tool: ToolInvoker, clock: Clock, policy: LimiterPolicy) -> None:
+    __slots__ = (
+        "breaker",
+        "budget",
+        "deadlines",
+        "limiter",
+        "name",
+        "prepare",
+        "queue",
+        "repeatable",
+        "timeout_s",
+        "took",
+        "tool",
+    )
+
+    def __init__(self, tool: ToolInvoker, clock: Clock, policy: LimiterPolicy, probe: Probe = MUTE) -> None:
         self.serve(tool)
+        self.took = probe.histogram("tool.seconds", tool=self.name)
         self.breaker = Breaker()
         self.limiter = Limiter(clock, policy)
         self.deadlines = Deadlines(clock)
@@ -42,10 +69,14 @@ class Desk:
 
     def serve(self, tool: ToolInvoker) -> None:
         """Serve this tool, or its successor of the same name; what it can do is asked once, not per call."""
-        self.tool = tool
-        self.check = tool.check if isinstance(tool, ChecksArguments) else None
+        self.tool, spec = tool, tool.spec
+        self.prepare: Callable[[Mapping[str, Any]], Effect] = (
+            tool.prepare if isinstance(tool, Prepares) else partial(partial, tool.invoke)
+        )
         self.queue = tool if isinstance(tool, HasQueue) else None
-        self.repeatable = tool.spec.idempotent or not tool.spec.effects
+        self.name = spec.name
+        self.timeout_s = spec.timeout_s
+        self.repeatable = spec.idempotent or not spec.effects
 
     def measure(self, late: bool) -> None:
         """Tell the limiter what a call waited for behind it; `late`: where it was served there was no room."""

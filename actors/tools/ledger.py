@@ -8,29 +8,27 @@ waits for the first (attach). An intent without a result is a crash in between: 
 run again by itself, unless the tool is repeatable (declared idempotent or without effects).
 Repeatable calls write no intent: running them again is harmless, and it halves their writes.
 A call that failed before its effect began leaves no record, so that the same id can be tried again.
+
+Nearly every call is new, and writing its intent says so: it is written only where nothing stands. So
+that call is not looked up before; one that is refused, or has to wait for its turn, is.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Coroutine
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
-
-import msgpack
+from typing import Any, Final, Protocol, TypeAlias
 
 from laneway.actors.ports import Record
+from laneway.actors.tools.entries import CallKey, Settled, pack_entry, unpack_entry
 from laneway.actors.tools.lifecycle import State
+from laneway.actors.tools.recall import Recall
 from laneway.routing.errors import IdempotencyMismatch, LanewayError, OutcomeUnknown, StoreError
 
-__all__ = ["PREFIX", "CallKey", "Ledger", "Records", "Settled", "Ticket", "digest"]
+__all__ = ["Ledger", "Records", "Ticket"]
 
-PREFIX: Final = "tool/"
-"""What the store key of every record begins with."""
 _TTL_S: Final = 86_400.0
 """How long a duplicate still meets the first result: 24 h."""
-_MAX_CONTENT_BYTES: Final = 65_536
-"""Largest result kept for replay; a larger one is answered once and only its success is kept."""
 _ATTEMPTS: Final = 3
 """Compare-and-set rounds before a write gives up; only a second host can cause even one."""
 
@@ -47,106 +45,131 @@ class Records(Protocol):
         ...
 
 
-class CallKey(NamedTuple):
-    """What makes a call the same call.
-
-    Attributes:
-        call_id: id within the run, or the idempotency key with `run` empty and `named` True.
-    """
-
-    tenant: str
-    session: str
-    run: str
-    call_id: str
-    named: bool = False
-
-    @property
-    def text(self) -> str:
-        """Store key; parts are escaped, so that no id can reach into another's place."""
-        kind = "key" if self.named else "call"
-        parts = (self.tenant, self.session, self.run, self.call_id)
-        text = "/".join(parts)
-        if "%" in text or text.count("/") > 3:  # else nothing is to be escaped: nearly always
-            text = "/".join([part.replace("%", "%25").replace("/", "%2F") for part in parts])
-        return f"{PREFIX}{kind}/{text}"
-
-
-class Settled(NamedTuple):
-    """How a call ended: content is JSON text; code is empty on success."""
-
-    state: State
-    content: str
-    code: str = ""
-    retryable: bool = False
-
-
 _Waiting: TypeAlias = "asyncio.Future[Settled | LanewayError]"
 
 
-def digest(name: str, arguments: object) -> bytes:
-    """Hash of a tool name and its arguments (msgpack-able); the order of map keys does not matter."""
-    return hashlib.blake2b(msgpack.packb([name, _ordered(arguments)]), digest_size=16).digest()
-
-
-def _ordered(value: object) -> object:
-    if isinstance(value, dict):
-        return [[str(key), _ordered(value[key])] for key in sorted(value, key=str)]
-    if isinstance(value, (list, tuple)):
-        return [_ordered(item) for item in value]
-    return value
-
-
 class Ticket:
-    """The right to run one call, held by exactly one task of this process until it settles."""
+    """The right to run one call, held by exactly one task of this process until it settles.
 
-    __slots__ = ("_digest", "_ledger", "_place", "_repeatable", "_version", "key")
+    Attributes:
+        unread: nobody has looked whether the store knows this call.
+        silent: its effect may begin without a record, so `start` has nothing to do.
+    """
 
-    def __init__(
-        self, ledger: Ledger, key: CallKey, place: str, hashed: bytes, version: int, *, repeatable: bool
-    ) -> None:
+    __slots__ = ("_ledger", "_place", "_repeatable", "_version", "hashed", "key", "silent", "unread", "waiting")
+
+    def __init__(self, ledger: Ledger, key: CallKey, hashed: bytes, *, repeatable: bool) -> None:
         self.key = key
-        self._place = place
+        self.hashed = hashed
+        self.unread = stored = ledger.recall is None
+        self.silent = repeatable or not stored
+        self.waiting: _Waiting | None = None
         self._ledger = ledger
-        self._digest = hashed
-        self._version = version
+        self._place = key.text if stored else ""
         self._repeatable = repeatable
+        self._version = 0
 
-    async def start(self) -> None:
-        """Record the intent; the effect may begin when this returns. Idempotent per ticket for retries.
+    async def look_up(self) -> Settled | None:
+        """Return how the call ended before, if it did; once per ticket, and nothing if it was done.
 
         Raises:
+            IdempotencyMismatch: the key was used with another tool or other arguments.
+            OutcomeUnknown: a crash fell between its effect and its record.
+            StoreError: the store cannot say.
+        """
+        if not self.unread:
+            return None
+        store = self._ledger.store
+        record = await store.get(self._place)
+        self.unread = False
+        if not record.version:
+            return None
+        state, first, result = unpack_entry(record.value)
+        if first != self.hashed:
+            raise _mismatch(self.key)
+        if result is not None:
+            return result
+        if self._repeatable:
+            self._version = record.version
+            return None
+        if state is State.RUNNING:
+            blob = pack_entry(State.OUTCOME_UNKNOWN, self.hashed)
+            await store.put(self._place, blob, version=record.version, ttl_s=_TTL_S)
+        raise OutcomeUnknown(
+            f"call {self.key.call_id!r} was started and the process that ran it is gone without a record; "
+            "check the effect at its target, then call again under a new id"
+        )
+
+    async def start(self) -> Settled | None:
+        """Record the intent; the effect may begin when this returns None. Idempotent per ticket for retries.
+
+        Returns how the call ended before, if it did: then nothing may begin.
+
+        Raises:
+            what `look_up` does, and
             OutcomeUnknown: another process began the same call meanwhile.
             StoreError: the intent could not be written, so the effect must not begin.
         """
-        if self._repeatable or self._ledger.forgets:
-            return
-        blob = _pack(State.RUNNING, self._digest, None)
+        if self.silent:
+            return None
+        blob = pack_entry(State.RUNNING, self.hashed)
         version = await self._ledger.store.put(self._place, blob, version=self._version, ttl_s=_TTL_S)
         if not version:
+            known = await self.look_up()
+            if known is not None:
+                return known
             raise OutcomeUnknown(
                 f"call {self.key.call_id!r} was started by another process at the same time; ask again for its result"
             )
-        self._version = version
+        self._version, self.unread = version, False
+        return None
+
+    def settle_now(self, result: Settled) -> bool:
+        """As `settle`, if that needs no waiting; else False, and nothing is done."""
+        recall = self._ledger.recall
+        if recall is None:
+            return False
+        recall.keep(self.key, self.hashed, result)
+        self._ledger.release(self, result)
+        return True
 
     async def settle(self, result: Settled) -> bool:
         """Record how it ended and answer everyone attached; False if the record could not be written.
 
         The answer is given even then: the effect has happened and its result is known here.
         """
+        if self.settle_now(result):
+            return True
         try:
-            return await self._ledger.write(self._place, self._digest, result, self._version)
+            return await self._write(result)
         except StoreError:
             return False
         finally:
-            self._ledger.release(self.key, result)
+            self._ledger.release(self, result)
+
+    async def _write(self, result: Settled) -> bool:
+        """Write the result over this call's own record; False if somebody else's stands there."""
+        store, version = self._ledger.store, self._version
+        blob = pack_entry(result.state, self.hashed, result)
+        for _ in range(_ATTEMPTS):
+            if await store.put(self._place, blob, version=version, ttl_s=_TTL_S):
+                return True
+            record = await store.get(self._place)
+            if record.version:
+                _, first, settled = unpack_entry(record.value)
+                if first != self.hashed or settled is not None:
+                    return False
+            version = record.version
+        return False
 
     def settle_later(self, result: Settled) -> None:
         """As `settle`, from a task that is being cancelled; `Ledger.close` awaits the write."""
-        self._ledger.hold(self.settle(result))
+        if not self.settle_now(result):
+            self._ledger.hold(self.settle(result))
 
     def abandon(self, outcome: Settled | LanewayError) -> None:
         """The effect has not begun: answer those attached, leave no record, free the key."""
-        self._ledger.release(self.key, outcome)
+        self._ledger.release(self, outcome)
 
 
 class Ledger:
@@ -154,20 +177,38 @@ class Ledger:
 
     Args:
         store: versioned values; whether this survives kill -9 is that store's to say.
-        forgets: the store is this process's alone and dies with it, so nobody could ever read an intent:
-            none is written, only results.
+        recall: the store is this process's alone and dies with it, so nobody could ever read an intent:
+            none is written, and results are kept here instead.
     """
 
-    def __init__(self, store: Records, *, forgets: bool = False) -> None:
+    def __init__(self, store: Records, *, recall: Recall | None = None) -> None:
         self.store = store
-        self.forgets = forgets
-        self._running: dict[CallKey, tuple[bytes, _Waiting]] = {}
+        self.recall = recall
+        self._running: dict[CallKey, Ticket] = {}
         self._writes: set[asyncio.Task[bool]] = set()
 
     @property
     def running(self) -> int:
         """Calls under way in this process."""
         return len(self._running)
+
+    def claim_now(self, key: CallKey, hashed: bytes, *, repeatable: bool) -> Ticket | Settled | None:
+        """As `claim`, if that needs no waiting; else None, and nothing is done.
+
+        The ticket may be `unread`: then the call may have ended before, which `start` or `look_up` tells.
+        """
+        if key in self._running:
+            return None
+        recall = self.recall
+        if recall is None:
+            if repeatable:  # it writes no intent that would tell
+                return None
+        elif (known := recall.find(key)) is not None:
+            if known[0] != hashed:
+                raise _mismatch(key)
+            return known[1]
+        ticket = self._running[key] = Ticket(self, key, hashed, repeatable=repeatable)
+        return ticket
 
     async def claim(self, key: CallKey, hashed: bytes, *, repeatable: bool) -> Ticket | Settled:
         """Return a ticket if the call may run, or how it (already, or by waiting) ended.
@@ -177,77 +218,34 @@ class Ledger:
             hashed: `digest` of tool and arguments.
             repeatable: the tool is idempotent or has no effects.
 
-        Raises:
-            IdempotencyMismatch: the key was used with another tool or other arguments.
-            OutcomeUnknown: a crash fell between its effect and its record.
-            StoreError: the store cannot say; nothing was started.
+        Raises: what `Ticket.look_up` does; then nothing was started.
         """
-        running = self._running.get(key)
-        if running is not None:
-            return await self._attach(key, hashed, *running)
-        self._running[key] = (hashed, asyncio.get_running_loop().create_future())
+        first = self._running.get(key)
+        if first is not None:
+            return await _attach(first, hashed)
+        if self.recall is not None:
+            claimed = self.claim_now(key, hashed, repeatable=repeatable)
+            assert claimed is not None, "it is not running"
+            return claimed
+        ticket = self._running[key] = Ticket(self, key, hashed, repeatable=repeatable)
         try:
-            return await self._look_up(key, hashed, repeatable)
+            known = await ticket.look_up()
         except LanewayError as error:
-            self.release(key, error)
+            self.release(ticket, error)
             raise
         except asyncio.CancelledError:
-            self.release(key, StoreError(f"the first caller of {key.call_id!r} was cancelled; ask again"))
+            self.release(ticket, StoreError(f"the first caller of {key.call_id!r} was cancelled; ask again"))
             raise
+        if known is not None:
+            self.release(ticket, known)
+            return known
+        return ticket
 
-    async def _attach(self, key: CallKey, hashed: bytes, first: bytes, waiting: _Waiting) -> Settled:
-        if hashed != first:
-            raise _mismatch(key)
-        outcome = await asyncio.shield(waiting)
-        if isinstance(outcome, LanewayError):
-            raise outcome
-        return outcome
-
-    async def _look_up(self, key: CallKey, hashed: bytes, repeatable: bool) -> Ticket | Settled:
-        place = key.text
-        record = await self.store.get(place)
-        if not record.version:
-            return Ticket(self, key, place, hashed, 0, repeatable=repeatable)
-        state, first, result = _unpack(record.value)
-        if first != hashed:
-            raise _mismatch(key)
-        if result is not None:
-            self.release(key, result)
-            return result
-        if repeatable:
-            return Ticket(self, key, place, hashed, record.version, repeatable=True)
-        if state is State.RUNNING:
-            blob = _pack(State.OUTCOME_UNKNOWN, hashed, None)
-            await self.store.put(place, blob, version=record.version, ttl_s=_TTL_S)
-        raise OutcomeUnknown(
-            f"call {key.call_id!r} was started and the process that ran it is gone without a record; "
-            "check the effect at its target, then call again under a new id"
-        )
-
-    async def write(self, place: str, hashed: bytes, result: Settled, version: int) -> bool:
-        """Write the result over this call's own record; False if somebody else's stands there.
-
-        Args:
-            place: store key of the call. hashed, result: the call and how it ended.
-            version: of the call's record as this process last knew it, 0 for none.
-        """
-        blob = _pack(result.state, hashed, result)
-        for _ in range(_ATTEMPTS):
-            if await self.store.put(place, blob, version=version, ttl_s=_TTL_S):
-                return True
-            record = await self.store.get(place)
-            if record.version:
-                _, first, settled = _unpack(record.value)
-                if first != hashed or settled is not None:
-                    return False
-            version = record.version
-        return False
-
-    def release(self, key: CallKey, outcome: Settled | LanewayError) -> None:
+    def release(self, ticket: Ticket, outcome: Settled | LanewayError) -> None:
         """Free the key and answer those attached."""
-        running = self._running.pop(key, None)
-        if running is not None and not running[1].done():
-            running[1].set_result(outcome)
+        self._running.pop(ticket.key, None)
+        if ticket.waiting is not None and not ticket.waiting.done():
+            ticket.waiting.set_result(outcome)
 
     def hold(self, write: Coroutine[Any, Any, bool]) -> None:
         """Own a write that outlives its caller."""
@@ -261,33 +259,19 @@ class Ledger:
             await asyncio.gather(*self._writes)
 
 
+async def _attach(first: Ticket, hashed: bytes) -> Settled:
+    """Wait for what the call of this ticket comes to. Raises IdempotencyMismatch, and what that one met."""
+    if hashed != first.hashed:
+        raise _mismatch(first.key)
+    if first.waiting is None:
+        first.waiting = asyncio.get_running_loop().create_future()
+    outcome = await asyncio.shield(first.waiting)
+    if isinstance(outcome, LanewayError):
+        raise outcome
+    return outcome
+
+
 def _mismatch(key: CallKey) -> IdempotencyMismatch:
     return IdempotencyMismatch(
         f"{key.call_id!r} was used before with another tool or other arguments; use a new id for a new call"
     )
-
-
-def _pack(state: State, hashed: bytes, result: Settled | None) -> bytes:
-    blob: list[object] = [state.value, hashed]
-    if result is not None:
-        content = result.content
-        if len(content) * 4 > _MAX_CONTENT_BYTES and len(content.encode()) > _MAX_CONTENT_BYTES:
-            content = ""
-        blob += [content, result.code, result.retryable, content != result.content]
-    packed: bytes = msgpack.packb(blob)
-    return packed
-
-
-def _unpack(blob: bytes) -> tuple[State, bytes, Settled | None]:
-    fields = msgpack.unpackb(blob)
-    state, hashed = State(fields[0]), fields[1]
-    if len(fields) == 2:
-        return state, hashed, None
-    content, code, retryable, cut = fields[2:]
-    if cut:
-        code = code or "RESULT_NOT_KEPT"
-        content = (
-            '{"error":{"code":"' + code + '","message":"this call ended before; '
-            'its result was too large to keep for a second answer"}}'
-        )
-    return state, hashed, Settled(state, content, code, retryable)

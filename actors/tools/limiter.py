@@ -3,7 +3,7 @@
 Law of this file: the wait that counts lies behind the limiter, not in front of it: the line in front
 only says that demand is high, and cutting on it would starve the tool. What lies behind depends on the
 tool: a tool with executors of its own (worker processes, an MCP server's turns) says how long a call
-waited for one; one on the event loop waits for the loop, which every eighth call measures; and what
+waited for one; one on the event loop waits for the loop, which every eighth turn measures; and what
 waits in a service that the tool asks cannot be seen from here, but is told by refusals and timeouts:
 each counts as a wait of twice the target. The rule itself is in `routing/aimd.py`.
 """
@@ -55,12 +55,13 @@ class Limiter:
         policy: bounds.
     """
 
-    __slots__ = ("_clock", "_in_flight", "_limit", "_line", "_policy", "_taken")
+    __slots__ = ("_clock", "_in_flight", "_limit", "_line", "_most", "_policy", "_taken")
 
     def __init__(self, clock: Clock, policy: LimiterPolicy | None = None) -> None:
         self._policy = policy or LimiterPolicy()
         self._clock = clock
         self._limit = AimdLimit(self._policy.calls, clock.now())
+        self._most = int(self._limit.value)
         self._line: deque[asyncio.Future[None]] = deque()
         self._in_flight = 0
         self._taken = 0
@@ -68,7 +69,7 @@ class Limiter:
     @property
     def limit(self) -> int:
         """Concurrent calls allowed now."""
-        return int(self._limit.value)
+        return self._most
 
     @property
     def in_flight(self) -> int:
@@ -80,35 +81,42 @@ class Limiter:
         """Callers in front of the limit."""
         return len(self._line)
 
+    def take_now(self) -> bool:
+        """Take a turn, to be given back with `give`; False if none is free: then `take` one."""
+        if self._in_flight >= self._most or self._line:
+            return False
+        self._in_flight += 1
+        self._taken += 1
+        if not self._taken % _SAMPLED:
+            self._go_round()
+        return True
+
     async def take(self) -> None:
-        """Wait for a turn, to be given back with `give`; the caller bounds the wait with its own deadline.
+        """Wait for a turn in the line; the caller bounds the wait with its own deadline.
 
         Raises:
             Overloaded: the line in front of the limit is full.
         """
-        if self._in_flight < self.limit and not self._line:
-            self._in_flight += 1
-        else:
+        if not self.take_now():
             await self._stand()
-        self._taken += 1
-        if self._taken % _SAMPLED:
-            return
-        granted_at = self._clock.now()
-        try:
-            await asyncio.sleep(0)  # one trip through the loop: how late it comes back is the loop's queue wait
-        except asyncio.CancelledError:
-            self.give()
-            raise
-        self.observe(self._clock.now() - granted_at)
 
     def give(self) -> None:
         """Give a turn back; the first in line gets it."""
         self._in_flight -= 1
-        self._wake()
+        if self._line:
+            self._wake()
 
     def observe(self, wait_s: float) -> None:
         """Note that a call which had its turn waited this long, in seconds, for its executor."""
         self._limit.observe(wait_s, self._in_flight, self._clock.now())
+        self._most = int(self._limit.value)
+
+    def _go_round(self) -> None:
+        """Make one trip through the loop: how late it comes back is the loop's queue wait."""
+        asyncio.get_running_loop().call_soon(self._came_back, self._clock.now())
+
+    def _came_back(self, left_at: float) -> None:
+        self.observe(self._clock.now() - left_at)
 
     def overloaded(self) -> None:
         """Note that a call was refused, or not answered in time, by what the tool asks."""
@@ -134,8 +142,11 @@ class Limiter:
             raise
 
     def _wake(self) -> None:
-        while self._line and self._in_flight < self.limit:
+        while self._line and self._in_flight < self._most:
             place = self._line.popleft()
             if not place.done():
                 self._in_flight += 1
+                self._taken += 1
+                if not self._taken % _SAMPLED:
+                    self._go_round()
                 place.set_result(None)

@@ -8,12 +8,13 @@ with it is a ToolArguments that says where. The body is a msgpack map {"name", "
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import msgpack
 
 from laneway.actors.ports import ToolResult
-from laneway.actors.tools.ledger import CallKey, Settled
+from laneway.actors.tools.entries import CallKey, Settled
 from laneway.actors.tools.lifecycle import State
 from laneway.routing.envelope import BODY, ENTITY, RUN, SESSION, TENANT, Envelope, envelope_id
 from laneway.routing.errors import (
@@ -34,6 +35,7 @@ _MAX_ITEMS: Final = 10_000
 _MAX_DEPTH: Final = 32
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 """Values that are good wherever they stand, so that no path has to be named for them."""
+_TEXT: Final = frozenset({str})
 
 
 class CallRequest(NamedTuple):
@@ -67,11 +69,13 @@ def parse(env: Envelope) -> CallRequest:
         arguments = {}
     if not isinstance(arguments, dict):
         raise ToolArguments("`arguments` is a map of names to JSON values", reason="arguments")
-    _check(arguments, "arguments", 0)
-    run = "" if named else env[RUN]
-    return CallRequest(
-        name, arguments, call_id, CallKey(env[TENANT], env[SESSION], run, named or call_id, named=bool(named))
-    )
+    if not (_PLAIN.issuperset(map(type, arguments.values())) and _TEXT.issuperset(map(type, arguments))):
+        _check(arguments, "arguments", 0)
+    if named:
+        key = CallKey(env[TENANT], env[SESSION], "", named, True)
+    else:
+        key = CallKey(env[TENANT], env[SESSION], env[RUN], call_id, False)
+    return CallRequest(name, arguments, call_id, key)
 
 
 def _decoded(body: bytes) -> dict[str, Any]:
@@ -134,10 +138,9 @@ def failure(error: LanewayError) -> Settled:
     return Settled(state, json.dumps({"error": told}, ensure_ascii=False), error.code, error.retryable)
 
 
-def pack_answer(settled: Settled) -> bytes:
-    """The asker's value: msgpack {"content", "code", "retryable"}."""
-    packed: bytes = msgpack.packb({"content": settled.content, "code": settled.code, "retryable": settled.retryable})
-    return packed
+def pack_answer(settled: Settled, pack: Callable[[Any], bytes] = msgpack.packb) -> bytes:
+    """The asker's value: msgpack {"content", "code", "retryable"}. `pack`: as `msgpack.packb`."""
+    return pack({"content": settled.content, "code": settled.code, "retryable": settled.retryable})
 
 
 def unpack_answer(call_id: str, value: bytes) -> ToolResult:

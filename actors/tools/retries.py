@@ -42,7 +42,8 @@ class RetryBudget:
 
     def deposit(self) -> None:
         """One call came in."""
-        self._tokens = min(self._capacity, self._tokens + self._share)
+        if self._tokens < self._capacity:
+            self._tokens = min(self._capacity, self._tokens + self._share)
 
     def withdraw(self) -> bool:
         """Take one retry; False if the budget is spent."""

@@ -22,6 +22,7 @@ from laneway.actors.tools.calls import ToolCalls
 from laneway.actors.tools.catalogue import Catalogue
 from laneway.actors.tools.desk import ToolStatistics
 from laneway.actors.tools.ledger import Ledger
+from laneway.actors.tools.recall import Recall
 from laneway.engine.app.placements import FRONT_POOLS, HOSTS, placement_of
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import BODY, ENTITY, TENANT, Envelope
@@ -69,7 +70,7 @@ class BuiltinPools:
         )
         self._tools = ToolCalls(
             catalogue,
-            Ledger(store, forgets=not (store.durable or store.shared)),
+            Ledger(store, recall=None if store.durable or store.shared else Recall(clock)),
             clock=clock,
             probe=probe,
             random=random.random,

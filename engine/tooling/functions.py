@@ -8,17 +8,19 @@ at once). Arguments are validated before either starts. What the callable return
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar, cast, overload
 
 from pydantic_core import PydanticSerializationError, to_json
 
 from laneway.actors.ports import Context, ToolSpec
+from laneway.actors.tools.desk import Effect
+from laneway.actors.tools.json_text import json_encoder
 from laneway.engine.tooling.signature import Signature
 from laneway.routing.errors import ConfigError, LanewayError, ToolError
 
@@ -27,8 +29,7 @@ __all__ = ["FunctionTool", "Runner", "ToolOptions", "function_tool", "tool"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 _log: Final = logging.getLogger(__name__)
 _MARK: Final = "__laneway_tool__"
-_JSON: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-"""As `json.dumps`, which makes an encoder at each call."""
+_JSON: Final = json_encoder(allow_nan=False)
 
 
 class Runner(Protocol):
@@ -159,29 +160,34 @@ class FunctionTool:
         """How long the most recent call waited for a worker, in seconds; None on the loop."""
         return self._runner.queue_wait_s if self._target and self._runner is not None else None
 
-    def check(self, arguments: Mapping[str, Any]) -> None:
-        """Raise ToolArguments, with the path as reason, if the arguments do not fit."""
-        self._signature.validate(arguments)
+    def prepare(self, arguments: Mapping[str, Any]) -> Effect:
+        """See `Prepares.prepare`; validated here, once."""
+        validated = self._signature.validate(arguments)
+        if not self._target:
+            return partial(self._here, validated)
+        return partial(self._elsewhere, validated if self._signature.plain else arguments)
 
     async def invoke(self, arguments: Mapping[str, Any], context: Context) -> str:
         """Run once and return JSON text. Raises ToolArguments, ToolError and the worker's errors."""
-        validated = self._signature.validate(arguments)
-        if self._target:
-            runner = cast("Runner", self._runner)
-            plain = self._signature.plain
-            given = validated if plain else arguments
+        return await self.prepare(arguments)(context)
 
-            def measured(began: float, ended: float, pid: int) -> None:
-                context.record("worker", began, ended, process__pid=pid)
+    async def _elsewhere(self, given: Mapping[str, Any], context: Context) -> str:
+        """Run in a worker process, which converts what is not validated JSON."""
 
-            return await runner.run(
-                self._target,
-                given,
-                timeout_s=self._spec.timeout_s,
-                convert=not plain,
-                trace=context.trace,
-                measured=measured,
-            )
+        def measured(began: float, ended: float, pid: int) -> None:
+            context.record("worker", began, ended, process__pid=pid)
+
+        return await cast("Runner", self._runner).run(
+            self._target,
+            given,
+            timeout_s=self._spec.timeout_s,
+            convert=not self._signature.plain,
+            trace=context.trace,
+            measured=measured,
+        )
+
+    async def _here(self, validated: dict[str, Any], context: Context) -> str:
+        """Run on the event loop."""
         if self._signature.context_name:
             validated[self._signature.context_name] = context
         try:

@@ -18,10 +18,12 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from laneway.actors.ports import Context, ToolSpec
+from laneway.actors.tools.desk import Effect
 from laneway.engine.tooling.commands import ManagedCommand, ServerCommand, command_of, plain_command
 from laneway.engine.tooling.environments import Progress
 from laneway.engine.tooling.results import ArgumentChecker, json_text
@@ -347,9 +349,10 @@ class McpTool:
         """How long the server's most recent call waited for a turn, in seconds."""
         return self._server.queue_wait_s
 
-    def check(self, arguments: Mapping[str, Any]) -> None:
-        """Raise ToolArguments, with the path as reason, if the arguments do not fit the schema."""
+    def prepare(self, arguments: Mapping[str, Any]) -> Effect:
+        """See `Prepares.prepare`: the schema is the server's, which may still refuse them."""
         self._checker.check(arguments)
+        return partial(self.invoke, arguments)
 
     async def invoke(self, arguments: Mapping[str, Any], context: Context) -> str:
         """Call it once; see `MCPServer.call`."""

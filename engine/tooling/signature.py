@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
-from pydantic_core import ArgsKwargs
+from pydantic_core import SchemaValidator
 
 from laneway.actors.ports import Context
 from laneway.routing.errors import ConfigError, ToolArguments
@@ -60,6 +60,7 @@ class Signature:
                 )
         self.plain = all(_is_json(hints.get(key, Any)) for key in shown)
         self._adapter = _adapter(name, shown, hints)
+        self._validate = _validator(self._adapter)
         self.description, notes = _documentation(inspect.getdoc(function) or "")
         self.schema = self._described(name, notes)
 
@@ -80,7 +81,7 @@ class Signature:
             ToolArguments: with the path of the first error as reason.
         """
         try:
-            validated: dict[str, Any] = self._adapter.validator.validate_python(ArgsKwargs((), dict(arguments)))
+            validated: dict[str, Any] = self._validate(arguments if type(arguments) is dict else dict(arguments))[1]
         except ValidationError as error:
             found = error.errors(include_url=False, include_context=False, include_input=False)
             told = "; ".join(f"`{_path(row['loc'])}`: {row['msg']}" for row in found[:_TOLD])
@@ -103,6 +104,16 @@ def _adapter(name: str, shown: Mapping[str, inspect.Parameter], hints: Mapping[s
         return TypeAdapter(stand_in)
     except (PydanticUserError, TypeError) as error:
         raise ConfigError(f"the arguments of tool {name!r} cannot be validated: {error}") from error
+
+
+def _validator(adapter: TypeAdapter[Any]) -> Callable[[dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Return what validates a call's arguments without calling the stand-in, and gives them as ``((), by name)``."""
+    schema: Any = adapter.core_schema
+    if schema["type"] == "definitions":
+        alone: Any = {**schema, "schema": schema["schema"]["arguments_schema"]}
+    else:
+        alone = schema["arguments_schema"]
+    return SchemaValidator(alone).validate_python
 
 
 def _is_json(hint: Any) -> bool:

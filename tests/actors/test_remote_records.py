@@ -13,7 +13,8 @@ from laneway.actors.ports import Record
 from laneway.actors.questions import Questions
 from laneway.actors.remote_records import RECORDS, RecordService, RemoteRecords
 from laneway.actors.switchboard import Switchboard
-from laneway.actors.tools.ledger import CallKey, Ledger, Settled, Ticket, digest
+from laneway.actors.tools.entries import CallKey, Settled, digest
+from laneway.actors.tools.ledger import Ledger, Ticket
 from laneway.actors.tools.lifecycle import State
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.errors import AccessError, OutcomeUnknown, PeerProtocolError, StoreError

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -15,6 +16,7 @@ from laneway.actors.ports import Context, Observe, Out, Principal, Record, ToolS
 from laneway.actors.spans import SILENT, Span, SpanValue
 from laneway.actors.tools.calls import MAX_RESULT_BYTES, ToolCalls
 from laneway.actors.tools.catalogue import Catalogue
+from laneway.actors.tools.desk import Effect
 from laneway.actors.tools.ledger import Ledger
 from laneway.actors.tools.limiter import LimiterPolicy
 from laneway.routing.aimd import AimdPolicy
@@ -64,9 +66,10 @@ class Tool:
         self.runs = 0
         self._act = act
 
-    def check(self, arguments: Mapping[str, Any]) -> None:
+    def prepare(self, arguments: Mapping[str, Any]) -> Effect:
         if "bad" in arguments:
             raise ToolArguments("`bad` is not taken", reason="bad")
+        return partial(self.invoke, arguments)
 
     async def invoke(self, arguments: Mapping[str, Any], context: Context) -> str:
         self.runs += 1

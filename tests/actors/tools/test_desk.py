@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ class Tool:
         self.spec = ToolSpec("t", "", {})
 
     async def invoke(self, arguments: Mapping[str, Any], context: Context) -> str:
-        return ""
+        return str(arguments)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,7 @@ def test_a_successor_is_served_with_what_is_known() -> None:
     desk = Desk(Tool(0.05), clock, LimiterPolicy(AimdPolicy(initial=100, floor=2)))
     clock.at = 0.1
     desk.measure(False)
-    desk.serve(Tool(None))
+    desk.serve(successor := Tool(None))
     assert desk.statistics().limit == 90
-    assert desk.check is None
+    assert asyncio.run(desk.prepare({"x": 1})(None)) == "{'x': 1}"  # type: ignore[arg-type] # it asks nothing of it
+    assert (desk.tool, desk.queue) == (successor, successor)

@@ -7,8 +7,10 @@ import asyncio
 import pytest
 
 from laneway.actors.ports import Record
-from laneway.actors.tools.ledger import CallKey, Ledger, Settled, Ticket, digest
+from laneway.actors.tools.entries import CallKey, Settled, digest
+from laneway.actors.tools.ledger import Ledger, Ticket
 from laneway.actors.tools.lifecycle import State
+from laneway.actors.tools.recall import Recall
 from laneway.routing.errors import IdempotencyMismatch, OutcomeUnknown, StoreError
 
 KEY = CallKey("acme", "s1", "r1", "c1")
@@ -225,24 +227,90 @@ def test_records_are_bounded() -> None:
     asyncio.run(main())
 
 
-def test_the_hash_ignores_key_order_and_sees_the_name() -> None:
-    """Equal calls hash equal whatever order a client wrote its map in."""
-    assert digest("t", {"a": 1, "b": [{"c": 2, "d": 3}]}) == digest("t", {"b": [{"d": 3, "c": 2}], "a": 1})
-    assert digest("t", {}) != digest("u", {})
-    assert digest("t", {"a": "1"}) != digest("t", {"a": 1})
+class Clock:
+    at = 0.0
+
+    def now(self) -> float:
+        return self.at
 
 
-def test_a_ledger_whose_store_dies_with_it_writes_no_intents() -> None:
-    """Nobody could read one; the call is run once all the same, and its result is there for the next who asks."""
+def test_a_ledger_whose_store_dies_with_it_asks_no_store() -> None:
+    """Nobody could read an intent; the call is run once all the same, and its result is there for the next who asks."""
 
     async def main() -> None:
         store = Notebook()
-        ledger = Ledger(store, forgets=True)  # type: ignore[arg-type] # it needs get and put only
+        store.failing = True
+        ledger = Ledger(store, recall=Recall(Clock()))  # type: ignore[arg-type] # it needs get and put only
         ticket = await claim(ledger)
-        await ticket.start()
-        assert store.writes == 0
-        assert await ticket.settle(DONE)
-        assert await ledger.claim(KEY, HASH, repeatable=False) == DONE
-        assert store.writes == 1
+        assert ticket.silent
+        attached = asyncio.create_task(ledger.claim(KEY, HASH, repeatable=False))
+        await asyncio.sleep(0)
+        assert ticket.settle_now(DONE)
+        assert await attached == await ledger.claim(KEY, HASH, repeatable=False) == DONE
+        with pytest.raises(IdempotencyMismatch):
+            ledger.claim_now(KEY, digest("pay", {}), repeatable=False)
+        ticket = await claim(ledger, KEY._replace(call_id="c2"))
+        ticket.settle_later(DONE)
+        assert ledger.claim_now(KEY._replace(call_id="c2"), HASH, repeatable=False) == DONE
+        await ledger.close()
+        assert ledger.running == 0
 
     asyncio.run(main())
+
+
+def _unread(ledger: Ledger) -> Ticket:
+    ticket = ledger.claim_now(KEY, HASH, repeatable=False)
+    assert isinstance(ticket, Ticket)
+    assert ticket.unread
+    return ticket
+
+
+def test_a_new_call_is_not_looked_up() -> None:
+    """Its intent is written where nothing may stand: two writes and no reading."""
+
+    async def main() -> None:
+        store = Notebook()
+        ticket = _unread(ledger_of(store))
+        store.get = None  # type: ignore[method-assign,assignment] # nobody may ask
+        assert await ticket.start() is None
+        assert not ticket.unread
+        assert await ticket.settle(DONE)
+        assert store.writes == 2
+
+    asyncio.run(main())
+
+
+def test_an_intent_that_meets_a_record_begins_nothing() -> None:
+    """The first result, a mismatch or an unknown outcome: what a look-up would have told."""
+
+    async def main() -> None:
+        store = Notebook()
+        await _unread(ledger_of(store)).start()  # and here the process dies
+        with pytest.raises(OutcomeUnknown):
+            await _unread(ledger_of(store)).start()
+        with pytest.raises(OutcomeUnknown):
+            await _unread(ledger_of(store)).look_up()
+        store.values.clear()
+        first = _unread(ledger_of(store))
+        await first.start()
+        await first.settle(DONE)
+        assert await _unread(ledger_of(store)).start() == DONE
+        again = _unread(ledger_of(store))
+        assert await again.look_up() == DONE
+        assert await again.look_up() is None, "once"
+        other = ledger_of(store).claim_now(KEY, digest("pay", {}), repeatable=False)
+        assert isinstance(other, Ticket)
+        with pytest.raises(IdempotencyMismatch):
+            await other.start()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_what_must_wait_is_not_claimed_at_once(running: bool) -> None:
+    """A repeatable call is looked up first, as it writes no intent; who attaches has to wait."""
+    ledger = ledger_of(Notebook())
+    if running:
+        assert ledger.claim_now(KEY, HASH, repeatable=False)
+    assert ledger.claim_now(KEY, HASH, repeatable=not running) is None
+    assert ledger.running == running

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laneway.actors.tools.ledger import Settled
+from laneway.actors.tools.entries import Settled
 from laneway.actors.tools.lifecycle import State
 from laneway.actors.tools.request import failure, pack_answer, parse, unpack_answer
 from laneway.routing.envelope import Envelope, envelope

@@ -17,7 +17,8 @@ import pytest
 
 from laneway.actors.ports import Claim, DeadLetter, Entry, Record
 from laneway.actors.sync.archive import Archive
-from laneway.actors.tools.ledger import CallKey, Ledger, Settled, Ticket, digest
+from laneway.actors.tools.entries import CallKey, Settled, digest
+from laneway.actors.tools.ledger import Ledger, Ticket
 from laneway.actors.tools.lifecycle import State
 from laneway.engine.stores.redis import RedisStore
 from laneway.engine.stores.redis_standing import fresh_name

@@ -122,7 +122,7 @@ def test_arguments_that_do_not_fit_name_their_path(arguments: dict[str, Any], pa
     """INVALID_ARGUMENT with the path as reason, from check and from invoke alike."""
     made = function_tool(forecast)
     with pytest.raises(ToolArguments) as caught:
-        made.check(arguments)
+        made.prepare(arguments)
     assert caught.value.reason == path
     with pytest.raises(ToolArguments):
         run(made, **arguments)

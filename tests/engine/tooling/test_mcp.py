@@ -67,7 +67,7 @@ def test_mcp_server_time_in_its_own_environment() -> None:
             told = await ask(tools["time_convert_time"], **asked)
             assert "21:00" in json.dumps(told)
             with pytest.raises(ToolArguments) as caught:
-                tools["time_convert_time"].check({"source_timezone": "UTC"})
+                tools["time_convert_time"].prepare({"source_timezone": "UTC"})
             assert "required" in caught.value.message
             with pytest.raises(ToolError):
                 await tools["time_get_current_time"].invoke({"timezone": "Moon/Crater"}, CONTEXT)
@@ -87,7 +87,7 @@ def test_tools_are_listed_and_called() -> None:
         assert set(spec.schema["properties"]) == {"a", "b"}
         assert spec.metadata == {"source": "mcp", "server": "odd"}
         with pytest.raises(ToolArguments) as caught:
-            tools["add"].check({"a": 1, "b": "two"})
+            tools["add"].prepare({"a": 1, "b": "two"})
         assert caught.value.reason == "b"
 
     with_odd(check)
