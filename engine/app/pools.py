@@ -7,10 +7,10 @@ an event (ledger, documents) is owned and closed here.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from laneway.actors.directory import SessionDirectory
 from laneway.actors.dispatcher import Dispatcher
@@ -18,11 +18,7 @@ from laneway.actors.entry import Entry
 from laneway.actors.nlp.runs import RunDriver
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Clock, Context, Model, Probe, Store
-from laneway.actors.tools.calls import ToolCalls
 from laneway.actors.tools.catalogue import Catalogue
-from laneway.actors.tools.desk import ToolStatistics
-from laneway.actors.tools.ledger import Ledger
-from laneway.actors.tools.recall import Recall
 from laneway.engine.app.placements import FRONT_POOLS, HOSTS, placement_of
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import BODY, ENTITY, TENANT, Envelope
@@ -30,6 +26,8 @@ from laneway.routing.envelope import BODY, ENTITY, TENANT, Envelope
 if TYPE_CHECKING:
     from laneway.actors.sync.documents import Documents
     from laneway.actors.sync.shared import SharedDocuments
+    from laneway.actors.tools.calls import ToolCalls
+    from laneway.actors.tools.desk import ToolStatistics
     from laneway.engine.app.neighbours import Neighbours
     from laneway.engine.config import Config
 
@@ -68,13 +66,8 @@ class BuiltinPools:
         self._runs = RunDriver(
             model, clock=clock, history=directory.messages, raw=nlp.raw, probe=probe, unread=nlp.unread
         )
-        self._tools = ToolCalls(
-            catalogue,
-            Ledger(store, recall=None if store.durable or store.shared else Recall(clock)),
-            clock=clock,
-            probe=probe,
-            random=random.random,
-        )
+        self._catalogue = catalogue
+        self._tools: ToolCalls | None = None
         self._entry: Entry = directory
         self._documents: Documents | SharedDocuments | None = None
         self._known: set[tuple[str, str]] = set()
@@ -100,7 +93,7 @@ class BuiltinPools:
             )
         )
         dispatcher.add_pool(
-            PoolSpec("tools", TOOL_KINDS, self._tools, concurrency=calls, target_wait_s=call_wait_s, remote=tools)
+            PoolSpec("tools", TOOL_KINDS, self._on_call, concurrency=calls, target_wait_s=call_wait_s, remote=tools)
         )
         dispatcher.add_pool(PoolSpec("state", state, self._on_documents, cells=2, keyed="entity", batch=True))
         dispatcher.add_pool(PoolSpec("publish", ("PUBLISH",), self._on_publish))
@@ -115,6 +108,21 @@ class BuiltinPools:
 
         around = (self._store, neighbours.fronts, self._clock, self._kinds, self._probe)
         return make_documents(*around, homes=neighbours.homes, elsewhere=elsewhere)
+
+    def _calls(self) -> ToolCalls:
+        """Return what handles calls; the first one loads it, as many engines have no tools."""
+        if self._tools is None:
+            from laneway.actors.tools.calls import ToolCalls
+            from laneway.actors.tools.ledger import Ledger
+            from laneway.actors.tools.recall import Recall
+
+            store, clock = self._store, self._clock
+            ledger = Ledger(store, recall=None if store.durable or store.shared else Recall(clock))
+            self._tools = ToolCalls(self._catalogue, ledger, clock=clock, probe=self._probe, random=random.random)
+        return self._tools
+
+    def _on_call(self, env: Envelope, context: Context) -> Coroutine[Any, Any, bytes]:
+        return (self._tools or self._calls())(env, context)
 
     async def _on_documents(
         self, envs: Sequence[Envelope], contexts: Sequence[Context]
@@ -131,7 +139,7 @@ class BuiltinPools:
 
     def tools(self) -> dict[str, ToolStatistics]:
         """Return the gauges of every tool."""
-        return self._tools.statistics()
+        return self._calls().statistics() if len(self._catalogue) else {}
 
     def sweep(self) -> None:
         """End the subscriptions of sessions that have gone to sleep since the last call. O(sessions awake)."""
@@ -144,6 +152,7 @@ class BuiltinPools:
 
     async def close(self) -> None:
         """End what still runs and write what waits."""
-        await self._tools.close()
+        if self._tools is not None:
+            await self._tools.close()
         if self._documents is not None:
             await self._documents.close()
