@@ -35,7 +35,8 @@ LIGHT: Final = replace(
     slow_every_s=900.0,
 )  # fmt: skip
 """What an hour has of faults."""
-_SHAPE: Final = Shape(heartbeat_s=20.0, idle_s=20.0)
+_SHAPE: Final = Shape(heartbeat_s=20.0, idle_s=20.0, scale=16)
+"""About a hundred runs at once: ten thousand people in one second are not for an engine of six."""
 _TENANTS: Final = 20
 _QUIET_S: Final = 240.0
 _WATCH_S: Final = 10.0

@@ -140,6 +140,7 @@ class Process:
         life: its number. wall: UNIX seconds.
         on_poison: called when a handler brings the process down.
         neighbours: makes what it shares with other fronts, over its store; without it there are none.
+        scale: as in `Shape`.
     """
 
     def __init__(
@@ -153,8 +154,10 @@ class Process:
         policy: SessionPolicy,
         on_poison: Callable[[], None],
         neighbours: Callable[[Store], Neighbours] | None = None,
+        scale: int = 1,
     ) -> None:
         self.life = life
+        self._scale = scale
         self.lifetime = Lifetime(f"engine {life}")
         self.store = SimStore(disk, faults)
         self.probe: Counter[str] = Counter()
@@ -301,13 +304,21 @@ class Process:
         model = ScriptedModel(self._faults, lambda code: self._faults.fired.update({f"tool {code}": 1}))
         unread = _UNREAD[(self._faults.seed + self.life - 1) % len(_UNREAD)]
         driver = RunDriver(model, clock=self._clock, history=self.directory.messages, unread=unread)
+        much = self._scale
         return [
-            PoolSpec("nlp", ["USER_MESSAGE"], self._noted("nlp", driver), concurrency=6, run_starting=True),
-            PoolSpec("echo", ["ECHO", "BLIP"], self._noted("echo", self._echo), cells=2, keyed="session"),
-            PoolSpec("flaky", ["FLAKY"], self._noted("flaky", self._flaky), concurrency=3, grace_s=0.5),
-            PoolSpec("urge", ["URGE"], self._noted("urge", self._echo), concurrency=1),
-            PoolSpec("tools", ["TOOL_CALL"], self._noted("tools", self.calls), concurrency=4),
-            PoolSpec("poison", ["POISON"], self._noted("poison", self._poison), concurrency=1),
+            PoolSpec("nlp", ["USER_MESSAGE"], self._noted("nlp", driver), concurrency=6 * much, run_starting=True),
+            PoolSpec(
+                "echo",
+                ["ECHO", "BLIP"],
+                self._noted("echo", self._echo),
+                cells=2,
+                keyed="session",
+                concurrency=8 * much,
+            ),
+            PoolSpec("flaky", ["FLAKY"], self._noted("flaky", self._flaky), concurrency=3 * much, grace_s=0.5),
+            PoolSpec("urge", ["URGE"], self._noted("urge", self._echo), concurrency=much),
+            PoolSpec("tools", ["TOOL_CALL"], self._noted("tools", self.calls), concurrency=4 * much),
+            PoolSpec("poison", ["POISON"], self._noted("poison", self._poison), concurrency=much),
         ]
 
     def _noted(self, pool: str, handler: Any) -> Any:

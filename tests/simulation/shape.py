@@ -14,6 +14,7 @@ class Shape:
     Attributes:
         events: how many events each client sends. pace_s: the longest it waits before the next.
         echo_s: what a handler of plain events takes at most; with a small pace it is overload.
+        scale: times as many slots of each pool as the small world has.
         heartbeat_s: of links, both ways. idle_s: after it a session without a link goes to sleep.
         ring_bytes, ring_events, retention_bytes: of each session, small, so that bounds are met.
     """
@@ -24,6 +25,7 @@ class Shape:
     events: int = 44
     pace_s: float = 0.2
     echo_s: float = 0.02
+    scale: int = 1
     heartbeat_s: float = 1.0
     idle_s: float = 1.0
     ring_events: int = 200

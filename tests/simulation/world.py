@@ -143,8 +143,9 @@ class World:
                 link=LinkPolicy(heartbeat_s=self.shape.heartbeat_s),
             )
             engine = Process(
-                self.lives, self.disk, self.wall, self.faults, self.history, self.kinds, policy, self._poisoned.set
-            )
+                self.lives, self.disk, self.wall, self.faults, self.history, self.kinds, policy, self._poisoned.set,
+                scale=self.shape.scale,
+            )  # fmt: skip
             engine.echo_s = self.shape.echo_s
             try:
                 await engine.lifetime.start(engine.start(), f"start engine {self.lives}")
