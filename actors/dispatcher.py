@@ -181,7 +181,7 @@ class Dispatcher:
 
     # -- in -------------------------------------------------------------------------------------
 
-    def admit_batch(self, envs: Sequence[Envelope]) -> list[Verdict]:
+    def admit_batch(self, envs: Sequence[Envelope]) -> Sequence[Verdict]:
         """Classify, check and reserve events, of any sessions; one answer per event, in order.
 
         An answer is the event to go on with (its lane may have changed), which the caller must then

@@ -10,7 +10,7 @@ A reservation may last: whoever has it may have to write something down first.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from laneway.actors.books import Books, Key, OnDone, key_of
@@ -18,9 +18,11 @@ from laneway.actors.cancels import Cancel, RememberedCancels
 from laneway.actors.endings import cancelled, drained, failed
 from laneway.actors.journeys import Journeys
 from laneway.actors.ports import Clock, Outcome
+from laneway.actors.reservations import Reservations
 from laneway.routing.dispatch import DispatchCore, Verdict
 from laneway.routing.envelope import KIND, LANE, TRACE, Envelope, envelope_id
 from laneway.routing.errors import Draining, LanewayError, LocalProtocolError
+from laneway.routing.frame import FEWEST, Frame, frame_of
 
 __all__ = ["DispatchPort", "Door"]
 
@@ -34,8 +36,8 @@ class DispatchPort(Protocol):
         """Say whose events those of a producer are, before the first of them."""
         ...
 
-    def admit_batch(self, envs: Sequence[Envelope]) -> list[Verdict]:
-        """Classify, check and reserve; one answer per event, in order."""
+    def admit_batch(self, envs: Sequence[Envelope]) -> Sequence[Verdict]:
+        """Classify, check and reserve; one answer per event, in order: `envs` again if all come in as they are."""
         ...
 
     def enqueue_batch(self, envs: Sequence[Envelope], on_done: OnDone | None = None) -> None:
@@ -93,7 +95,7 @@ class Door:
         self._count = count
         self._cancels = RememberedCancels()
         self._doomed: dict[Key, Cancel] = {}
-        self.reserved: dict[Key, Envelope] = {}
+        self.reserved = Reservations()
         self.refused = 0
         self.draining = self.closed = False
 
@@ -102,26 +104,50 @@ class Door:
         """Cancels that wait for what they are meant for. O(1) amortised."""
         return self._cancels.alive(self._clock.now())
 
-    def admit(self, envs: Sequence[Envelope], *, nested: bool = False) -> list[Verdict]:
-        """Classify, check and reserve; one answer per event, in order.
+    def admit(self, envs: Sequence[Envelope], *, nested: bool = False) -> Sequence[Verdict]:
+        """Classify, check and reserve; one answer per event, in order: `envs` again if it is let in as it is.
 
         Args:
             nested: they belong to work that was accepted before the shutdown began.
         """
-        answers, reserved = self._decide(envs, nested), self.reserved
+        now = self._clock.now()
+        frame = self._whole(envs, nested, now) if len(envs) >= FEWEST else None
+        if frame is not None:
+            self.reserved.hold(frame)
+            return envs
+        answers, reserved = self._decide(envs, nested, now), self.reserved.single
         for answer in answers:
             if isinstance(answer, tuple):
                 reserved[(answer[3], answer[4], answer[0], answer[1])] = answer
         return answers
 
-    def _decide(self, envs: Sequence[Envelope], nested: bool) -> list[Verdict]:
-        now = self._clock.now()
+    def _whole(self, envs: Sequence[Envelope], nested: bool, now: float) -> Frame | None:
+        """Let a frame in as a whole, if all of it may come in as it is; None: nothing has happened yet."""
+        if self.closed or (self.draining and not nested) or (frame := frame_of(envs)) is None:
+            return None
+        if self._books.meets(frame) or (self.reserved.single and self._any_in_work(frame)):
+            return None
+        if not self._core.express.admit(frame, now):
+            return None
+        for env in frame.traced:
+            self._journeys.admitted(env, env[LANE], now)
+        return frame
+
+    def _any_in_work(self, frame: Frame) -> bool:
+        return not self.reserved.single.keys().isdisjoint(map(key_of, frame.envs))
+
+    def _decide(self, envs: Sequence[Envelope], nested: bool, now: float) -> list[Verdict]:
         if self.closed or (self.draining and not nested):
             return self._turned_away(envs, now)
-        opened, reserved, control = self._books.opened, self.reserved, self._control
+        lines, control, single, frames = self._books.lines, self._control, self.reserved.single, self.reserved.frames
         for env in envs:
-            key = (env[3], env[4], env[0], env[1])
-            if key in opened or key in reserved or env[2] in control:
+            line = lines.get((env[3], env[4], env[0]))
+            if (
+                (line is not None and env[1] in line.events)
+                or env[2] in control
+                or (single and key_of(env) in single)
+                or (frames and self._in_work(key_of(env)))
+            ):
                 answers = self._admit_odd(envs, now)
                 break
         else:
@@ -152,7 +178,7 @@ class Door:
         answers: list[Verdict | None] = []
         for env in envs:
             key = key_of(env)
-            if key in self._books or key in self.reserved or key in seen:
+            if key in seen or self._in_work(key):
                 answers.append(LocalProtocolError(f"event {envelope_id(env)} is in work already; ids are used once"))
             else:
                 answers.append(env if env[KIND] in self._control else None)
@@ -161,28 +187,51 @@ class Door:
         decided = iter(self._core.admit(asked, now))
         return [next(decided) if answer is None else answer for answer in answers]
 
+    def _in_work(self, key: Key) -> bool:
+        if key in self._books or key in self.reserved.single:
+            return True
+        return bool(self.reserved.frames) and self._core.admission.holds(*key)
+
     def release(self, env: Envelope) -> None:
         """Give an admitted event back that will not be enqueued."""
         key = key_of(env)
         self._doomed.pop(key, None)
-        if self.reserved.pop(key, None) is not None and env[KIND] not in self._control:
+        if self.reserved.end(key) is not None and env[KIND] not in self._control:
             self._core.release(env)
             if env[TRACE]:
                 self._journeys.released(env)
 
-    def enqueue(self, envs: Iterable[Envelope], on_done: OnDone | None) -> None:
+    def enqueue(self, envs: Sequence[Envelope], on_done: OnDone | None) -> None:
         """Take admitted events into the books and queue them, in order.
 
         Raises LocalProtocolError if one was not admitted; those before it are queued.
         """
+        frame = self.reserved.whole(envs) if self.reserved.frames else None
+        if frame is not None:
+            self._frame_comes_in(frame, on_done)
+            return
         reserved, entering = self.reserved, []
         try:
             for env in envs:
-                if reserved.pop((env[3], env[4], env[0], env[1]), None) is None:
+                if reserved.end((env[3], env[4], env[0], env[1])) is None:
                     raise LocalProtocolError(f"event {envelope_id(env)} was not admitted; admit it first")
                 entering.append(env)
         finally:
             self._come_in(entering, on_done)
+
+    def _frame_comes_in(self, frame: Frame, on_done: OnDone | None) -> None:
+        """As `_come_in`."""
+        if self._doomed or self._cancels.kept or self.closed:
+            self._come_in(frame.envs, on_done)
+            return
+        self._books.enter_frame(frame, on_done)
+        pools = self._core.express.enqueue(frame)
+        if pools is None:
+            self._queue(frame.envs, self._clock.now())
+            return
+        for env in frame.traced:
+            self._journeys.enqueued(env, self._core.express.pool_of(env[KIND]))
+        self._arrived(pools)
 
     def _come_in(self, envs: Sequence[Envelope], on_done: OnDone | None) -> None:
         """From here on the events are in the books, and end exactly once."""
@@ -224,7 +273,12 @@ class Door:
         self, envs: Sequence[Envelope], on_done: OnDone | None, nested: bool = False
     ) -> list[LanewayError | None]:
         """Admit and queue at once; per event None, or why not (of which `on_done` is never told)."""
-        answers = self._decide(envs, nested)
+        now = self._clock.now()
+        frame = self._whole(envs, nested, now) if len(envs) >= FEWEST else None
+        if frame is not None:
+            self._frame_comes_in(frame, on_done)
+            return [None] * len(frame)
+        answers = self._decide(envs, nested, now)
         refusals = [None if isinstance(answer, tuple) else answer for answer in answers]
         if any(refusals):
             for code, times in Counter(error.code for error in refusals if error is not None).items():
@@ -235,9 +289,9 @@ class Door:
     def cancel(self, cancel: Cancel) -> None:
         """Let a cancel meet what is reserved, and what arrives later. O(reserved)."""
         self._cancels.add(cancel, self._clock.now())
-        for key, env in self.reserved.items():
-            if key not in self._doomed and cancel.meant_for(env):
-                self._doomed[key] = cancel
+        for env in self.reserved:
+            if cancel.meant_for(env):
+                self._doomed.setdefault(key_of(env), cancel)
 
     def _ended_early(self, key: Key, env: Envelope, now: float) -> Outcome | None:
         """The outcome of an event that was cancelled, or overtaken by the shutdown, before it was queued."""

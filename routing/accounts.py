@@ -11,6 +11,7 @@ from math import inf
 from typing import Final
 
 from laneway.routing.envelope import Envelope
+from laneway.routing.frame import Frame
 
 __all__ = ["Account", "Accounts", "TenantAccount"]
 
@@ -35,18 +36,38 @@ class TenantAccount:
 class Account:
     """What one session has in flight, and its rates."""
 
-    __slots__ = ("arrival", "bytes", "critical_arrival", "held", "newest", "refused", "tenant")
+    __slots__ = ("arrival", "bytes", "critical_arrival", "events", "held", "newest", "refused", "tenant")
 
     def __init__(self, tenant: TenantAccount) -> None:
         self.tenant = tenant
-        self.bytes = 0
+        self.events = self.bytes = 0
         self.arrival = self.critical_arrival = -inf
-        self.held: dict[tuple[str, int], int] = {}
-        """(producer, counter) -> cost in bytes, of each event in flight."""
+        self.held: dict[str, dict[int, Envelope]] = {}
+        """producer -> counter -> each event in flight, as it was admitted; who has none is not there."""
         self.newest: dict[str, int] = {}
         """producer -> highest counter admitted."""
         self.refused: dict[tuple[str, int], None] = {}
         """Ids refused lately and not admitted since."""
+
+    def holds(self, producer: str, counter: int) -> bool:
+        """True if that event is in flight."""
+        own = self.held.get(producer)
+        return own is not None and counter in own
+
+    def enter(self, frame: Frame) -> None:
+        """Events that are not in flight are now; its sums are the caller's to set. O(events)."""
+        producer, last = frame.producer, frame.counters[-1]
+        own = self.held.get(producer)
+        if own is None:
+            own = self.held[producer] = {}
+        own.update(zip(frame.counters, frame.envs))  # noqa: B905 as many
+        if producer not in self.newest:
+            self.meet(producer, last)
+        elif last > self.newest[producer]:
+            self.newest[producer] = last
+        if self.refused:
+            for counter in frame.counters:
+                self.refused.pop((producer, counter), None)
 
     def meet(self, producer: str, counter: int) -> None:
         """Remember a producer's first event; the longest known producer goes beyond the bound."""
@@ -62,12 +83,11 @@ class Account:
 
     def at_rest(self, since: float) -> bool:
         """True if nothing is in flight, and its rates remember nothing later than that time."""
-        return not self.held and max(self.arrival, self.critical_arrival) <= since
+        return not self.events and max(self.arrival, self.critical_arrival) <= since
 
     def settled(self, producer: str, counter: int) -> bool | None:
         """Whether that event was admitted and is over; None if nothing is known of its producer."""
-        key = (producer, counter)
-        if key in self.held or key in self.refused:
+        if self.holds(producer, counter) or (producer, counter) in self.refused:
             return False
         newest = self.newest.get(producer)
         return None if newest is None else counter <= newest

@@ -22,6 +22,7 @@ from typing import Final, TypeAlias
 from laneway.routing.accounts import Account, Accounts, TenantAccount
 from laneway.routing.envelope import Envelope, envelope_id
 from laneway.routing.errors import LaneFull, LanewayError, Overloaded, PeerProtocolError, RateLimited
+from laneway.routing.frame import Frame
 from laneway.routing.lanes import LANE_NAMES
 from laneway.routing.limits import RUN, AdmissionPolicy, rows
 from laneway.routing.quotas import QuotaPolicy, Quotas
@@ -101,80 +102,143 @@ class Admission:
         Returns per event the envelope to go on with (critical may have become high), or the refusal. `runs`: kinds.
         """
         accounts, limits, level, interval_s = self._accounts, self._rows, self.shedding.level, self._interval_s
-        answers: list[Envelope | LanewayError] = []
-        account, quotas = self._nobody, self.quotas
+        answers, account, quotas = list[Envelope | LanewayError](), self._nobody, self.quotas
         held, newest, tenant = account.held, account.newest, account.tenant
         session, name, last = None, "", 0
         full: _Said = {}
         max_events, max_bytes, tenant_events, tenant_bytes, budget, ahead_s = limits[0]
         for env in envs:
             if level or env[4] != session or env[3] != name:
-                known = None if level else self._tenants.get(env[3])
-                found = (known.accounts.get(env[4]) if known is not None else None) or self._account(env, runs, now)
+                found = self._account(env, runs, now)
                 if not isinstance(found, Account):
                     answers.append(found)
                     session = None
                     continue
-                account, name, session = found, env[3], env[4]
+                account, name, session, full = found, env[3], env[4], {}
                 held, newest, tenant = account.held, account.newest, account.tenant
-                full = full and {}
-            lane = env[7]
-            if not lane:
+            if not env[7]:
                 env = self._police(account, env, now)
-                lane = env[7]
+            lane = env[7]
             row = RUN if lane and env[2] in runs else lane
             if row != last:
                 max_events, max_bytes, tenant_events, tenant_bytes, budget, ahead_s = limits[row]
                 last = row
-            producer, counter = key = (env[0], env[1])
+            producer, counter = env[0], env[1]
+            own = held.get(producer)
             cost = 200 + len(env[11])
             used, tenant_used, total = account.bytes + cost, tenant.bytes + cost, accounts.bytes + cost
             after = (account.arrival if account.arrival > now else now) + interval_s  # GCRA, see shaper.py
             if (
-                len(held) >= max_events
+                account.events >= max_events
                 or tenant.events >= tenant_events
-                or (used > max_bytes and held)
+                or (used > max_bytes and account.events)
                 or (tenant_used > tenant_bytes and tenant.events)
                 or (total > budget and total > cost)
-                or key in held
+                or (own is not None and counter in own)
                 or after - now - ahead_s > SLACK_S
                 or (quotas is not None and quotas.charge(env, cost, row == RUN, now))
             ):
                 answers.append(self._refused(full, account, env, row, cost, after - now - ahead_s))
                 continue
-            held[key] = cost
+            if own is None:
+                own = held[producer] = {}
+            own[counter] = env
             if lane:
                 account.arrival = after
             account.bytes, tenant.bytes, accounts.bytes = used, tenant_used, total
-            tenant.events += 1
+            account.events, tenant.events = account.events + 1, tenant.events + 1
             if producer not in newest:
                 account.meet(producer, counter)
             elif counter > newest[producer]:
                 newest[producer] = counter
-            account.refused.pop(key, None)
+            if account.refused:
+                account.refused.pop((producer, counter), None)
             answers.append(env)
             self.admitted += 1
         return answers
 
+    def admit_frame(self, frame: Frame, now: float) -> bool:
+        """Reserve for all events of a classified frame, if none of them meets a limit; else nothing has happened.
+
+        Its caller has made sure that none is critical and none starts a run. Where `admit_batch` admits them all
+        with room to spare this does, and keeps the same accounts. O(events), at a tenth of the cost.
+        """
+        accounts, account = self._accounts, self._accounts.find(frame.tenant, frame.session)
+        if account is None:
+            if self.shedding.level or self.quotas is not None or not accounts.make_room(now):
+                return False
+            account = accounts.open(frame.tenant, frame.session)
+        count, cost, tenant, lanes = len(frame), frame.cost_bytes, account.tenant, set(frame.lanes)
+        events, tenant_events = account.events + count, tenant.events + count
+        used, tenant_used, total = account.bytes + cost, tenant.bytes + cost, accounts.bytes + cost
+        after = max(account.arrival, now) + count * self._interval_s
+        for lane in lanes:
+            row = self._rows[lane]
+            if (
+                events > row.events
+                or used > row.bytes
+                or tenant_events > row.tenant_events
+                or tenant_used > row.tenant_bytes
+                or total > row.budget
+                or after - now - row.ahead_s > SLACK_S
+            ):
+                return False
+        if self.shedding.level and any(self.shedding.refuse(lane, False, False) for lane in lanes):
+            return False
+        own = account.held.get(frame.producer)
+        if own is not None and not own.keys().isdisjoint(frame.counters):
+            return False
+        if self.quotas is not None and not self.quotas.charge_frame(frame, now):
+            return False
+        account.enter(frame)
+        account.arrival = after
+        account.events, tenant.events = events, tenant_events
+        account.bytes, tenant.bytes, accounts.bytes = used, tenant_used, total
+        self.admitted += count
+        return True
+
     def release(self, envs: Iterable[Envelope]) -> list[Envelope]:
-        """End the reservations of the events with these ids; returns those that had one (until now). O(events)."""
-        accounts = self._accounts
+        """End the reservations of the events with these ids; returns those that had one (until now).
+
+        O(events), and least for what is one producer's in a row.
+        """
         over: list[Envelope] = []
+        own: dict[int, Envelope] = {}
+        account, producer, count, cost = self._nobody, "", 0, 0
         for env in envs:
-            try:
-                account = self._tenants[env[3]].accounts[env[4]]
-                cost = account.held.pop((env[0], env[1]))
-            except KeyError:
-                continue
-            tenant = account.tenant
-            account.bytes -= cost
-            tenant.bytes -= cost
-            tenant.events -= 1
-            accounts.bytes -= cost
+            held = own.get(env[1])
+            if held is not env:  # another producer's, or not as it was admitted: a part, or put together
+                if count:
+                    self._free(account, producer, count, cost)
+                    count = cost = 0
+                producer = env[0]
+                try:
+                    account = self._tenants[env[3]].accounts[env[4]]
+                    own = account.held[producer]
+                    held = own[env[1]]
+                except KeyError:
+                    own = {}
+                    continue
+            del own[env[1]]
+            cost += len(held[11])
+            count += 1
             over.append(env)
+        if count:
+            self._free(account, producer, count, cost)
         if self.quotas is not None:
             self.quotas.refund(over)
         return over
+
+    def _free(self, account: Account, producer: str, count: int, body_bytes: int) -> None:
+        """Book out so many events of a producer, with bodies of so many bytes together."""
+        cost, tenant = 200 * count + body_bytes, account.tenant
+        account.events -= count
+        account.bytes -= cost
+        tenant.events -= count
+        tenant.bytes -= cost
+        self._accounts.bytes -= cost
+        if not account.held[producer]:
+            del account.held[producer]
 
     def withdraw(self, env: Envelope) -> bool:
         """As `release`, for an event that will not be handled after all: it counts as not yet come."""
@@ -182,6 +246,11 @@ class Admission:
             return False
         self._tenants[env[3]].accounts[env[4]].remember_refused(env)
         return True
+
+    def holds(self, tenant: str, session: str, producer: str, counter: int) -> bool:
+        """True if that event is in flight."""
+        account = self._accounts.find(tenant, session)
+        return account is not None and account.holds(producer, counter)
 
     def turn_away(self, refused: Iterable[tuple[Envelope, LanewayError]]) -> None:
         """Note that events were refused for their pools' sake: they count as not yet come. O(events)."""
@@ -261,10 +330,11 @@ class Admission:
     ) -> LanewayError:
         """Refuse an event, as another of its batch was if nothing has changed since: one error for both."""
         error, *then = said.get(row, (None,))
-        if error is None or then != [cost, len(account.held)] or env[:2] in account.held:
+        held = account.holds(env[0], env[1])
+        if error is None or held or then != [cost, account.events]:
             error = self._refusal(account, env, row, cost, wait_s)
-            if self.quotas is None and env[:2] not in account.held:
-                said[row] = (error, cost, len(account.held))
+            if self.quotas is None and not held:
+                said[row] = (error, cost, account.events)
         else:
             account.remember_refused(env)
             self.refusals[error.code] += 1
@@ -276,7 +346,7 @@ class Admission:
             account.remember_refused(env)
             self.refusals[over.code] += 1
             return over
-        if env[:2] in account.held:
+        if account.holds(env[0], env[1]):
             self.refusals[PeerProtocolError.code] += 1
             return PeerProtocolError(
                 f"event {envelope_id(env)} is in flight already; give every event its own number", reason="DUPLICATE"
@@ -286,9 +356,9 @@ class Admission:
         max_events, max_bytes, tenant_events, tenant_bytes, budget, _ = self._rows[row]
         total = self._accounts.bytes + cost
         error: LanewayError
-        if len(account.held) >= max_events or (account.held and account.bytes + cost > max_bytes):
+        if account.events >= max_events or (account.events and account.bytes + cost > max_bytes):
             error = LaneFull(
-                f"the session has {len(account.held)} events ({account.bytes} bytes) in flight, which leaves "
+                f"the session has {account.events} events ({account.bytes} bytes) in flight, which leaves "
                 f"no room for {_CLASSES[row]}; wait for some to end",
                 reason="SESSION",
                 retry_after_ms=retry_ms,

@@ -22,9 +22,10 @@ from laneway.routing.classify import KindTable
 from laneway.routing.envelope import COUNTER, ENTITY, KIND, LANE, PRODUCER, RUN, SESSION, TENANT, Envelope
 from laneway.routing.envelope import envelope_id as id_of
 from laneway.routing.errors import PeerProtocolError
+from laneway.routing.express import Express
 from laneway.routing.lanes import Lane
 from laneway.routing.parking import Chain, Parking, blocker_of
-from laneway.routing.parts import part_of
+from laneway.routing.parts import is_last, part_of
 from laneway.routing.policy import DispatchPolicy
 from laneway.routing.routes import Limits, PoolQueues, PoolRoute, RouteTable
 from laneway.routing.scheduler import Scheduler
@@ -54,6 +55,8 @@ class DispatchCore:
         )
         self._rows = self._routes.rows
         self._parking = Parking(self.admission.settled, p.after_wait_s)
+        self.express = Express(self._rows, self.admission, self._parking, p)
+        """Admits and queues frames that pass whole; ask there first."""
         self._over: list[Envelope] = []
         self._thinned: list[Envelope] = []
         self._woken: set[str] = set()
@@ -201,7 +204,7 @@ class DispatchCore:
         Without effect for an event that is over already (expired, cancelled), and for a part that is not
         the last. Ask `woken` afterwards.
         """
-        over = self.admission.release([env for env in envs if not env[10] or _whole(env)])
+        over = self.admission.release([env for env in envs if not env[10] or is_last(env)])
         for seats in self._routes.seated:
             if seats:
                 seats.rise(over)
@@ -350,9 +353,3 @@ class DispatchCore:
         for chain, env in released:
             self._put(self._routes.pool(chain[4]), env, self._routes.resolve(env[2]).text)
             self._woken.add(chain[4])
-
-
-def _whole(env: Envelope) -> bool:
-    """True unless it is a part that is not the last."""
-    part = part_of(env)
-    return part is None or part[0] == part[1]

@@ -16,7 +16,7 @@ from typing import Final
 from laneway.routing.envelope import AFTER, BODY, COUNTER, PRODUCER, SESSION, TENANT, Envelope
 from laneway.routing.errors import LocalProtocolError
 
-__all__ = ["PART_BYTES", "Reassembler", "cut", "part_of"]
+__all__ = ["PART_BYTES", "Reassembler", "cut", "is_last", "part_of"]
 
 PART_BYTES: Final = 16_384
 """Larger text bodies become parts: at 16 KiB one event holds a lane up for about as long as 75 small ones."""
@@ -55,6 +55,12 @@ def part_of(env: Envelope) -> tuple[int, int] | None:
         return None
     index, _, count = mark[1:].partition("/")
     return int(index), int(count)
+
+
+def is_last(env: Envelope) -> bool:
+    """True unless it is a part that is not the last of its event."""
+    part = part_of(env)
+    return part is None or part[0] == part[1]
 
 
 def _cut_at(body: bytes, start: int, end: int) -> int:

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Final
 
-from laneway.routing.envelope import COUNTER, LANE, PRODUCER, SESSION, TENANT, Envelope
+from laneway.routing.envelope import COUNTER, LANE, PRODUCER, SESSION, TENANT, Envelope, cost_bytes
 from laneway.routing.errors import ConfigError, LaneFull, LanewayError, RateLimited
-from laneway.routing.shaper import Gcra
+from laneway.routing.frame import Frame
+from laneway.routing.shaper import SLACK_S, Gcra
 
 __all__ = ["Quota", "QuotaPolicy", "Quotas"]
 
@@ -118,13 +119,20 @@ class _Meter:
         message = f"the {self.who} {why}; wait for some to end"
         return LaneFull(message, reason=f"{self.who.upper()}_{what}", retry_after_ms=retry_ms)
 
-    def charge(self, cost: int, starts_run: bool, now: float) -> None:
+    def fits(self, events: int, cost: int, now: float) -> bool:
+        """True if so many events that start no run, of so many bytes together, meet no limit."""
+        quota, rate = self.quota, self.rate
+        if self.events + events > quota.events or self.bytes + cost > quota.bytes:
+            return False
+        return rate is None or max(self.arrival, now) + events * rate.interval_s - now - rate.tolerance_s <= SLACK_S
+
+    def charge(self, cost: int, runs: int, now: float, events: int = 1) -> None:
         """Use it."""
-        self.events += 1
+        self.events += events
         self.bytes += cost
-        self.runs += starts_run
+        self.runs += runs
         if self.rate is not None:
-            self.arrival, _ = self.rate.offer(self.arrival, now)
+            self.arrival = max(self.arrival, now) + events * self.rate.interval_s
 
 
 class Quotas:
@@ -180,20 +188,36 @@ class Quotas:
         """Charge an event to its tenant and its subject; True if one may not: ask `refused`, nobody was charged."""
         if not env[LANE]:
             return False
-        tenant = env[TENANT]
-        introduced = self._subjects.get((tenant, env[SESSION]))
-        subject = None if introduced is None else introduced.get(env[PRODUCER])
-        meters = [self._meter(("tenant", tenant), self._of_tenant(tenant), now)]
-        if subject is not None:
-            meters.append(self._meter(("subject", tenant, subject), self._policy.principal, now))
+        meters = self._meters_of(env[TENANT], env[SESSION], env[PRODUCER], now)
         for meter in meters:
             self._refusal = meter.refuse(cost, starts_run, now)
             if self._refusal is not None:
                 return True
         for meter in meters:
             meter.charge(cost, starts_run, now)
-        self._held[tenant, env[SESSION], env[PRODUCER], env[COUNTER]] = (cost, starts_run, tuple(meters))
+        self._held[env[TENANT], env[SESSION], env[PRODUCER], env[COUNTER]] = (cost, starts_run, meters)
         return False
+
+    def charge_frame(self, frame: Frame, now: float) -> bool:
+        """Charge events that start no run, none of them critical; False if not all may: then nobody was charged."""
+        tenant, session, producer, cost = frame.tenant, frame.session, frame.producer, frame.cost_bytes
+        meters = self._meters_of(tenant, session, producer, now)
+        if not all(meter.fits(len(frame), cost, now) for meter in meters):
+            return False
+        for meter in meters:
+            meter.charge(cost, 0, now, len(frame))
+        for env in frame.envs:
+            self._held[tenant, session, producer, env[COUNTER]] = (cost_bytes(env), False, meters)
+        return True
+
+    def _meters_of(self, tenant: str, session: str, producer: str, now: float) -> tuple[_Meter, ...]:
+        """Return who pays for a producer's events."""
+        introduced = self._subjects.get((tenant, session))
+        subject = None if introduced is None else introduced.get(producer)
+        payer = self._meter(("tenant", tenant), self._of_tenant(tenant), now)
+        if subject is None:
+            return (payer,)
+        return payer, self._meter(("subject", tenant, subject), self._policy.principal, now)
 
     def refused(self) -> LanewayError | None:
         """Return, once, why the last `charge` said no; None if it did not."""

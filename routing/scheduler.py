@@ -111,7 +111,6 @@ class Scheduler:
     __slots__ = (
         "_age_s",
         "_aged",
-        "_arrivals",
         "_dropped",
         "_dropped_total",
         "_expired",
@@ -121,6 +120,7 @@ class Scheduler:
         "_served",
         "_soonest",
         "_turn",
+        "arrivals",
     )
 
     def __init__(
@@ -132,7 +132,8 @@ class Scheduler:
         thinned = Codel(codel) if codel is not None and codel.target_s < inf else None
         self._lanes = (*(_Lane(weight, None) for weight in urgent), _Lane(low, thinned))
         self._age_s = age_s
-        self._arrivals = tuple(lane.arrivals for lane in self._lanes)
+        self.arrivals = tuple(lane.arrivals for lane in self._lanes)
+        """Per lane: append here to queue an event that has no deadline; the lists stay the same objects."""
         self._soonest = NO_DEADLINE
         self._expired: list[Envelope] = []
         self._expired_total = 0
@@ -158,7 +159,7 @@ class Scheduler:
 
     def push(self, env: Envelope) -> None:
         """Queue one event in its lane. O(1)."""
-        self._arrivals[env[7]].append(env)
+        self.arrivals[env[7]].append(env)
         if env[8] < self._soonest:
             self._soonest = env[8]
 
@@ -174,7 +175,7 @@ class Scheduler:
         if only_critical:
             return self._take_critical(critical, room, now)
         spilled = critical.waiting + high.waiting + normal.waiting + low.waiting
-        a, b, c, d = self._arrivals
+        a, b, c, d = self.arrivals
         waiting = len(a) + len(b) + len(c) + len(d) + spilled
         if waiting > room:
             return self._choose(room, now)

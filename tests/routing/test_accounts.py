@@ -23,7 +23,7 @@ def test_an_account_belongs_to_its_tenant() -> None:
 def test_an_account_with_events_in_flight_is_not_forgotten() -> None:
     """Neither on request nor to make room; an idle one goes when room is needed."""
     accounts = Accounts(2)
-    accounts.open("t", "busy").held[("p", 1)] = 200
+    accounts.open("t", "busy").events = 1
     accounts.open("t", "idle")
     assert not accounts.forget("t", "busy", 0.0)
     assert accounts.find("t", "busy") is not None
