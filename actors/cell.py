@@ -33,7 +33,7 @@ from laneway.actors.ports import Clock, Outcome, Probe
 from laneway.actors.spans import Span
 from laneway.actors.turn import Answer, Begin, MakeContext, SerialTurn
 from laneway.actors.worker import Worker
-from laneway.routing.envelope import ACCEPTED, DEADLINE, LANE, NO_DEADLINE, Envelope
+from laneway.routing.envelope import DEADLINE, NO_DEADLINE, Envelope
 from laneway.routing.errors import LocalProtocolError
 
 __all__ = ["Cell", "Match"]
@@ -98,9 +98,9 @@ class Cell:
         self._on_change = on_change
         self._begin: Begin | None = partial(begin, name) if begin is not None else None
         self._probe = probe or MUTE
-        self._waited = by_lane(probe, "queue.wait")
         ordinary, critical = room or (ordinary_room(concurrency), critical_room(concurrency))
-        self._mailbox = Mailbox(ordinary, critical, lambda env: on_done(env, expired()))
+        waited = by_lane(probe, "queue.wait")
+        self._mailbox = Mailbox(ordinary, critical, lambda env: on_done(env, expired()), waited)
         self._pace = Pace(concurrency, ordinary)
         self._workers: dict[Worker, None] = {}
         self._reserved: Worker | None = None
@@ -265,7 +265,6 @@ class Cell:
             if worker.turn is None:
                 worker.turn = turn
                 self._running += 1
-            self._waited[env[7]](now - env[12])
             if env[8] != NO_DEADLINE:
                 self._alarm.set(env[8] + _DEADLINE_SLACK_S)
         return env
@@ -288,8 +287,6 @@ class Cell:
         envs = self._mailbox.pop_batch(now, _BATCH_LIMIT, worker.critical)
         if self._summoned is None:
             self._summon()
-        for env in envs:
-            self._waited[env[LANE]](now - env[ACCEPTED])
         return envs
 
     def _leave(self, worker: Worker) -> None:

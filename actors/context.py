@@ -34,6 +34,7 @@ from laneway.routing.unread import Unread
 
 if TYPE_CHECKING:
     from laneway.actors.outlets import Add
+    from laneway.actors.replies import Replies
 
 __all__ = ["Ask", "ContextMaker", "LateEmits", "RunContext", "Surroundings"]
 
@@ -111,6 +112,7 @@ class ContextMaker:
         "_number",
         "_pool",
         "_principal",
+        "_replies",
         "ask",
         "emit_now",
         "gathering",
@@ -142,10 +144,23 @@ class ContextMaker:
         self._pool = pool
         self._number = number
         self._principal = principal
+        self._replies: Replies | None = None
 
     def __call__(self, env: Envelope, trace: str) -> RunContext:
         """Return the context of one event, whose steps belong to the span `trace` (or none)."""
         return RunContext(env, self, trace)
+
+    def emit_each(
+        self, causes: Sequence[Envelope], outs: Sequence[Out], traces: Sequence[str] | None = None
+    ) -> list[int]:
+        """Send an out for each of these events, as far as that need not wait; see `Replies.emit`."""
+        if self._replies is None:
+            from laneway.actors.replies import Replies  # not for a first event, whose handler takes no lists
+
+            ready = getattr(self.outlet, "emit_ready", _none_ready)
+            around = self.surroundings
+            self._replies = Replies(self._pool, around.kinds, around.clock, self._number, ready)
+        return self._replies.emit(causes, outs, traces)
 
     def principal(self, env: Envelope) -> Principal:
         """Return whose event it is."""
@@ -349,3 +364,7 @@ def _never_now(env: Envelope) -> bool:
 
 def _never_gathers(tenant: str, session: str, run: str, kind: str, entity: str) -> None:
     return None
+
+
+def _none_ready(envs: Sequence[Envelope]) -> int:
+    return 0

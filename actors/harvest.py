@@ -10,7 +10,7 @@ follows an end (caps, books, journal, answers, room in the cells) costs less for
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from laneway.actors.books import Ended
 from laneway.actors.ports import Outcome
@@ -36,10 +36,20 @@ class Harvest:
         """An event has ended. O(1)."""
         self._ended.append((env, outcome))
         if len(self._ended) == 1:
-            try:
-                asyncio.get_running_loop().call_soon(self.settle)
-            except RuntimeError:
-                self.settle()
+            self._soon()
+
+    def all(self, ended: Sequence[Ended]) -> None:
+        """Several events have ended, at least one. O(events)."""
+        first = not self._ended
+        self._ended += ended
+        if first:
+            self._soon()
+
+    def _soon(self) -> None:
+        try:
+            asyncio.get_running_loop().call_soon(self.settle)
+        except RuntimeError:
+            self.settle()
 
     def settle(self) -> None:
         """Settle now what was brought. Idempotent."""

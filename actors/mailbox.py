@@ -12,17 +12,21 @@ lane order cannot starve low here: what is passed over fills the mailbox until o
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Final
 
-from laneway.routing.envelope import DEADLINE, Envelope, envelope_id
+from laneway.actors.meters import by_lane
+from laneway.actors.ports import Observe
+from laneway.routing.envelope import ACCEPTED, DEADLINE, LANE, Envelope, envelope_id
 from laneway.routing.errors import LocalProtocolError
 from laneway.routing.lanes import LANE_COUNT, Lane
 
 __all__ = ["Mailbox", "critical_room", "ordinary_room"]
 
+_LANE_OF: Final = itemgetter(LANE)
+_ACCEPTED_OF: Final = itemgetter(ACCEPTED)
 _DEADLINE_OF: Final = itemgetter(DEADLINE)
 _ORDINARY: Final = tuple(lane for lane in Lane if lane != Lane.CRITICAL)
 
@@ -44,11 +48,19 @@ class Mailbox:
         capacity: events of high, normal and low that may wait together, at least 1.
         reserve: critical events that may wait beside them, at least 1.
         on_expired: told, at dequeue, of each event whose deadline has passed.
+        waited: per lane, told of the seconds from an event's acceptance to its dequeue.
     """
 
-    __slots__ = ("_capacity", "_lanes", "_on_expired", "_ordinary", "_reserve", "waiting")
+    __slots__ = ("_capacity", "_lanes", "_on_expired", "_ordinary", "_reserve", "_waited", "waiting")
 
-    def __init__(self, capacity: int, reserve: int, on_expired: Callable[[Envelope], None]) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        reserve: int,
+        on_expired: Callable[[Envelope], None],
+        waited: Sequence[Observe] | None = None,
+    ) -> None:
+        self._waited = by_lane(None, "queue.wait") if waited is None else waited
         self._on_expired = on_expired
         self._capacity = capacity
         self._reserve = reserve
@@ -86,16 +98,12 @@ class Mailbox:
 
         Raises LocalProtocolError for want of room.
         """
-        lanes, first = self._lanes, envs[0][7]
-        if len(envs) == 1 or {env[7] for env in envs} == {first}:
-            critical = 0 if first else len(envs)
-            self._admit(envs, critical)
-            lanes[first].extend(envs)
-        else:
-            critical = sum(not env[7] for env in envs)
-            self._admit(envs, critical)
-            for env in envs:
-                lanes[env[7]].append(env)
+        lanes = list(map(_LANE_OF, envs))
+        critical = lanes.count(Lane.CRITICAL)
+        self._admit(envs, critical)
+        for lane in set(lanes):
+            own = envs if lanes.count(lane) == len(envs) else [env for env in envs if env[7] == lane]
+            self._lanes[lane].extend(own)
         self.waiting += len(envs)
         self._ordinary += len(envs) - critical
 
@@ -120,16 +128,17 @@ class Mailbox:
                 self._ordinary -= 1
             self.waiting -= 1
             if env[8] > now:
+                self._waited[env[7]](now - env[12])
                 return env
             self._on_expired(env)
         return None
 
     def pop_batch(self, now: float, limit: int, only_critical: bool = False) -> list[Envelope]:
         """Take up to `limit` live events, critical ones alone: they do not wait for the others' handling. O(taken)."""
-        envs = self._cut(Lane.CRITICAL, limit, now)
+        envs = self._cut(Lane.CRITICAL, limit, now) if self._lanes[Lane.CRITICAL] else []
         if envs or only_critical:
             return envs
-        for lane in _ORDINARY:
+        for lane in _ORDINARY if self._ordinary else ():
             if self._lanes[lane] and len(envs) < limit:
                 envs += self._cut(lane, limit - len(envs), now)
         return envs
@@ -153,7 +162,19 @@ class Mailbox:
                         self._on_expired(env)
                 envs = [env for env in envs if env[8] > now]
             live += envs
+        if live:
+            self._note_waits(lane, live, now)
         return live
+
+    def _note_waits(self, lane: int, envs: list[Envelope], now: float) -> None:
+        """What was accepted together, as a frame is, has waited as long."""
+        accepted = envs[0][12]
+        times = list(map(_ACCEPTED_OF, envs))
+        if times.count(accepted) == len(times):
+            self._waited[lane](now - accepted, len(times))
+        else:
+            for accepted, count in Counter(times).items():
+                self._waited[lane](now - accepted, count)
 
     def remove(self, match: Callable[[Envelope], bool]) -> list[Envelope]:
         """Take out every event that matches, most urgent first. O(waiting)."""

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from types import NoneType
+from typing import Any, Final, TypeAlias
 
 from laneway.actors.ports import Context, Handler, Out
 from laneway.routing.envelope import Envelope, EnvelopeView
 from laneway.routing.errors import ConfigError
 
 __all__ = ["UserHandler", "adapt"]
+
+_PLAIN: Final = frozenset({NoneType, bytes, Out})
 
 UserHandler: TypeAlias = Callable[[EnvelopeView, Context], Awaitable[Any] | AsyncIterator[Any]]
 
@@ -57,8 +60,10 @@ def _stream(function: Callable[..., Any]) -> Handler:
 
 
 def _batch(function: Callable[..., Any]) -> Callable[..., Any]:
-    async def handle(envs: Sequence[Envelope], contexts: Sequence[Context]) -> list[object]:
-        results = await function([EnvelopeView(env) for env in envs], contexts)
+    async def handle(envs: Sequence[Envelope], contexts: Sequence[Context]) -> object:
+        results = await function(list(map(EnvelopeView, envs)), contexts)
+        if not isinstance(results, list | tuple) or isinstance(results, Out) or set(map(type, results)) <= _PLAIN:
+            return results  # as it is: plain, or for the cell to refuse
         return [result if isinstance(result, BaseException) else _result(result) for result in results]
 
     return handle

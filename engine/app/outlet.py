@@ -8,6 +8,7 @@ session's own recovery.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from laneway.actors.ports import Outlet
@@ -20,6 +21,9 @@ __all__ = ["CheckedOutlet"]
 
 _ENTITY_CHARS: Final = 128
 _BODY_BYTES: Final = DEFAULT_LIMITS.body_bytes
+_BODY_OF: Final = itemgetter(BODY)
+_ENTITY_OF: Final = itemgetter(ENTITY)
+_BYTES: Final = frozenset({bytes})
 
 
 class CheckedOutlet:
@@ -65,11 +69,11 @@ class CheckedOutlet:
         return int(self._ready(envs))
 
     def _check_all(self, envs: Sequence[Envelope]) -> None:
-        checked = self._checked
-        for env in envs:
-            if env[6] != checked or type(env[11]) is not bytes or len(env[11]) > _BODY_BYTES:
+        bodies = list(map(_BODY_OF, envs))
+        plain = set(map(type, bodies)) == _BYTES and max(map(len, bodies)) <= _BODY_BYTES
+        if not plain or not set(map(_ENTITY_OF, envs)) <= {"", self._checked}:
+            for env in envs:
                 self._check(env)
-                checked = self._checked
 
     def _check(self, env: Envelope) -> None:
         entity = env[ENTITY]

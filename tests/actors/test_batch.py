@@ -63,3 +63,39 @@ def test_stop_reports_when_the_whole_batch_is_over(rig):
     assert turn.stop(lambda env: env[1] == 1, cancelled(), asked=True) == (0, False)
     assert turn.stop(lambda env: True, cancelled(), asked=True) == (1, True)
     assert len(answers) == 2
+
+
+def test_contexts_of_a_plain_batch_are_silent_when_it_is_answered(rig):
+    """Made before or after its end: what is emitted with them then is discarded."""
+    kept = []
+
+    async def handler(events, contexts):
+        kept.extend([contexts, contexts[0]])
+        return [None] * 3
+
+    turn, answers = _batch(rig, handler)
+    asyncio.run(turn.run())
+    contexts, made = kept
+    assert answers.status() == dict.fromkeys((1, 2, 3), "handled")
+    assert made.over
+    assert contexts[2].over
+    assert turn.stop(lambda env: True, cancelled(), asked=True) == (0, False)
+    assert turn.deadline() == float("inf")
+
+
+def test_a_plain_batch_is_answered_as_a_list(rig):
+    """Who takes lists is told once."""
+    lists = []
+
+    class Answers(rig.Answers):
+        def all(self, ended):
+            lists.append(len(ended))
+            super().all(ended)
+
+    async def handler(events, contexts):
+        return [b"1", None, b""]
+
+    answers = Answers()
+    asyncio.run(BatchTurn([rig.event(n) for n in (1, 2, 3)], handler, rig.Context, answers).run())
+    assert lists == [3]
+    assert [answers[n].value for n in (1, 2, 3)] == [b"1", b"", b""]

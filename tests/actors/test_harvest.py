@@ -21,8 +21,11 @@ def test_what_ends_in_one_turn_of_the_loop_is_settled_together(rig):
         assert settled == []
         await asyncio.sleep(0)
         harvest(rig.event(3), DONE)
+        harvest.all([(rig.event(4), DONE), (rig.event(5), DONE)])
         await asyncio.sleep(0)
-        assert settled == [[1, 2], [3]]
+        harvest.all([(rig.event(6), DONE)])
+        await asyncio.sleep(0)
+        assert settled == [[1, 2], [3, 4, 5], [6]]
 
     rig.run(main())
 

@@ -147,3 +147,19 @@ def test_lists_go_in_and_come_out_as_one_by_one(rig, room, lists, limit):
             assert taken == one
             assert late == late_single
             assert (whole.waiting, whole.ordinary, whole.critical) == (single.waiting, single.ordinary, single.critical)
+
+
+def test_how_long_each_has_waited_is_told_when_it_is_taken(rig):
+    """Of a list as of one by one; expired ones have no wait."""
+    told = [[] for _ in range(4)]
+
+    def meter(lane):
+        return lambda value, times=1: told[lane].extend([value] * times)
+
+    box = Mailbox(9, 2, lambda env: None, [meter(lane) for lane in range(4)])
+    box.push(*(rig.event(n, accepted=float(n // 2), lane=Lane.NORMAL) for n in range(2, 6)))
+    box.push(rig.event(9, lane=Lane.CRITICAL), rig.event(10, lane=Lane.LOW, deadline=1.0), rig.event(11, lane=Lane.LOW))
+    assert box.pop(5.0)[1] == 9
+    assert [env[1] for env in box.pop_batch(5.0, 3)] == [2, 3, 4]
+    assert [env[1] for env in box.pop_batch(5.0, 9)] == [5, 11]
+    assert told == [[5.0], [], [4.0, 4.0, 3.0, 3.0], [5.0]]

@@ -74,6 +74,21 @@ def test_a_batch_keeps_exceptions_in_their_place() -> None:
     asyncio.run(main())
 
 
+def test_a_batch_may_return_nothing() -> None:
+    """Then all its events are handled; what is no list of results is for the cell to refuse."""
+    results: list[object] = [None, [None, b"value"], "no list", Out("CUSTOM")]
+
+    async def handle(events: list[EnvelopeView], contexts: list[Any]) -> object:
+        return results[0]
+
+    async def main() -> None:
+        while results:
+            assert await adapt(handle, batch=True)([ENV, ENV], [None, None]) is results[0]  # type: ignore[arg-type]
+            results.pop(0)
+
+    asyncio.run(main())
+
+
 def test_a_callable_object_may_be_a_handler() -> None:
     """If its `__call__` is async."""
 

@@ -154,3 +154,22 @@ def test_a_delta_for_what_is_held_goes_straight_to_who_holds_it() -> None:
     assert add is not None
     assert add(b"x")
     assert not isinstance(CheckedOutlet(Sink()), Gathers)
+
+
+def test_a_list_is_checked_as_its_events_are() -> None:
+    """One that is refused refuses the list; others pass as it came, also of several entities."""
+    taken: list[Envelope] = []
+
+    class Ready(Sink):
+        def emit_ready(self, envs: Sequence[Envelope]) -> int:
+            taken.extend(envs)
+            return len(envs)
+
+    outlet = CheckedOutlet(Ready())
+    for bad in (event("no id"), event(body=b"x" * 1_048_577), event(body="text")):  # type: ignore[arg-type]
+        with pytest.raises(LocalProtocolError):
+            outlet.emit_ready([event("a"), bad])
+    assert taken == []
+    assert outlet.emit_ready([event("a"), event("b"), event("b"), event()]) == 4
+    assert outlet.emit_ready([event("b")]) == 1
+    assert len(taken) == 5
