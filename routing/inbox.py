@@ -182,7 +182,7 @@ class Inbox:
         """
         grant = None
         if self._policy is not None and self._consumed is not None:
-            grant = self._policy.due(max(0, self._consumed - unread_bytes), now)
+            grant = self._policy.due(max(0, self._consumed - unread_bytes), now, idle=not unread_bytes)
         if grant is None and (self._ack_at is None or now < self._ack_at):
             return None
         self._ack_at, self._unacked = None, 0
@@ -227,6 +227,8 @@ class Inbox:
             self._ack_at = now + self._ack_delay_s
         if stream == _URGENT or self._unacked >= _ACK_EVENTS:
             self._ack_at = min(self._ack_at, now)
+        if stream == _DATA and self._policy is not None:
+            self._policy.arrived(now)
 
     def _is_plain(self, stream: int, header: Mapping[str, Any], envelopes: Sequence[Envelope]) -> bool:
         """Return whether the frame goes on exactly here, in whole seqs of which none is a GAP: nearly every frame."""

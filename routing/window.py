@@ -56,7 +56,8 @@ class GrantPolicy:
 
     A new grant is due once half of the window is used, so that grants cost a message per half
     window and a round trip fits into the other half. The window follows the rate at which the
-    application reads: what it reads in 200 ms, within 16 KiB to 1 MiB.
+    application reads: what it reads in 200 ms, within 16 KiB to 1 MiB. A pause, in which there was nothing to
+    read, counts as 200 ms at most: it says nothing about the reader, and what comes after it does not wait.
 
     Args:
         start_position: what the reader has consumed when it starts.
@@ -64,13 +65,14 @@ class GrantPolicy:
         window_bytes: first window.
     """
 
-    __slots__ = ("_at", "_consumed", "_granted", "_window")
+    __slots__ = ("_at", "_consumed", "_granted", "_idle_at", "_window")
 
     def __init__(self, start_position: int, granted: int, window_bytes: int = INITIAL_WINDOW_BYTES) -> None:
         self._window = min(max(window_bytes, MIN_WINDOW_BYTES), MAX_WINDOW_BYTES)
         self._consumed = start_position
         self._granted = granted
         self._at: float | None = None
+        self._idle_at: float | None = None
 
     @property
     def granted(self) -> int:
@@ -82,8 +84,21 @@ class GrantPolicy:
         """Present window."""
         return self._window
 
-    def due(self, consumed: int, now: float) -> int | None:
-        """Return the new absolute grant if one should be sent now, having consumed that position."""
+    def arrived(self, now: float) -> None:
+        """Something came to read. O(1)."""
+        idle_at, self._idle_at = self._idle_at, None
+        if idle_at is not None and self._at is not None:
+            self._at += max(0.0, now - idle_at - _HORIZON_S)
+
+    def due(self, consumed: int, now: float, *, idle: bool = False) -> int | None:
+        """Return the new absolute grant if one should be sent now, having consumed that position.
+
+        `idle` = that is all that came: until something `arrived`, the reader has nothing to do.
+        """
+        if not idle:
+            self._idle_at = None
+        elif self._idle_at is None:
+            self._idle_at = now
         if self._granted - consumed > self._window // 2:
             return None
         if self._at is not None and now > self._at:
