@@ -27,7 +27,7 @@ from laneway.actors.homes import Homes, is_elsewhere
 from laneway.actors.ports import Clock, Context, Out, Outlet, Probe, Store
 from laneway.actors.sync.bounds import DocumentsStatistics, SyncPolicy
 from laneway.actors.sync.document import DocumentEngine
-from laneway.actors.sync.edits import Answer, Edit, carries_update, edit_in, parse
+from laneway.actors.sync.edits import Answer, Edit, carries_update, edits_in, parse
 from laneway.actors.sync.lib0 import refuse
 from laneway.actors.sync.messages import MessageType, decode_message, decode_vector, encode_message, encode_vector
 from laneway.actors.sync.patch import parse as parse_patch
@@ -37,7 +37,7 @@ from laneway.actors.sync.teller import Teller
 from laneway.actors.sync.views import FrameView, View
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import BODY, ENTITY, KIND, PRODUCER, SESSION, TENANT, TRACE, Envelope
-from laneway.routing.errors import Draining, Fenced, LaneFull, LanewayError, LocalProtocolError
+from laneway.routing.errors import Draining, Fenced, LaneFull, LanewayError, LocalProtocolError, PeerProtocolError
 
 __all__ = ["Documents"]
 
@@ -158,7 +158,7 @@ class Documents:
 
     async def _edit(self, envs: Sequence[Envelope]) -> list[Answer | None]:
         """Apply updates of one document together; None for one that must be handled by itself."""
-        edits = [edit_in(env) for env in envs]
+        edits = edits_in(envs)
         try:
             room = self._room(envs[0][TENANT], envs[0][ENTITY])
             await self._come_home(room)
@@ -166,11 +166,17 @@ class Documents:
         except LanewayError:
             return [None] * len(envs)
         made = iter(await room.update([edit for edit in edits if edit is not None]))
-        answers = [None if edit is None else next(made) for edit in edits]
-        if not any(isinstance(answer, Fenced) for answer in answers):
-            return answers
-        self._count("documents.fenced")  # none of those is in the log: another home took the document
-        return [None if isinstance(answer, Fenced) else answer for answer in answers]
+        answers: list[Answer | None] = []
+        fenced = False
+        for edit in edits:
+            answer, events = (None, 1) if edit is None else (next(made), edit.events)
+            fenced = fenced or isinstance(answer, Fenced)
+            if isinstance(answer, Fenced) or (events > 1 and isinstance(answer, PeerProtocolError)):
+                answer = None  # not in the log: another home took the document, or one of several was refused
+            answers += [answer] * events
+        if fenced:
+            self._count("documents.fenced")
+        return answers
 
     async def _by_itself(self, env: Envelope, context: Context, *, held: bool) -> Exception | None:
         """Handle an event, or what remains to be done for one that is `held`; returns what it raised."""

@@ -10,17 +10,20 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from laneway.actors.sync.content import Content
-from laneway.actors.sync.keystroke import parse_keystroke
+from laneway.actors.sync.keystroke import join_keystrokes, parse_keystroke
 from laneway.actors.sync.messages import MessageType, decode_message
 from laneway.actors.sync.update import Update, parse_update
 from laneway.actors.sync.views import Origin
 from laneway.routing.envelope import BODY, KIND, PRODUCER, SESSION, TRACE, Envelope
 from laneway.routing.errors import LanewayError, PeerProtocolError
 
-__all__ = ["Answer", "Edit", "Taken", "carries_update", "edit_in", "first_run", "parse", "take_in"]
+__all__ = ["Answer", "Edit", "Taken", "carries_update", "edits_in", "first_run", "parse", "take_in"]
 
 _RUN_BYTES: Final = 16_384
 """Updates of one transaction: what is told at once stays far below an event's bounds."""
+
+_RUN_EVENTS: Final = 128
+"""Keystrokes of 127 characters, so many, are 16 KiB."""
 
 _UPDATES: Final = tuple(bytes(divmod(kind, 10)) for kind in (MessageType.STEP2, MessageType.UPDATE))
 
@@ -29,11 +32,16 @@ Answer: TypeAlias = bool | LanewayError
 
 
 class Edit(NamedTuple):
-    """A peer's update on its way into a document."""
+    """A peer's update on its way into a document.
+
+    Attributes:
+        events: how many events it came in; several are keystrokes that continue each other.
+    """
 
     update: Update
     origin: Origin
     trace: str
+    events: int = 1
 
 
 def parse(data: bytes) -> Update:
@@ -42,17 +50,44 @@ def parse(data: bytes) -> Update:
 
 
 def carries_update(env: Envelope) -> bool:
-    """True for an event that seems to carry an update; `edit_in` knows."""
+    """True for an event that seems to carry an update; `edits_in` knows."""
     return env[KIND] == "DOC_SYNC" and env[BODY][:2] in _UPDATES
 
 
-def edit_in(env: Envelope) -> Edit | None:
-    """Return the edit that an event carries; None if it is empty, or has a fault."""
+def edits_in(envs: Sequence[Envelope]) -> list[Edit | None]:
+    """Return the edits that events carry, in order; None for an event that is empty, or has a fault."""
+    payloads = [_payload(env[BODY]) for env in envs]
+    edits: list[Edit | None] = []
+    at = 0
+    while at < len(envs):
+        origin = (envs[at][SESSION], envs[at][PRODUCER])
+        end = at + 1
+        while end < len(envs) and (envs[end][PRODUCER], envs[end][SESSION]) == (origin[1], origin[0]):
+            end += 1
+        while at < end:
+            joined = join_keystrokes(payloads, at, min(end, at + _RUN_EVENTS))
+            update, events = joined or (_parsed(payloads[at]), 1)
+            trace = next((env[TRACE] for env in envs[at : at + events] if env[TRACE]), "")
+            edits.append(None if update is None else Edit(update, origin, trace, events))
+            at += events
+    return edits
+
+
+def _payload(body: bytes) -> bytes:
+    if len(body) > 3 and body[:2] == _UPDATES[1] and body[2] == len(body) - 3 and body[2] < 128:
+        return body[3:]
     try:
-        update = parse(decode_message(env[BODY]).payload)
+        return decode_message(body).payload
+    except PeerProtocolError:
+        return b""
+
+
+def _parsed(payload: bytes) -> Update | None:
+    try:
+        update = parse(payload)
     except PeerProtocolError:
         return None
-    return None if update.empty else Edit(update, (env[SESSION], env[PRODUCER]), env[TRACE])
+    return None if update.empty else update
 
 
 class Taken(NamedTuple):

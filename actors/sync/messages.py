@@ -49,9 +49,6 @@ _TYPES: Final = {divmod(int(kind), 10): kind for kind in MessageType}
 """(outer type, sync step) -> what it is."""
 
 
-_UPDATE: Final = bytes(divmod(MessageType.UPDATE, 10))
-
-
 class Message(NamedTuple):
     """One message."""
 
@@ -61,8 +58,6 @@ class Message(NamedTuple):
 
 def decode_message(body: bytes) -> Message:
     """Read one message. Raises PeerProtocolError."""
-    if body[:2] == _UPDATE and len(body) > 2 and len(body) - 3 == body[2] < 128:
-        return Message(MessageType.UPDATE, body[3:])  # what typing sends: a small update
     reader = Reader(body)
     outer = reader.varuint()
     step = reader.varuint() if outer == 0 else 0

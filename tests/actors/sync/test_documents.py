@@ -10,6 +10,7 @@ import pytest
 
 from laneway.actors.sync.bounds import SyncPolicy
 from laneway.actors.sync.messages import MessageType, decode_message, encode_message
+from laneway.actors.sync.update import parse_update
 from laneway.engine.documents.replica import Replica
 from laneway.engine.documents.yjs import YjsEngine
 from laneway.engine.stores.memory import MemoryStore
@@ -752,6 +753,16 @@ def test_a_gap_among_edits_is_asked_for_once_each(sync):
     sync.run(main())
 
 
+def joint(update, part):
+    """`part` if its first item is among those of `update`."""
+    ((client, clock, *_),) = parse_update(part).structs
+    return (
+        part
+        if any(each.client == client and each.clock <= clock < each.clock + each.length for each in update.structs)
+        else None
+    )
+
+
 class Choosy(YjsEngine):
     """A library that breaks on one update."""
 
@@ -764,7 +775,7 @@ class Choosy(YjsEngine):
 
         def choosy(updates):
             for place, update in enumerate(updates):
-                if update.raw == self.bad:
+                if self.bad in (update.raw, joint(update, self.bad)):
                     apply(updates[:place])
                     raise PeerProtocolError("the library broke midway", reason="BAD_UPDATE")
             return apply(updates)
@@ -773,22 +784,31 @@ class Choosy(YjsEngine):
         return document
 
 
-def test_one_that_breaks_the_library_fails_alone(sync):
-    """Those that were to be applied with it are applied each by itself; what was half done is thrown away."""
+@pytest.mark.parametrize("joined", [False, True])
+def test_one_that_breaks_the_library_fails_alone(sync, joined):
+    """Those that were to be applied with it, or were joined with it, are applied each by itself; what was half done
+    is thrown away."""
 
     async def main():
-        _, bodies = typing(5)
+        author, bodies = typing(5)
+        if not joined:
+            for number in range(4):
+                author.set({f"k{number}": number, **author.json()})
+                bodies += author.changes()
         other, others = typing(3, 88)
-        bad = decode_message(bodies[4]).payload
+        bad = decode_message(bodies[-1]).payload
         house = sync.House(engine=Choosy(bad))
         events = [house.event("DOC_SYNC", body, "author") for body in bodies]
         events += [house.event("DOC_SYNC", body, "author") for body in others]
         answers, _ = await send_all(sync, house, events)
-        assert [getattr(answer, "reason", None) for answer in answers] == [None] * 4 + ["BAD_UPDATE"] + [None] * 3
+        good = [None] * (len(bodies) - 1)
+        assert [getattr(answer, "reason", None) for answer in answers] == [*good, "BAD_UPDATE", None, None, None]
         reader = sync.Peer(house, "reader")
         await reader.join()
         await reader.sync()
-        assert sorted(reader.replica.text()) == sorted("abcd" + other.text())
+        text = "abcd" if joined else "abcde"
+        assert sorted(reader.replica.text()) == sorted(text + other.text())
+        assert reader.replica.json() == ({} if joined else {"k0": 0, "k1": 1, "k2": 2})
         await house.documents.close()
 
     sync.run(main())

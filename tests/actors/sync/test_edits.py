@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laneway.actors.sync.content import Content
-from laneway.actors.sync.edits import Edit, carries_update, edit_in, first_run, parse, take_in
+from laneway.actors.sync.edits import Edit, carries_update, edits_in, first_run, parse, take_in
 from laneway.actors.sync.messages import MessageType, decode_message, encode_message
 from laneway.actors.sync.update import parse_update
 from laneway.engine.documents.replica import Replica
@@ -138,8 +138,35 @@ def test_an_edit_is_found_in_its_event(kind):
         "DOC_SYNC", producer="p", counter=1, tenant="t", session="s", lane=1, trace="tr", body=encode_message(kind, raw)
     )
     assert carries_update(env)
-    assert edit_in(env) == Edit(parse(raw), ("s", "p"), "tr")
+    assert edits_in([env]) == [Edit(parse(raw), ("s", "p"), "tr")]
     for payload in (b"\0\0", b"\x01", raw + b"\0"):
-        assert edit_in((*env[:11], encode_message(kind, payload), env[12])) is None
+        assert edits_in([(*env[:11], encode_message(kind, payload), env[12])]) == [None]
     assert not carries_update((*env[:11], encode_message(MessageType.STEP1, b"\0"), env[12]))
     assert not carries_update((*env[:2], "PRESENCE", *env[3:]))
+
+
+def test_keystrokes_of_one_author_are_one_edit():
+    """Up to another author, a faulty event or 128 of them; each edit says how many events it is of."""
+    one, other = typed(5, 200, start=1), typed(6, 4, start=1)
+
+    def events(updates, session):
+        bodies = (encode_message(MessageType.UPDATE, update.raw) for update in updates)
+        where = {"producer": "p", "counter": 1, "tenant": "t", "session": session, "lane": 1}
+        return [envelope("DOC_SYNC", body=body, **where) for body in bodies]
+
+    bad = (*events(one, "s")[0][:11], b"\0\2\1\1", 0.0)
+    found = edits_in([*events(one, "s"), *events(other, "z"), bad, *events(one[:1], "s")])
+    assert [edit and (edit.origin[0], edit.events) for edit in found] == [
+        ("s", 128),
+        ("s", 71),
+        ("z", 3),
+        None,
+        ("s", 1),
+    ]
+    target, single = content(), content()
+    for update in typed(5, 1) + one:
+        single.integrate(update)
+    target.integrate(typed(5, 1)[0])
+    for edit in found[:2]:
+        assert not target.integrate(edit.update).held
+    assert target.document.fingerprint() == single.document.fingerprint()

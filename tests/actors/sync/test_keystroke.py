@@ -6,7 +6,7 @@ import pycrdt
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from laneway.actors.sync.keystroke import parse_keystroke
+from laneway.actors.sync.keystroke import join_keystrokes, parse_keystroke
 from laneway.actors.sync.update import parse_update
 from laneway.routing.errors import PeerProtocolError
 
@@ -80,3 +80,60 @@ def test_what_the_pattern_reads_the_walk_reads_alike(data):
         assert found == parse_update(data)
     except PeerProtocolError as error:
         raise AssertionError(f"the walk refuses {data!r}: {error}") from error
+
+
+def whole(updates):
+    """The document that these make: text, state vector and all."""
+    doc = pycrdt.Doc()
+    for update in updates:
+        doc.apply_update(update)
+    return str(doc.get("text", type=pycrdt.Text)), doc.get_state(), doc.get_update()
+
+
+@given(st.lists(st.integers(0, 12), min_size=2, max_size=60), st.randoms(use_true_random=False))
+def test_what_continues_is_one_text(places, random):
+    """Keystrokes as they come, some left out or repeated: runs are as long as the typing is straight, what is
+    joined makes the same document, and is what the walk reads in it."""
+    straight = sorted(places) if random.random() < 0.5 else places
+    updates = typed(straight)
+    payloads = [update for update in updates for _ in range(1 if random.random() < 0.95 else random.choice([0, 2]))]
+    joined, at = [], 0
+    while at < len(payloads):
+        found = join_keystrokes(payloads, at, len(payloads))
+        if found is None:
+            joined.append(payloads[at])
+            at += 1
+            continue
+        update, count = found
+        assert count > 1
+        assert update == parse_update(update.raw)
+        joined.append(update.raw)
+        at += count
+    assert whole(joined) == whole(payloads)
+
+
+def test_straight_typing_is_one_update():
+    """At the end and in the middle of a text; another place, another author or a deletion ends it."""
+    end = typed([*range(300)])[1:]
+    update, count = join_keystrokes(end, 0, len(end))
+    assert (count, len(update.structs), update.structs[0].length) == (299, 1, 299)
+    middle = typed([0, 1, 2, *range(1, 40)])[3:]
+    update, count = join_keystrokes(middle, 0, len(middle))
+    assert count == 39
+    assert update == parse_update(update.raw)
+    assert join_keystrokes(end, 0, 10)[1] == 10
+    assert join_keystrokes(end, 5, 6) is None
+    other = typed([0, 1, 2])
+    assert join_keystrokes([end[0], other[1]], 0, 2) is None
+    assert join_keystrokes([end[0], b"\0\1\5\1\0\1"], 0, 2) is None
+    assert join_keystrokes([b"", end[0]], 0, 2) is None
+
+
+@given(near_misses(), near_misses())
+def test_nothing_is_joined_that_is_not_a_keystroke(one, other):
+    """Any two: not joined, or both are what the walk reads, and so is what they make."""
+    found = join_keystrokes([one, other], 0, 2)
+    if found is not None:
+        for data in (one, other, found[0].raw):
+            parse_update(data)
+        assert found[0] == parse_update(found[0].raw)
