@@ -25,19 +25,9 @@ from laneway.actors.ports import Clock, Entry, Outcome, Principal
 from laneway.actors.runbook import RunBook
 from laneway.actors.spans import Tracer
 from laneway.actors.starts import RUN_STARTING
+from laneway.routing.answers import oks
 from laneway.routing.classify import OUT, KindTable
-from laneway.routing.envelope import (
-    COUNTER,
-    KIND,
-    LANE,
-    PRODUCER,
-    RUN,
-    SESSION,
-    TENANT,
-    TRACE,
-    Envelope,
-    envelope_id,
-)
+from laneway.routing.envelope import COUNTER, KIND, LANE, PRODUCER, RUN, SESSION, TENANT, TRACE, Envelope, envelope_id
 from laneway.routing.errors import (
     AccessError,
     AdmissionError,
@@ -215,7 +205,7 @@ class Ingress:
         self._ok(speaker, env, "volatile")
 
     def _ok(self, speaker: Speaker, env: Envelope, grade: str) -> None:
-        speaker.tell(ok=[[env[COUNTER], grade]])
+        speaker.tell(ok=[[env[COUNTER], 1, grade]])
         if env[TRACE]:
             self._arrivals.answered(env, grade)
 
@@ -252,7 +242,7 @@ class Ingress:
         for env in traced:
             self._arrivals.written(env, entries, len(envs))
         self._dispatcher.enqueue_batch(envs, self._on_done)
-        speaker.tell(ok=[[env[1], grade] for env in envs])
+        speaker.tell(ok=oks([env[1] for env in envs], grade))
         for env in traced:
             self._arrivals.answered(env, grade)
 

@@ -170,8 +170,9 @@ class Relay:
             if not asked.over.done():
                 asked.over.set_exception(error_of_fields(fields["error"]))
             return
-        for counter, _ in fields.get("ok", ()):
-            asked.waiting.pop(counter, None)
+        for first, count, _ in fields.get("ok", ()):
+            for counter in range(first, first + count):
+                asked.waiting.pop(counter, None)
         for counters, *_ in fields.get("refused", ()):
             for counter in counters:
                 asked.waiting.pop(counter, None)

@@ -59,7 +59,7 @@ class SessionLink:
             await self._attachment.receive(due, ())
         given: list[Envelope] = []
         for frame in await self._attachment.frames():
-            self.accepted += len(frame.header.get("ok", ()))
+            self.accepted += sum(count for _, count, _ in frame.header.get("ok", ()))
             self.refused += frame.header.get("refused", ())
             if "counter" in (notice := frame.header.get("notice") or {}):
                 self.failures.append(notice)

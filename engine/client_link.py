@@ -181,8 +181,8 @@ class ClientLink:
             self._notice(header["notice"])
 
     def _answers(self, header: Mapping[str, Any], now: float) -> None:
-        for counter, status in header.get("ok", ()):
-            self._outbox.ok(counter, status)
+        for first, count, grade in header.get("ok", ()):
+            self._outbox.ok(first, count, grade)
         for counters, code, reason, message, retry_after_ms in header.get("refused", ()):
             for counter in counters:  # an error each: somebody may raise it
                 error = error_of_code(code, message, reason=reason, retry_after_ms=retry_after_ms)

@@ -9,10 +9,10 @@ engine sees the load it asked for.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
-from laneway.routing.envelope import COUNTER, LANE, Envelope, cost_bytes, envelope_id
+from laneway.routing.envelope import COUNTER, LANE, PRODUCER, RUN, Envelope, cost_bytes
 from laneway.routing.errors import LanewayError
 from laneway.routing.lanes import Lane
 
@@ -23,8 +23,7 @@ _FRAME_BYTES: Final = 524_288
 """Half of the largest frame: one event more always fits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """The server's word on one event.
 
     Attributes:
@@ -39,16 +38,6 @@ class Receipt:
     run: str = ""
 
 
-class _Pending:
-    __slots__ = ("answer", "attempts", "env", "not_before")
-
-    def __init__(self, env: Envelope, answer: asyncio.Future[str]) -> None:
-        self.env = env
-        self.answer = answer
-        self.attempts = 1
-        self.not_before = 0.0
-
-
 class Outbox:
     """Unanswered events of one client id, in counter order.
 
@@ -60,8 +49,10 @@ class Outbox:
     def __init__(self, *, max_bytes: int = 4_194_304, max_attempts: int = 5) -> None:
         self._max_bytes = max_bytes
         self._max_attempts = max_attempts
-        self._pending: dict[int, _Pending] = {}
-        self._unsent: dict[int, _Pending] = {}  # those of them that have to go out (again)
+        self._pending: dict[int, Envelope] = {}
+        self._answers: dict[int, asyncio.Future[str]] = {}
+        self._unsent: dict[int, Envelope] = {}  # those of them that have to go out (again)
+        self._again: dict[int, tuple[int, float]] = {}  # refused ones: attempts so far, and not before
         self._bytes = 0
         self._room = asyncio.Event()
         self._failed: LanewayError | None = None
@@ -76,58 +67,69 @@ class Outbox:
 
         Cancelling the call stops resending; the server may have taken the event already.
         """
-        while self._bytes and self._bytes + cost_bytes(env) > self._max_bytes and self._failed is None:
+        cost = cost_bytes(env)
+        while self._bytes and self._bytes + cost > self._max_bytes and self._failed is None:
             self._room.clear()
             await self._room.wait()
         if self._failed is not None:
             raise self._failed
-        pending = _Pending(env, asyncio.get_running_loop().create_future())
-        self._pending[env[COUNTER]] = self._unsent[env[COUNTER]] = pending
-        self._bytes += cost_bytes(env)
+        counter = env[COUNTER]
+        self._pending[counter] = self._unsent[counter] = env
+        answer = self._answers[counter] = asyncio.get_running_loop().create_future()
+        self._bytes += cost
         self.wake.set()
         try:
-            return Receipt(envelope_id(env), await pending.answer, env[5])
+            return Receipt(f"{env[PRODUCER]}:{counter}", await answer, env[RUN])
         finally:
-            self._forget(env[COUNTER])
+            if not answer.done() or answer.cancelled():  # the caller was cancelled
+                self._forget((counter,))
 
     def take(self, now: float) -> list[Envelope]:
         """Return the events to send now, critical ones first, as much as fits in one frame. O(unsent)."""
         if not self._unsent:
             return []
-        ready = [each for each in self._unsent.values() if each.not_before <= now]
-        ready.sort(key=lambda each: (each.env[LANE] != Lane.CRITICAL, each.env[COUNTER]))
+        ready: Iterable[Envelope] = self._unsent.values()
+        if self._again:
+            ready = [env for counter, env in self._unsent.items() if self._not_before(counter) <= now]
+        ready = sorted(ready, key=_order)
         chosen: list[Envelope] = []
         size = 0
-        for each in ready[:_FRAME_EVENTS]:
-            size += cost_bytes(each.env)
+        for env in ready[:_FRAME_EVENTS]:
+            size += cost_bytes(env)
             if chosen and size > _FRAME_BYTES:
                 break
-            del self._unsent[each.env[COUNTER]]
-            chosen.append(each.env)
+            del self._unsent[env[COUNTER]]
+            chosen.append(env)
         return chosen
 
     def deadline(self) -> float | None:
         """Return when the next event may be sent, or None if all are out."""
-        return min((each.not_before for each in self._unsent.values()), default=None)
+        return min(map(self._not_before, self._unsent), default=None)
 
-    def ok(self, counter: int, status: str) -> None:
-        """The server took an event."""
-        pending = self._pending.get(counter)
-        if pending is not None and not pending.answer.done():
-            pending.answer.set_result(status)
+    def ok(self, first: int, count: int, status: str) -> None:
+        """The server took the events with `count` counters from `first` on. O(count), and of what is unanswered."""
+        counters: Iterable[int] = range(first, first + count)
+        if count > len(self._pending):  # the number is the peer's
+            counters = [counter for counter in self._pending if counter in range(first, first + count)]
+        for counter in counters:
+            answer = self._answers.get(counter)
+            if answer is not None and not answer.done():
+                answer.set_result(status)
+        self._forget(counters)
 
     def refused(self, counter: int, error: LanewayError, now: float) -> None:
         """The server did not take it: offer it again when it said so, or give the error to the sender."""
-        pending = self._pending.get(counter)
-        if pending is None or pending.answer.done():
+        answer = self._answers.get(counter)
+        if answer is None or answer.done():
             return
-        if error.retryable and error.retry_after_ms is not None and pending.attempts < self._max_attempts:
-            pending.attempts += 1
-            self._unsent[counter] = pending
-            pending.not_before = now + error.retry_after_ms / 1000
+        attempts, _ = self._again.get(counter, (1, 0.0))
+        if error.retryable and error.retry_after_ms is not None and attempts < self._max_attempts:
+            self._again[counter] = (attempts + 1, now + error.retry_after_ms / 1000)
+            self._unsent[counter] = self._pending[counter]
             self.wake.set()
         else:
-            pending.answer.set_exception(error)
+            answer.set_exception(error)
+            self._forget((counter,))
 
     def resend(self) -> None:
         """The link was lost: everything unanswered goes out again on the next one."""
@@ -138,12 +140,26 @@ class Outbox:
         """The client is over: every sender gets `error`."""
         self._failed = error
         self._room.set()
-        for pending in list(self._pending.values()):
-            if not pending.answer.done():
-                pending.answer.set_exception(error)
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(error)
+        self._forget(list(self._answers))
 
-    def _forget(self, counter: int) -> None:
-        pending = self._pending.pop(counter)
-        self._unsent.pop(counter, None)
-        self._bytes -= cost_bytes(pending.env)
+    def _not_before(self, counter: int) -> float:
+        again = self._again.get(counter)
+        return 0.0 if again is None else again[1]
+
+    def _forget(self, counters: Iterable[int]) -> None:
+        """These have their answer, or nobody waits for one."""
+        for counter in counters:
+            env = self._pending.pop(counter, None)
+            if env is not None:
+                self._bytes -= cost_bytes(env)
+                del self._answers[counter]
+                self._unsent.pop(counter, None)
+                self._again.pop(counter, None)
         self._room.set()
+
+
+def _order(env: Envelope) -> tuple[bool, int]:
+    return env[LANE] != Lane.CRITICAL, env[COUNTER]

@@ -33,8 +33,12 @@ FRAME_VERSION: Final = 1
 Frame: TypeAlias = tuple[dict[str, Any], list[Envelope]]
 """Header and events."""
 
+_BEGINNING: Final = bytes((0x93, FRAME_VERSION))
 _NO_HEADER: Final = 0x80
 _NO_ITEMS: Final = 0x90
+_FLAT: Final = frozenset({int, bool, type(None)})
+"""Values of a header that need no look inside: integers of msgpack are 64 bits wide."""
+_STR: Final = frozenset({str})
 _PACKER_BYTES: Final = 16_384
 """First size of a buffer that is kept; it grows to the largest frame."""
 
@@ -57,6 +61,9 @@ class Frames:
 
     def decode(self, data: bytes) -> Frame:
         """Return header and events. Raises PeerProtocolError."""
+        if (small := _small(data, self._limits)) is not None:
+            header, columns = small
+            return header, self._columns.unpack(columns, self._now()) if columns else []
         header, end = _header(data, self._limits)
         if len(data) == end + 1 and data[end] == _NO_ITEMS:
             return header, []
@@ -94,6 +101,28 @@ def decode_call(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[dict[str,
     if len(items) > limits.items:
         refuse("TOO_MANY_ITEMS", f"a call of {len(items)} items is over the limit of {limits.items}")
     return header, items
+
+
+def _small(data: bytes, limits: Limits) -> tuple[dict[str, Any], list[Any]] | None:
+    """Return header and columns of a frame no larger than a header may be; None: look at it step by step.
+
+    Such a frame is too small to become much, whatever it holds; `_header` and `_unpacked` say what is wrong.
+    """
+    if len(data) > min(limits.header_bytes, limits.frame_bytes) or data[:2] != _BEGINNING:
+        return None
+    try:
+        _, header, columns = msgpack.unpackb(
+            data, max_array_len=max(limits.items, COLUMNS), max_map_len=COLUMNS, max_ext_len=0, ext_hook=_no_extension
+        )
+    except (ValueError, PeerProtocolError):
+        return None
+    if type(header) is not dict or type(columns) is not list:
+        return None
+    if not (_FLAT.issuperset(map(type, header.values())) and _STR.issuperset(map(type, header))):
+        check_values(header, limits)
+    elif "\0" in "".join(header):
+        return None
+    return header, columns
 
 
 def _header(data: bytes, limits: Limits) -> tuple[dict[str, Any], int]:

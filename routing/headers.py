@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
+from laneway.routing.answers import join_oks
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import LanewayError
 
@@ -20,6 +21,7 @@ Refused: TypeAlias = tuple[list[int], str, str, str, int | None]
 """Counters of events, and code, reason, message and delay in ms of what they are refused with."""
 
 _MAX_ANSWERS: Final = 8192
+"""Rows; one of `ok` answers a range of events."""
 _ANSWERS_PER_FRAME: Final = 1024
 _SENTENCES: Final = 128
 """A row of refusals has a sentence: so many, beside as many counters as there may be, are below a frame's 64 KiB."""
@@ -58,13 +60,12 @@ class HeaderQueue:
                 for row in value:
                     self._refuse(row)
                 return
-            self._answers += len(value)
             for first in range(0, len(value), _ANSWERS_PER_FRAME):
                 self._gather(name, value[first : first + _ANSWERS_PER_FRAME])
             return
-        self._answers += 1
         if name in _NEWEST and self._replace(name, value):
             return
+        self._answers += 1
         self.patient = False
         last = self._headers[-1] if self._headers else None
         if last is not None and name not in last:
@@ -86,9 +87,16 @@ class HeaderQueue:
         """Add rows to the last frame waiting if they fit there, else to a new one."""
         last = self._headers[-1] if self._headers else None
         if last is not None and len(last.get(name, ())) + len(rows) <= _ANSWERS_PER_FRAME:
-            last.setdefault(name, []).extend(rows)
+            there = last.setdefault(name, [])
+            before = len(there)
+            if name == "ok":
+                join_oks(there, rows)
+            else:
+                there.extend(rows)
+            self._answers += len(there) - before
         else:
             self._headers.append({name: rows})
+            self._answers += len(rows)
 
     def _refuse(self, row: Sequence[Any]) -> None:
         """Add a row of refusals: to a late row of the last frame that has the same word, or as one of its own."""

@@ -122,7 +122,7 @@ class _Door:
     def tell(self, **fields: object) -> None:
         answers = fields["ok"]
         assert isinstance(answers, list)
-        self.answers += len(answers)
+        self.answers += sum(count for _, count, _ in answers)
 
 
 async def _ingress(events: Batches) -> Work:

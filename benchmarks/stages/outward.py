@@ -26,6 +26,7 @@ from laneway.engine.app.clock import SystemClock
 from laneway.engine.app.packing import LogPacking
 from laneway.engine.stores.memory import MemoryStore
 from laneway.engine.stores.sqlite import SqliteStore
+from laneway.routing.answers import oks
 from laneway.routing.classify import KindTable
 from laneway.routing.coalescer import Coalescer
 from laneway.routing.envelope import Envelope
@@ -163,9 +164,10 @@ async def _answers(events: Batches) -> Work:
 
     def step(number: int) -> None:
         nonlocal told
-        attachment.tell(ok=[[env[1], "volatile"] for env in events[number]])
-        frames = link.poll(number) + link.poll(number + 0.5)  # they wait a moment for a frame to ride on
-        told += sum(len(frame.header.get("ok", ())) for frame in frames)
+        attachment.tell(ok=oks([env[1] for env in events[number]], "volatile"))
+        now = _CLOCK.now()
+        frames = link.poll(now) + link.poll(now + 0.5)  # they wait a moment for a frame to ride on
+        told += sum(count for frame in frames for _, count, _ in frame.header.get("ok", ()))
 
     return Work(step, lambda: told)
 

@@ -15,6 +15,7 @@ from benchmarks.workload import KINDS
 from laneway.engine.client_outbox import Outbox
 from laneway.engine.frames import Frames
 from laneway.engine.proto.message import unwrap, wrap
+from laneway.routing.answers import oks
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import Envelope
 from laneway.routing.inbox import Inbox
@@ -28,7 +29,7 @@ def _frames() -> Frames:
 
 def _answers(batch: Sequence[Envelope]) -> dict[str, Any]:
     """The header of a frame that answers this batch: its OKs."""
-    return {"ok": [[env[1], "volatile"] for env in batch]}
+    return {"ok": oks([env[1] for env in batch], "volatile")}
 
 
 def _with_answers(events: Batches) -> list[tuple[dict[str, Any], list[Envelope]]]:
@@ -110,7 +111,7 @@ async def _outbox(events: Batches) -> Work:
         envs = outbox.take(time.monotonic())
         taken += len(envs)
         for env, put in zip(envs, puts[number], strict=True):
-            outbox.ok(env[1], "volatile")
+            outbox.ok(env[1], 1, "volatile")
             try:
                 put.send(None)
             except StopIteration:

@@ -208,9 +208,10 @@ class EmbeddedSession:
 
     def tell(self, **fields: Any) -> None:
         """Take answers to what was sent (the session calls this)."""
-        for counter, status in fields.get("ok", ()):
-            if (waiting := self._answers.get(counter)) is not None and not waiting[0].done():
-                waiting[0].set_result(status)
+        for first, count, grade in fields.get("ok", ()):
+            for counter in range(first, first + count):
+                if (waiting := self._answers.get(counter)) is not None and not waiting[0].done():
+                    waiting[0].set_result(grade)
         for counters, code, reason, message, retry_after_ms in fields.get("refused", ()):
             for counter in counters:
                 if (waiting := self._answers.get(counter)) is not None and not waiting[0].done():

@@ -157,7 +157,7 @@ class RunLink:
                 self._ready.append(self._output.take(frame.header, frame.envelopes))
                 for _, code, reason, message, retry_after_ms in frame.header.get("refused", ()):
                     raise error_of_code(code, message, reason=reason, retry_after_ms=retry_after_ms)
-                for _, grade in frame.header.get("ok", ()):
+                for _, _, grade in frame.header.get("ok", ()):
                     answer = grade
             if answer:
                 return answer

@@ -46,8 +46,8 @@ class Answers:
 
     def tell(self, **fields: Any) -> None:
         """Take answers; what is not one of ours is dropped."""
-        for counter, status in fields.get("ok", ()):
-            self._given[counter] = status
+        for first, count, grade in fields.get("ok", ()):
+            self._given.update(dict.fromkeys(range(first, first + count), grade))
         for counters, code, reason, message, retry_after_ms in fields.get("refused", ()):
             error = error_of_code(code, message, reason=reason, retry_after_ms=retry_after_ms)
             self._given.update(dict.fromkeys(counters, error))

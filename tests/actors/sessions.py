@@ -162,7 +162,12 @@ class Caller:
     @property
     def ok(self) -> list[tuple[int, str]]:
         """(counter, grade) in the order of the answers."""
-        return [(counter, grade) for told in self.told for counter, grade in told.get("ok", ())]
+        return [
+            (counter, grade)
+            for told in self.told
+            for first, count, grade in told.get("ok", ())
+            for counter in range(first, first + count)
+        ]
 
     @property
     def refused(self) -> list[tuple[int, str, str]]:

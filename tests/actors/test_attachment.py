@@ -70,8 +70,8 @@ def test_frames_wait_for_what_is_due() -> None:
         assert [env[2] for frame in await waiting for env in frame.envelopes] == ["CUSTOM"]
         await viewer.attachment.receive({"ping": 7}, ())
         assert (await viewer.attachment.frames())[0].header == {"pong": 7}
-        viewer.attachment.tell(ok=[[1, "durable"]])
-        assert (await viewer.attachment.frames())[0].header == {"ok": [[1, "durable"]]}
+        viewer.attachment.tell(ok=[[1, 1, "durable"]])
+        assert (await viewer.attachment.frames())[0].header == {"ok": [[1, 1, "durable"]]}
         async with asyncio.timeout(101):
             assert (await viewer.attachment.frames())[0].header == {"ping": 1}
         await stage.close()

@@ -323,7 +323,7 @@ def test_sleeping_keeps_everything(store: type[MemoryStore]) -> None:
         await again.read()
         assert again.welcome["resume"] == "resumed"
         assert again.items == []
-        assert again.told("ok") == [[[1, "duplicate"]]]
+        assert again.told("ok") == [[[1, 1, "duplicate"]]]
         assert stage.directory.messages("t", "s") == said
         await stage.close()
 

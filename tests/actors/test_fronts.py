@@ -117,7 +117,7 @@ def test_a_client_of_one_front_has_its_session_on_another() -> None:
         assert town.homes_of(name) == ["b"]
         await reader.send("USER_MESSAGE", 1, body=b"hello", run="r1")
         await reader.read()
-        assert reader.told("ok") == [[[1, "durable"]]]
+        assert reader.told("ok") == [[[1, 1, "durable"]]]
         assert (reader.text, reader.kinds[-1]) == ("re: hello", "RUN_FINISHED")
         home = town.members["b"].directory.find("t", name)
         assert home is not None

@@ -138,7 +138,7 @@ def test_a_traced_event_stays_with_those_it_came_with() -> None:
         caller = door.take(an_event(1), an_event(2, trace=TRACE), an_event(3), an_event(4, trace=TRACE))
         await door.committer.flush()
         assert door.desk.admissions == [4]
-        assert caller.told == [{"ok": [[counter, "durable"] for counter in (1, 2, 3, 4)]}]
+        assert caller.told == [{"ok": [[1, 4, "durable"]]}]
         assert tracer.told == [("receive", ""), ("receive", ""), ("commit", ""), ("commit", "")]
         assert [span.attributes["laneway.events"] for span in tracer.spans if span.name == "commit"] == [4, 4]
         assert [bool(env[TRACE_FIELD]) for env, _ in door.desk.queued.values()] == [False, True, False, True]

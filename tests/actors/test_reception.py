@@ -178,7 +178,7 @@ def test_frames_for_a_link_that_is_over_are_dropped() -> None:
             assert len(reception) == 1
             front.peer.send((INGEST, 5, "s", "d", principal_row(ALICE), {}, parcels.pack([an_event(1)])))
             await asyncio.sleep(0.1)
-            assert (TOLD, 5, {"ok": [[1, "durable"]]}) in front.heard
+            assert (TOLD, 5, {"ok": [[1, 1, "durable"]]}) in front.heard
 
     run(main())
 

@@ -119,14 +119,14 @@ def test_events_are_waited_for_until_each_has_its_answer() -> None:
         await asyncio.sleep(0.1)
         number = home.got[0][1]
         assert (home.got[0][0], *home.got[0][2:4], len(home.got[0][6])) == (INGEST, "s", "c", 3)
-        home.peer.send((TOLD, number, {"ok": [[1, "durable"], [2, "durable"]]}))
+        home.peer.send((TOLD, number, {"ok": [[1, 2, "durable"]]}))
         await asyncio.sleep(0.1)
         assert not asking.done()
         assert list(waiting) == [3]
         home.peer.send((TOLD, number, {"refused": [[[3], "LANE_FULL", "", "full", 5]]}))
         await asking
         assert (caller.ok, caller.refused) == ([(1, "durable"), (2, "durable")], [(3, "LANE_FULL", "")])
-        home.peer.send((TOLD, number, {"ok": [[1, "durable"]]}))
+        home.peer.send((TOLD, number, {"ok": [[1, 1, "durable"]]}))
         await asyncio.sleep(0.1)
         assert len(caller.ok) == 2
 

@@ -60,7 +60,7 @@ def test_a_message_is_answered() -> None:
     async def main() -> None:
         stage = await Stage(pools=[RUNS]).start()
         viewer = await _served(stage, b"good morning")
-        assert viewer.told("ok") == [[[1, "volatile"]]]
+        assert viewer.told("ok") == [[[1, 1, "volatile"]]]
         assert (viewer.kinds[0], viewer.kinds[-1]) == ("RUN_STARTED", "RUN_FINISHED")
         assert viewer.text == "good morning "
         home = await stage.home()
@@ -148,7 +148,7 @@ def test_a_later_home_knows_what_was_said_and_sent() -> None:
         assert after.messages() == said
         assert [(r.head, r.head_position) for r in after.outbound.rings] == [(r.head, r.head_position) for r in rings]
         again = await _served(stage, b"remember this", viewer.inbox)
-        assert (again.welcome["resume"], again.told("ok"), again.items) == ("resumed", [[[1, "duplicate"]]], [])
+        assert (again.welcome["resume"], again.told("ok"), again.items) == ("resumed", [[[1, 1, "duplicate"]]], [])
         await stage.close()
 
     run(main())

@@ -119,7 +119,7 @@ def test_a_bad_body_is_the_trouble_of_its_event_only(name: str, shared_server: s
             assert await _trouble(session)
             await session.send_frame(_framed(b"\x80", _item(counter=2, body=b"still there?")))
             header = await session.until("ok")
-            assert [counter for counter, _ in header["ok"]] == [2]
+            assert [row[:2] for row in header["ok"]] == [[2, 1]]
 
     asyncio.run(main())
 

@@ -37,9 +37,9 @@ def test_an_answer_ends_an_event() -> None:
         sent = await put(outbox, event(1))
         assert counters(outbox.take(0.0)) == [1]
         assert outbox.take(0.0) == []
-        outbox.ok(1, "durable")
-        outbox.ok(1, "duplicate")
-        outbox.ok(99, "durable")
+        outbox.ok(1, 1, "durable")
+        outbox.ok(1, 1, "duplicate")
+        outbox.ok(99, 1, "durable")
         assert await sent == Receipt("c:1", "durable", "r")
         outbox.resend()
         assert outbox.take(0.0) == []
@@ -55,7 +55,7 @@ def test_a_lost_link_resends_in_order_and_critical_first() -> None:
         outbox = Outbox()
         tasks = [await put(outbox, event(n)) for n in (1, 2, 3)]
         outbox.take(0.0)
-        outbox.ok(2, "volatile")
+        outbox.ok(2, 1, "volatile")
         await tasks[1]
         tasks.append(await put(outbox, event(4, lane=0)))
         outbox.resend()
@@ -104,7 +104,7 @@ def test_a_full_outbox_makes_senders_wait() -> None:
         first = await put(outbox, event(1, size=5000))
         second = await put(outbox, event(2))
         assert counters(outbox.take(0.0)) == [1]
-        outbox.ok(1, "volatile")
+        outbox.ok(1, 1, "volatile")
         await first
         await asyncio.sleep(0)
         assert counters(outbox.take(0.0)) == [2]
@@ -141,7 +141,7 @@ def test_every_event_is_answered_exactly_once(steps: list[tuple[str, int]]) -> N
             if step == "put" and counter not in tasks:
                 tasks[counter] = await put(outbox, event(counter))
             elif step == "ok":
-                outbox.ok(counter, "volatile")
+                outbox.ok(counter, 1, "volatile")
             elif step == "refuse":
                 outbox.refused(counter, RateLimited("later", retry_after_ms=10), now)
             elif step == "lose":

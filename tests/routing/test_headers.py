@@ -11,24 +11,34 @@ from laneway.routing.headers import HeaderQueue, notice, refused
 def test_answers_gather_and_other_fields_keep_their_order():
     """Lists join one frame; a field that is taken begins the next."""
     queue = HeaderQueue()
-    queue.add("ok", [[1, "durable"]])
+    queue.add("ok", [[1, 1, "durable"]])
     queue.add("notice", {"code": "DRAIN"})
-    queue.add("ok", [[2, "durable"]])
+    queue.add("ok", [[2, 1, "durable"]])
     queue.add("notice", {"code": "SUPERSEDED"})
-    queue.add("ok", [[3, "durable"]])
+    queue.add("ok", [[3, 1, "durable"]])
     assert len(queue) == 2
-    assert queue.take() == {"ok": [[1, "durable"], [2, "durable"]], "notice": {"code": "DRAIN"}}
-    assert queue.take() == {"notice": {"code": "SUPERSEDED"}, "ok": [[3, "durable"]]}
+    assert queue.take() == {"ok": [[1, 2, "durable"]], "notice": {"code": "DRAIN"}}
+    assert queue.take() == {"notice": {"code": "SUPERSEDED"}, "ok": [[3, 1, "durable"]]}
     assert queue.take() == {}
 
 
 def test_the_callers_list_stays_the_callers():
     """Later answers do not grow a list that was handed in."""
-    mine = [[1, "durable"]]
+    mine = [[1, 1, "durable"]]
     queue = HeaderQueue()
     queue.add("ok", mine)
-    queue.add("ok", [[2, "durable"]])
-    assert mine == [[1, "durable"]]
+    queue.add("ok", [[2, 1, "durable"]])
+    assert mine == [[1, 1, "durable"]]
+
+
+def test_oks_that_go_on_are_one_row_and_weigh_one() -> None:
+    """Thousands of events answered in order are no flood, however they were told."""
+    queue = HeaderQueue()
+    for number in range(20_000):
+        queue.add("ok", [[1 + number, 1, "durable"]])
+    assert not queue.overfull
+    queue.add("ok", [[20_001, 64, "volatile"]])
+    assert queue.take() == {"ok": [[1, 20_000, "durable"], [20_001, 64, "volatile"]]}
 
 
 def test_only_the_newest_pong_is_sent():
@@ -45,7 +55,7 @@ def test_frames_stay_small_and_the_queue_says_when_nobody_reads():
     """1,024 answers a frame; beyond 8,192 waiting it is overfull, and taking them ends that."""
     queue = HeaderQueue()
     for number in range(8200):
-        queue.add("ok", [[number, "durable"]])
+        queue.add("ok", [[2 * number, 1, "durable"]])
     assert queue.overfull
     taken = 0
     while len(queue):
@@ -83,7 +93,7 @@ def test_refusals_are_spread_over_frames():
     rows = [[[number], "OVERLOADED", "POOL", f"{number}".ljust(200, "x"), 100] for number in range(1_000)]
     queue.add("refused", rows[:5])
     queue.add("refused", rows[5:])
-    queue.add("ok", [[number, "durable"] for number in range(900)])
+    queue.add("ok", [[2 * number, 1, "durable"] for number in range(900)])
     taken = [queue.take() for _ in range(len(queue))]
     assert [row for header in taken for row in header.get("refused", ())] == rows
     assert sum(len(header.get("ok", ())) for header in taken) == 900
@@ -117,7 +127,7 @@ def test_whatever_gathers_each_answer_is_sent_once_in_order(added):
     for name, many in added:
         some = list(range(number, number + many))
         if name == "ok":
-            queue.add("ok", [[each, "durable"] for each in some])
+            queue.add("ok", [[each, 1, "durable"] for each in some])
         elif len(name) == 1:
             queue.add("refused", [(some, "REFUSED", name, "no", None)])
         else:
@@ -130,7 +140,8 @@ def test_whatever_gathers_each_answer_is_sent_once_in_order(added):
         rows = header.get("refused", [])
         assert sum(len(row[0]) for row in rows) <= 1024
         assert len(header.get("ok", ())) <= 1024
-        for name, counters in [("ok", [each[0] for each in header.get("ok", ())]), *((row[2], row[0]) for row in rows)]:
+        taken = [each for first, count, _ in header.get("ok", ()) for each in range(first, first + count)]
+        for name, counters in [("ok", taken), *((row[2], row[0]) for row in rows)]:
             assert not seen.keys() & set(counters)
             seen.update(dict.fromkeys(counters, name))
     assert seen == told

@@ -306,14 +306,14 @@ def test_answers_ride_on_the_next_frame_and_do_not_wait_long_for_one():
     home.emit(make("CUSTOM"))
     assert link.poll(0.001) == []
     assert link.deadline() == 0.002
-    link.tell(0.001, ok=[[1, "durable"]])
-    link.tell(0.0015, ok=[[2, "durable"]], refused=[[[3], "LANE_FULL", "", "full", 50]])
+    link.tell(0.001, ok=[[1, 1, "durable"]])
+    link.tell(0.0015, ok=[[2, 1, "durable"]], refused=[[[3], "LANE_FULL", "", "full", 50]])
     assert not link.speaks, "when they go is planned"
     assert link.deadline() == 0.002
     assert link.poll(0.0015) == []
     assert link.deadline() == 0.002
     (frame,) = link.poll(0.002)
-    assert frame.header["ok"] == [[1, "durable"], [2, "durable"]]
+    assert frame.header["ok"] == [[1, 2, "durable"]]
     assert frame.header["refused"][0][0] == [3]
     assert frame.header["first"] == 2
 
@@ -321,10 +321,10 @@ def test_answers_ride_on_the_next_frame_and_do_not_wait_long_for_one():
 def test_a_notice_goes_at_once_with_the_answers_that_wait():
     """Only lists of answers wait for company."""
     link = session().link(Cursor("e1"), 0.0)
-    link.tell(0.0, ok=[[1, "durable"]])
+    link.tell(0.0, ok=[[1, 1, "durable"]])
     assert link.poll(0.0) == []
-    assert [frame.header for frame in link.poll(0.001)] == [{"ok": [[1, "durable"]]}]
-    link.tell(0.002, ok=[[2, "durable"]])
+    assert [frame.header for frame in link.poll(0.001)] == [{"ok": [[1, 1, "durable"]]}]
+    link.tell(0.002, ok=[[2, 1, "durable"]])
     assert link.poll(0.002) == []
     link.tell(0.002, notice={"code": "DRAINING"})
     assert link.speaks
@@ -351,8 +351,9 @@ def test_what_merges_with_nothing_waits_a_gap_text_a_window_and_frames_stay_few(
             frames.append(at)
             if frame.header.get("stream") == DATA:
                 items = len(frame.envelopes)
-            for counter, _ in frame.header.get("ok", ()):
-                assert at <= answers.pop(counter) + 0.002 + 1e-9
+            for first, count, _ in frame.header.get("ok", ()):
+                for counter in range(first, first + count):
+                    assert at <= answers.pop(counter) + 0.002 + 1e-9
         for seq in [seq for seq in waiting if seq <= link.sent.data]:
             kind, since = waiting.pop(seq)
             assert at <= since + (min(0.010, 0.002 * last) if kind == "alone" else 0.010) + 1e-9
@@ -369,7 +370,7 @@ def test_what_merges_with_nothing_waits_a_gap_text_a_window_and_frames_stay_few(
             case "alone":
                 home.emit(make("CUSTOM", b"c", counter=number))
             case "answer":
-                link.tell(now, ok=[[number, "volatile"]])
+                link.tell(now, ok=[[number, 1, "volatile"]])
                 answers[number] = now
             case "urgent":
                 home.emit(make("RUN_ERROR", counter=number))
@@ -621,13 +622,13 @@ def test_closing_gives_what_is_due_then_the_notice():
     assert link.state == "OPEN"
     for counter in range(200):
         home.emit(make("CUSTOM", counter=counter))
-    link.tell(0.0, ok=[[9, "durable"]])
+    link.tell(0.0, ok=[[9, 1, "durable"]])
     link.close(Superseded("newer link"))
     link.close(SlowConsumer("second error"))
     assert link.state == "CLOSING"
     frames = link.poll(0.0)
     assert sum(len(frame.envelopes) for frame in frames) == 200
-    assert frames[0].header["ok"] == [[9, "durable"]]
+    assert frames[0].header["ok"] == [[9, 1, "durable"]]
     assert frames[-1].header["notice"]["code"] == "SUPERSEDED"
     assert (link.state, link.poll(1.0), link.deadline()) == ("CLOSED", [], None)
     link.receive({"ack": ["other", 99, 99]}, 1.0)
@@ -647,7 +648,7 @@ def test_answers_nobody_reads_end_the_link():
     """Header content is bounded too."""
     link = session().link(Cursor("e1"), 0.0)
     for counter in range(9000):
-        link.tell(0.0, ok=[[counter, "durable"]])
+        link.tell(0.0, ok=[[2 * counter, 1, "durable"]])
     assert isinstance(link.closed, SlowConsumer)
 
 
@@ -732,7 +733,7 @@ def test_an_idle_link_has_nothing_to_send_whatever_its_client_says():
     link.receive({"ack": ["e", 0, 1], "grant": 1_000_000}, 0.001)
     assert link.idle
     assert link.poll(0.001) == []
-    link.tell(0.001, ok=[[1, "durable"]])
+    link.tell(0.001, ok=[[1, 1, "durable"]])
     assert link.idle, "answers go at the deadline"
     assert link.deadline() == 0.002
     link.tell(0.001, notice={"code": "DRAINING"})

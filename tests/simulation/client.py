@@ -298,8 +298,8 @@ class SimClient:
         self._read_something.set()
 
     def _answers(self, header: Mapping[str, Any], now: float) -> None:
-        for counter, status in header.get("ok", ()):
-            self.outbox.ok(counter, status)
+        for first, count, grade in header.get("ok", ()):
+            self.outbox.ok(first, count, grade)
         for counters, code, reason, message, retry_after_ms in header.get("refused", ()):
             self._history.refusals[f"{code} {reason}".strip()] += len(counters)
             kind = AdmissionError if retry_after_ms is not None else LanewayError

@@ -100,7 +100,7 @@ class Session:
                 continue
             window = self._seen.setdefault(attachment.client, ProducerWindow())
             news = window.offer(env[COUNTER])
-            attachment.tell(ok=[[env[COUNTER], "volatile" if news == "new" else "duplicate"]])
+            attachment.tell(ok=[[env[COUNTER], 1, "volatile" if news == "new" else "duplicate"]])
             if news == "new":
                 self.handled.append(env)
                 self._run(self._answer(env))

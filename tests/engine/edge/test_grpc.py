@@ -269,7 +269,7 @@ def test_a13_credentials_that_end_during_a_stream() -> None:
                 told = (await session.until("notice"))["notice"]
                 assert (told["code"], told["fatal"]) == ("SESSION_EXPIRED", False)
                 await session.send({}, [user_message("still here")])
-                assert (await session.until("ok"))["ok"] == [[1, "volatile"]]
+                assert (await session.until("ok"))["ok"] == [[1, 1, "volatile"]]
                 final, error = await session.end()
                 assert isinstance(error, SessionExpired)
                 assert final is not None
@@ -506,7 +506,7 @@ def test_p10_a_client_cannot_send_what_only_the_engine_sends() -> None:
             assert header["refused"][0][:2] == [[1], "PERMISSION_DENIED"]
             if "ok" not in header:
                 header = await session.until("ok")
-            assert header["ok"] == [[2, "volatile"]]
+            assert header["ok"] == [[2, 1, "volatile"]]
 
     asyncio.run(main())
 
