@@ -90,6 +90,7 @@ class Cell:
         self._handler = handler
         self._concurrency = concurrency
         self._clock = clock
+        self._now = clock.now
         self._make_context = make_context
         self._on_done = on_done
         self._grace_s = grace_s
@@ -254,9 +255,10 @@ class Cell:
         if self._summoned is worker:
             self._summoned = None
         many = worker.caller is not None and worker.finds_waiting()
-        now = self._clock.now()
-        if worker.turn is not None:
-            self._pace.took(now - worker.since)
+        now = self._now()
+        pace, service_s = self._pace, now - worker.since
+        if worker.turn is not None and (service_s > pace.brief_s or not pace.brief):
+            pace.took(service_s)
         worker.since = now
         env = self._mailbox.pop(now, worker.critical)
         if self._mailbox.waiting and self._summoned is None:

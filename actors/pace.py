@@ -22,29 +22,34 @@ _SMOOTHING: Final = 0.125
 class Pace:
     """How long one cell's handlers take, and what follows. Pure; O(1).
 
+    Attributes:
+        ready: events that are kept ready now. brief: that is all there is room for, and `took` need not be
+            told of handlers of up to `brief_s`.
+
     Args:
         concurrency: handlers at once. most: events that may be ready at all, at least 1.
     """
 
-    __slots__ = ("_ahead", "_brief_s", "_most", "_service_s", "ready")
+    __slots__ = ("_ahead", "_most", "_service_s", "brief", "brief_s", "ready")
 
     def __init__(self, concurrency: int, most: int) -> None:
         self._most = most
         self._ahead = _AHEAD_S * concurrency
-        self._brief_s = self._ahead / most
+        self.brief_s = self._ahead / most
         self._service_s = 0.0
         self.ready = most
-        """Events that are kept ready now."""
+        self.brief = True
 
     def took(self, service_s: float) -> None:
         """A handler had its slot for so long."""
-        if service_s <= self._brief_s and self.ready == self._most:
+        if self.brief and service_s <= self.brief_s:
             return
         self._service_s += (service_s - self._service_s) * _SMOOTHING
-        if self._service_s > self._brief_s:
+        if self._service_s > self.brief_s:
             self.ready = max(1, int(self._ahead / self._service_s))
         else:
             self.ready = self._most
+        self.brief = self.ready == self._most
 
     def room(self, free: int, idle: int, waiting: int) -> int:
         """Return how many more events the cell takes.
@@ -52,6 +57,6 @@ class Pace:
         Args:
             free: places in its mailbox. idle: slots without work. waiting: ordinary events in the mailbox.
         """
-        if self.ready == self._most:
+        if self.brief:
             return free
         return max(0, min(free, self.ready + idle - waiting))

@@ -13,6 +13,7 @@ from types import NoneType
 from typing import Any, Final, TypeAlias
 
 from laneway.actors.ports import Context, Handler, Out
+from laneway.actors.turn import Adapted
 from laneway.routing.envelope import Envelope, EnvelopeView
 from laneway.routing.errors import ConfigError
 
@@ -37,14 +38,7 @@ def adapt(function: UserHandler, *, batch: bool = False) -> Handler | Callable[.
     if not inspect.iscoroutinefunction(function) and not inspect.iscoroutinefunction(type(function).__call__):
         name = getattr(function, "__qualname__", repr(function))
         raise ConfigError(f"handler {name} must be `async def`; blocking work belongs into a tool (worker process)")
-    return _batch(function) if batch else _call(function)
-
-
-def _call(function: Callable[..., Any]) -> Handler:
-    async def handle(env: Envelope, context: Context) -> object:
-        return _result(await function(EnvelopeView(env), context))
-
-    return handle
+    return _batch(function) if batch else Adapted(function, EnvelopeView, _result)
 
 
 def _stream(function: Callable[..., Any]) -> Handler:

@@ -42,6 +42,9 @@ class RecordingContext:
         self.tenant, self.session, self.run = env[TENANT], env[SESSION], env[RUN]
         self.deadline, self.trace = env[DEADLINE], trace or env[TRACE]
 
+    def emit_now(self, out: Out) -> bool:
+        return False
+
     async def emit(self, out: Out) -> None:
         if self.over:
             self.late += 1

@@ -9,7 +9,7 @@ import pytest
 
 from laneway.actors.ports import Out
 from laneway.actors.results import HANDLED
-from laneway.actors.turn import SerialTurn
+from laneway.actors.turn import Adapted, SerialTurn
 from laneway.routing.envelope import NO_DEADLINE
 from laneway.routing.errors import ToolDenied
 
@@ -196,3 +196,56 @@ def test_a_cancel_that_gets_out_ends_the_turn_with_its_event(rig):
         assert take()[1] == 2
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("given", [None, b"", b"value", Out("A"), "B", ["B", Out("A")], 7], ids=repr)
+def test_an_adapted_handler_is_what_it_is_when_called(rig, given):
+    """Taken apart by a turn or called as any handler: the same is given, emitted and answered."""
+    seen = []
+
+    async def function(view, context):
+        seen.append(view)
+        return given
+
+    def result(what):
+        return [Out(each) if isinstance(each, str) else each for each in ([what] if isinstance(what, str) else what)]
+
+    def any_result(what):
+        return what if what is None or isinstance(what, bytes | Out) else result(what)
+
+    told = []
+    for handler in (Adapted(function, lambda env: env[1] * 10, any_result), None):
+        adapted = Adapted(function, lambda env: env[1] * 10, any_result)
+
+        async def called(env, context, adapted=adapted):
+            return await adapted(env, context)
+
+        turn, answers, contexts = _single(rig, handler or called)
+        asyncio.run(turn.run(_given(rig.event(1), rig.event(2))))
+        told.append((answers.by_counter, [context.outs for context in contexts]))
+    assert told[0] == told[1]
+    assert seen == [10, 20, 10, 20]
+
+
+def test_an_out_that_need_not_wait_is_sent_without(rig):
+    """Only who must wait for credit does."""
+    sent, waited = [], []
+
+    class Context(rig.Context):
+        def emit_now(self, out):
+            if len(sent) < 1:
+                sent.append(out.kind)
+                return True
+            return False
+
+        async def emit(self, out):
+            await asyncio.sleep(0)
+            waited.append(out.kind)
+
+    async def handler(env, context):
+        return Out(f"K{env[1]}")
+
+    answers = rig.Answers()
+    asyncio.run(SerialTurn(handler, Context, answers).run(_given(rig.event(1), rig.event(2))))
+    assert (sent, waited) == (["K1"], ["K2"])
+    assert answers.status() == {1: "handled", 2: "handled"}
