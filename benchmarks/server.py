@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
+from laneway.engine.runtime.loop import loop_factory
+
 __all__ = ["ROLES", "main"]
 
 Role = Callable[..., AbstractAsyncContextManager[str]]
@@ -36,12 +38,8 @@ ROLES: Final[Mapping[str, str]] = {
 
 def main() -> None:
     role, *arguments = sys.argv[1:]
+    factory = loop_factory()  # before gRPC is imported
     serving: Role = importlib.import_module(ROLES[role]).serving
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    if sys.platform != "win32":
-        import uvloop
-
-        factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(_run(serving, arguments))
 

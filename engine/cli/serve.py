@@ -94,22 +94,15 @@ def _run(settings: Config, setup: str) -> None:
     """Serve on a loop of its own until a signal comes."""
     import asyncio
     import os
-    import sys
 
+    from laneway.engine.runtime.loop import loop_factory
+
+    factory = loop_factory()
     if settings.edge.tls_cert is not None or settings.runtime.tls_cert is not None:
         from laneway.engine.tls import require_tls13
 
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # the refused TLS 1.2 handshake is what we want
         require_tls13()
-    factory = None
-    if sys.platform != "win32":
-        import uvloop
-
-        # uvloop forks through handlers that gRPC leaves there; while another of its threads is at work, these end
-        # the child before it is a program (measured: 13 of 150 tool workers). Nothing here forks without exec.
-        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-
-        factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(_serve(settings, setup))
 

@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from laneway.engine.runtime.lives import Lives
+from laneway.engine.runtime.loop import loop_factory
 from laneway.engine.runtime.program import HostFacts, program_of
 from laneway.engine.runtime.registry import Registry
 from laneway.routing.errors import ConfigError, LanewayError
@@ -66,7 +67,7 @@ class Host:
 
     def __init__(self, cluster: str, name: str, program: str, spec: bytes, settings: Mapping[str, Any]) -> None:
         self._recipe = (program, spec, dict(settings))
-        self._loop = _new_loop()
+        self._loop = loop_factory()()
         self._lives = Lives(
             partial(_checked_program, program, name, str(settings["version"])),
             _facts(cluster, name, spec, settings),
@@ -163,16 +164,6 @@ def _checked_program(path: str, name: str, version: str) -> Any:
             reason="VERSION",
         )
     return program_of(path)
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-
-        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # see engine/cli/serve.py: tool workers die of it
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 def _niceness() -> int:
