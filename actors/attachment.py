@@ -77,7 +77,7 @@ class Attachment:
         self._writing: Sequence[LinkFrame] = ()
         self._awake = False
         self._waiter: asyncio.Future[None] | None = None
-        self._alarm = Alarm(clock, self.wake)
+        self._alarm = Alarm(clock, self._look)
         self._detached = False
 
     @property
@@ -195,6 +195,14 @@ class Attachment:
             await self._waiter
         finally:
             self._waiter = None
+
+    def _look(self) -> None:
+        """Who waits for frames is woken only if some are due."""
+        deadline = self.link.deadline()
+        if deadline is not None and deadline > self._clock.now():
+            self._alarm.set(deadline)
+        else:
+            self.wake()
 
     def _plan(self) -> None:
         """Look again when something is due."""

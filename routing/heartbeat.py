@@ -38,6 +38,11 @@ class Heartbeat:
         """When to look again: a ping is due, or the peer is lost."""
         return min(self._heard_at + self._dead_after_s, self._pinged_at + self._pause_s)
 
+    def calm(self, now: float) -> bool:
+        """Return whether nothing is to be done now: the peer is not lost, no ping due, no pong late."""
+        late = self._awaited and self._answered and now - max(self._pinged_at, self._late_at) >= _LATE_S
+        return not late and now - self._heard_at < self._dead_after_s and now - self._pinged_at < self._pause_s
+
     def heard(self, now: float) -> None:
         """A frame came."""
         self._heard_at = now

@@ -257,9 +257,10 @@ class Link:
         self._now = now
         if self._state == "CLOSED":
             return []
-        if self._error is None:
+        hurry = self._urgent.pending > 0
+        if self._error is None and (hurry or (self._heartbeat is not None and not self._heartbeat.calm(now))):
             self._watch(now)
-        urgent = self._take_urgent(now)
+        urgent = self._take_urgent(now) if hurry else None
         closing = self._error is not None
         force = urgent is not None or closing or self._headers_due(now)
         batches = [] if urgent is None else [(URGENT, urgent)]
@@ -299,7 +300,7 @@ class Link:
 
     def _watch(self, now: float) -> None:
         """Close what is silent or too slow; send the heartbeat."""
-        if self._urgent.pending and self._urgent.overrun():
+        if self._urgent.overrun():
             self.close(SlowConsumer(f"{RESERVE_EVENTS} urgent events or {RESERVE_BYTES} bytes wait for an ack; resume"))
         if self._heartbeat is None:
             return
@@ -314,7 +315,7 @@ class Link:
         return len(self._headers) > 0 and (not self._headers.patient or now >= (self._answers_at or 0.0))
 
     def _take_urgent(self, now: float) -> Batch | None:
-        room = self._urgent.reserve_room() if self._urgent.pending else 0
+        room = self._urgent.reserve_room()
         return self._take(URGENT, now, room, RESERVE_BYTES, self._urgent.reserve_end()) if room else None
 
     def _sendable(self) -> bool:
@@ -327,8 +328,7 @@ class Link:
         if not self._sendable():
             self._timer.nothing()
             return False
-        reader = self._data
-        alone = reader.alone(self._text_kinds)
+        reader, alone = self._data, self._data.alone(self._text_kinds)
         return self._timer.due(now, reader.pending, reader.committed, force=force, alone=alone)
 
     def _take_data(self, now: float) -> Batch | None:

@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from laneway.routing.heartbeat import Heartbeat
 
@@ -50,3 +52,21 @@ def test_a_late_pong_is_told_again_and_again_but_not_of_who_never_answers():
     assert [round(beat.late_s(at), 3) for at in (10.1, 10.2, 10.25, 10.4)] == [0.0, 0.2, 0.0, 0.4]
     beat.pong(2, 10.5)
     assert beat.late_s(12.0) == 0.0
+
+
+@given(st.lists(st.tuples(st.sampled_from(["heard", "pong", "ride", "look"]), st.floats(0.0, 6.0)), max_size=40))
+def test_a_calm_link_has_nothing_to_do(steps):
+    """Calm is when there is neither a loss, nor a ping, nor a late pong to tell: the three need not be asked then."""
+    beat, now = Heartbeat(10.0, 25.0, 0.0), 0.0
+    for what, pause_s in steps:
+        now += pause_s
+        match what:
+            case "heard":
+                beat.heard(now)
+            case "pong":
+                beat.pong(beat._awaited, now)
+            case "ride":
+                beat.ride(now)
+            case "look":
+                calm = beat.calm(now)
+                assert calm is (not beat.lost(now) and not beat.ping(now) and not beat.late_s(now))
