@@ -39,6 +39,8 @@ _NEAR_S: Final = 0.010
 _WAIT_MOST_S: Final = 0.020
 """They gather as long as that while the loop is late: fewer, larger events leave more of it for the models."""
 _LATE_FACTOR: Final = 8
+_MANY: Final = 4
+"""Fewer events than these cost less one by one."""
 _UNWRITTEN_BYTES: Final = 262_144
 """What nobody reads is not in a hurry: with so much on its way to the store it waits for that."""
 
@@ -174,7 +176,7 @@ class Outbound:
 
         What that comes to is decided once for all of them, where nothing about any of them is special: 0.3 us each.
         """
-        if (rows := self._plain(envs)) is not None:
+        if len(envs) >= _MANY and (rows := self._plain(envs)) is not None:
             self._spool.add(rows)
             return len(envs)
         for place, env in enumerate(envs):
@@ -183,7 +185,7 @@ class Outbound:
         return len(envs)
 
     def _plain(self, envs: Sequence[Envelope]) -> list[Numbered] | None:
-        """Return what is to be added if `emit_now` would do nothing but number each of these events, else None."""
+        """Return what is to be added if `emit_now` would only number each of these events, two at least; else None."""
         coalescer, shaped = self._coalescer, self._shaped
         if self._waiters or coalescer.bytes or self._error is not None or self._shedding.level or self._omitted:
             return None
@@ -191,8 +193,8 @@ class Outbound:
             if not env[7] or env[9] or env[2] in shaped:
                 return None
         rows = self._data.numbered(envs)
-        last = rows[-2][1] if len(rows) > 1 else self._data.head_position
-        return rows if rows and (last < self._reach or self._writable(last - self._data.head_position)) else None
+        last = rows[-2][1]  # where the last one begins
+        return rows if last < self._reach or self._writable(last - self._data.head_position) else None
 
     def emit_now(self, env: Envelope) -> bool:
         """Take one event in, if `emit` would neither wait for it nor refuse it; else False, and nothing is done."""

@@ -51,6 +51,11 @@ class CallDesk:
             if self._waiting.get(call_id) is result:
                 del self._waiting[call_id]
 
+    @property
+    def waits(self) -> bool:
+        """True if some call has no result yet."""
+        return bool(self._waiting)
+
     def take(self, event: Event) -> None:
         """Look at a received event: if it is the result that somebody waits for, hand it over. O(1)."""
         if self._waiting and event.kind == _RESULT:

@@ -1,7 +1,8 @@
 """From an emitted event to a frame: coalesced, numbered, logged, folded, read by a link. And the stores.
 
 Law of this file: see `harness`. `outbound, whole` runs the product's own loop around those parts, so
-that the glue between them shows as a difference.
+that the glue between them shows as a difference. What is no text is not offered to the coalescer nor folded
+in that loop, unless there is text around it; so neither is part of a sum.
 """
 
 from __future__ import annotations
@@ -81,13 +82,16 @@ def _texts(events: Batches) -> Batches:
 
 
 async def _number(events: Batches) -> Work:
-    """A seq each, kept for replay within the session's bounds, released to links."""
+    """A seq each, kept for replay within the session's bounds, released to links; several are one list."""
     rings, out = [ReplayRing() for _ in range(8)], results(events)
 
     def step(number: int) -> None:
-        ring = rings[number % 8]
-        for env in out[number]:
-            ring.commit(ring.append(env)[0])
+        ring, batch = rings[number % 8], out[number]
+        if len(batch) > 1:
+            ring.extend(ring.numbered(batch))
+        else:
+            ring.append(batch[0])
+        ring.commit(ring.head)
 
     return Work(step, lambda: sum(ring.committed for ring in rings))
 
@@ -269,8 +273,8 @@ def _raise(error: Fenced) -> None:
     raise error
 
 
-async def _outbound(events: Batches) -> Work:
-    """The product's own loop: emit to committed, memory store."""
+async def _outbound(events: Batches, *, listed: bool) -> Work:
+    """The product's own loop: emit to committed, memory store; a batch said at once or event by event."""
     stack = contextlib.AsyncExitStack()
     store = await stack.enter_async_context(_opened(sqlite=False))
     committer = Committer(store, await store.claim("t/session/s"), clock=_CLOCK, on_fenced=_raise)
@@ -287,8 +291,11 @@ async def _outbound(events: Batches) -> Work:
     )
 
     async def step(number: int) -> None:
-        for env in out[number]:
-            await outbound.emit(env)
+        if listed:
+            await outbound.emit_all(out[number])
+        else:
+            for env in out[number]:
+                await outbound.emit(env)
         await committer.flush()
 
     async def close() -> None:
@@ -299,13 +306,14 @@ async def _outbound(events: Batches) -> Work:
 
 
 OUTBOUND: Final = (
-    Stage("coalesce, no text", "home out", _coalesce, ALWAYS),
+    Stage("coalesce, no text", "home out", _coalesce),
     Stage("coalesce, text", "home out", _coalesce_text),
     Stage("number, ring", "home out", _number, ALWAYS),
     Stage("pack for the log", "home out", _log_pack),
-    Stage("transcript, no text", "home out", _fold, ALWAYS),
+    Stage("transcript, no text", "home out", _fold),
     Stage("transcript, text", "home out", _fold_text),
-    Stage("outbound, whole", "home out", _outbound),
+    Stage("outbound, whole", "home out", partial(_outbound, listed=False)),
+    Stage("outbound, whole, as lists", "home out", partial(_outbound, listed=True)),
 )
 STORES: Final = (
     Stage("commit out, memory", "store", partial(_committing, sqlite=False), ALWAYS),

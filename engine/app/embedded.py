@@ -29,7 +29,7 @@ from laneway.routing.envelope import COUNTER, KIND, NO_DEADLINE, Envelope, envel
 from laneway.routing.errors import DeadlineExceeded, Draining, LanewayError, LinkClosed, LocalProtocolError
 from laneway.routing.failures import error_of_code
 from laneway.routing.handshake import Hello, parse_topics
-from laneway.routing.inbox import Inbox
+from laneway.routing.inbox import Inbox, Received
 from laneway.routing.link import LinkFrame
 
 __all__ = ["EmbeddedSession"]
@@ -82,7 +82,7 @@ class EmbeddedSession:
         self._inbox = Inbox(ack_delay_s=_ACK_DELAY_S)
         self._calls = CallDesk(self.send_event)
         self._attachment: Joined | None = None
-        self._unread: deque[Event] = deque()
+        self._unread: deque[Received] = deque()
 
     async def __aenter__(self) -> EmbeddedSession:
         with contextlib.ExitStack() as entering:
@@ -245,7 +245,7 @@ class EmbeddedSession:
                 if isinstance(error, (LinkClosed, Draining)):
                     raise StopAsyncIteration from None
                 raise
-        return self._unread.popleft()
+        return Event(self._unread.popleft())
 
     async def _fetch(self) -> None:
         """Take the next frames and grant what the consumer has read before."""
@@ -267,10 +267,10 @@ class EmbeddedSession:
     async def _take(self, attachment: Joined, frames: Sequence[LinkFrame]) -> None:
         for frame in frames:
             received = self._inbox.receive(frame.header, frame.envelopes, self._clock.now())
-            for item in received:
-                event = Event(item)
-                self._unread.append(event)
-                self._calls.take(event)
+            self._unread.extend(received)
+            if self._calls.waits:
+                for each in received:
+                    self._calls.take(Event(each))
             notice = frame.header.get("notice", {})
             told = tell_failure(self.client, notice, self._on_failure)
             if not told and notice.get("fatal"):
