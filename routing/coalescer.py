@@ -8,8 +8,8 @@ other. Sealed deltas and every other kind pass through unchanged.
 A model writes 3 to 5 characters a token: below `min_chars` 4, two tokens share one seq, one log
 record and one wire item, at the price of at most 15 ms. Deltas that come within `near_s` of each
 other, or before what went on was taken, gather whatever their size: no link would have sent them
-sooner, and the next one costs one call and an append to a list (`gathering`). What is half an item by then
-waits on to be a whole one, 20 ms in all: nobody reads so fast.
+sooner, and the next one costs one call and an append to a list (`gathering`). What comes fast waits 20 ms
+to be a whole item: nobody reads so fast.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ _TEXT: Final = frozenset(kind.name for kind in BUILTIN_KINDS if kind.text)
 _MAX_RUNS: Final = 1024
 """Runs whose last entity is remembered; a forgotten one passes its next delta at once, no more."""
 _RUN_ENDS: Final = frozenset(("RUN_FINISHED", "RUN_ERROR"))
+_FAST_BYTES: Final = 50
 _FILL_S: Final = 0.020
-"""A stream that fills an item in that time, 10,000 characters a second, may: it is twice what a link gathers."""
+"""What has gathered so much when its time is over waits on, so long in all, as an item is soon full: 5,000
+characters a second are two hundred times what people read."""
 _NO_BOUND: Final = 1 << 62
 _FULL_BYTES: Final = 200
 """A gathered delta is not held for more: about fifty tokens, which is one item of a link with a good network."""
@@ -73,8 +75,8 @@ class _Flow:
         return True
 
     def goes_on(self, now: float) -> bool:
-        """Return whether it is half full already, so that it waits to be full; once."""
-        if 2 * self.size < self.full or now >= self.most_at or not self.full:
+        """Return whether so much has come already that it waits for more; once."""
+        if self.size < _FAST_BYTES or now >= self.most_at or not self.full:
             return False
         self.due_at = self.most_at
         return True

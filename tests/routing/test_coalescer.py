@@ -164,17 +164,17 @@ def test_deltas_that_come_close_together_gather_whatever_their_size():
     assert coalescer.bytes == 0
 
 
-def test_a_stream_that_fills_an_item_within_two_windows_is_given_both():
-    """What is half full when its time is over waits once more, 20 ms in all; nobody reads so fast."""
+def test_a_fast_stream_is_given_time_to_fill_its_items():
+    """What has 50 bytes when its time is over waits once more, 20 ms in all; nobody reads so fast."""
     coalescer = Coalescer(near_s=0.01)
     coalescer.offer(make("first"), 0.0)
-    coalescer.offer(make("a" * 60), 0.001)
-    assert gathers(coalescer, "r", TEXT, "m", b"b" * 40)
+    coalescer.offer(make("a" * 30), 0.001)
+    assert gathers(coalescer, "r", TEXT, "m", b"b" * 20)
     assert coalescer.poll(0.011) == []
     assert coalescer.deadline() == pytest.approx(0.021)
     assert gathers(coalescer, "r", TEXT, "m", b"c")
     (env,) = coalescer.poll(0.0211)
-    assert len(env[BODY]) == 101
+    assert len(env[BODY]) == 51
     assert coalescer.offer(make("next"), 0.025) == [], "it goes on as near as before"
 
 
