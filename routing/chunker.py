@@ -10,6 +10,7 @@ a chunk. In a code fence the cut is at a line end.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from laneway.routing.envelope import Envelope
@@ -25,6 +26,7 @@ _NOT_FIRST: Final = frozenset(
 """Never begins a line."""
 _NOT_LAST: Final = frozenset("（「『【《〈〔｛“‘([{")
 """Never ends a line."""
+_SPACED: Final = re.compile(r".*\s", re.DOTALL)
 _LINE_BYTES: Final = 64
 _MARKS: Final = frozenset((b"`", b"~"))
 
@@ -55,7 +57,18 @@ def cut(text: str, limit_chars: int, *, fence: str = "", segmenter: Segmenter | 
         line = text.rfind("\n", 0, most) + 1
         if line:
             return line
-    for index in range(most, limit_chars // 4, -1):
+    return _word_end(text, limit_chars // 4, most)
+
+
+def _word_end(text: str, least: int, most: int) -> int:
+    """Return the last place above `least` and up to `most` where a line may end, or `most`."""
+    if text[least : most + 1].isascii():  # only behind white space
+        spaced = _SPACED.match(text, least, most)
+        if spaced is None:
+            return most
+        if is_boundary(text, spaced.end()):
+            return spaced.end()
+    for index in range(most, least, -1):
         if _may_break(text, index) and is_boundary(text, index):
             return index
     return most

@@ -33,8 +33,12 @@ _CLOSERS: Final = frozenset("\"'”’“»›«‹)]}】」』）》〉〕*_`")
 _CONTINUES: Final = frozenset("と、，,；;って：:—")
 """What carries a sentence on after a wide terminator in closing quotes ("「行こう。」と言った")."""
 _WORD: Final = frozenset("-'’@/:_%&=+#~$€£°")
+_PLAIN: Final = re.compile(rf"[\w {re.escape(''.join(sorted(_WORD)))}]{{2,}}")
+"""What is neither a terminator nor anything else that ends or opens something: words and the spaces between them."""
 _MARKER: Final = re.compile(r"(?:[-*+•] |#{1,6} |(?:\d{1,3}|[IVXLC]{1,5})[.)] |> |```|~~~|\|)")
 _MARKER_CHARS: Final = 7
+_MARKS: Final = frozenset("-*+•#IVXLC>`~|")
+_NO_MARK: Final = "." * _MARKER_CHARS
 _AFTER_CLOSING: Final = frozenset(".,;:!?")
 """What may stand right behind a spaced closing guillemet; before anything else it opens (German)."""
 _TAIL_CHARS: Final = 400
@@ -122,17 +126,48 @@ class SentenceScanner:
         return bool(self._fence)
 
     def feed(self, text: str) -> list[int]:
-        """Return the offsets, from the first text fed, at which a next sentence begins. O(len(text))."""
+        """Return the offsets, from the first text fed, at which a next sentence begins. O(len(text)).
+
+        What stands between two marks is looked at as a whole: 200 characters of prose take about 15 us.
+        """
         ends: list[int] = []
-        for char in text:
+        at, size = 0, len(text)
+        while at < size:
+            if not self._run and (passed := self._pass(text, at)):
+                at += passed
+                self._at += passed
+                continue
+            char = text[at]
             if self._fence:
                 self._in_fence(char)
             else:
                 self._step(char, ends)
                 if self._segmenter is not None:
                     self._tail = (self._tail + char)[-_TAIL_CHARS:]
+            at += 1
             self._at += 1
         return ends
+
+    def _pass(self, text: str, at: int) -> int:
+        """Go over characters from `at` on that end nothing, all at once; return how many. As `_step` for each."""
+        if self._fence:
+            return 0 if self._opening else self._pass_code(text, at)
+        if self._breaks or len(self._line) < _MARKER_CHARS or (plain := _PLAIN.match(text, at)) is None:
+            return 0
+        words = (self._word + plain.group()).split()
+        self._word = "" if text[plain.end() - 1] == " " else words.pop()[-_WORD_CHARS:]
+        if words:
+            self._previous = words[-1][-_WORD_CHARS:]
+        if self._segmenter is not None:
+            self._tail = (self._tail + plain.group())[-_TAIL_CHARS:]
+        return plain.end() - at
+
+    def _pass_code(self, text: str, at: int) -> int:
+        """The same up to the end of a line of code."""
+        end = text.find("\n", at)
+        code = text[at:] if end < 0 else text[at:end]
+        self._line = (self._line + code if self._line else code.lstrip())[: _MARKER_CHARS * 4]
+        return len(code)
 
     def _step(self, char: str, ends: list[int]) -> None:
         space = char.isspace()
@@ -167,7 +202,7 @@ class SentenceScanner:
         if self._line_at < 0:
             if space:
                 return False
-            self._line, self._line_at = char, self._at
+            self._line, self._line_at = (char if char.isdigit() or char in _MARKS else _NO_MARK), self._at
         elif len(self._line) < _MARKER_CHARS:
             self._line += char
         else:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laneway.routing.chunker import Cutter, cut
+from laneway.routing.chunker import Cutter, _may_break, _word_end, cut
 from laneway.routing.envelope import Envelope, envelope
 from laneway.routing.graphemes import clusters, is_boundary
 
@@ -133,3 +133,11 @@ def test_a_sentence_that_begins_with_a_joining_mark_is_not_cut_off_before_it():
     text = "awörld. wörld. \u0301a"
     assert is_boundary(text, cut(text, 16))
     assert is_boundary(text, Cutter().sentences(text))
+
+
+@settings(deadline=None)
+@given(st.text("ab \t\r\n\x1cé日。", min_size=20, max_size=60), st.integers(0, 8), st.integers(9, 19))
+def test_the_last_word_end_is_found_as_by_looking_at_every_place(text, least, most):
+    """Plain text is searched at once; the place is the same."""
+    places = [at for at in range(least + 1, most + 1) if _may_break(text, at) and is_boundary(text, at)]
+    assert _word_end(text, least, most) == (places[-1] if places else most)

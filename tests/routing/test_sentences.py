@@ -56,3 +56,82 @@ def test_a_scanner_can_begin_inside_a_fence():
     scanner = SentenceScanner(fence="```")
     assert scanner.feed("a. B. C\n```\nText. More") == [12, 18]
     assert not scanner.fenced
+
+
+class _StepByStep(SentenceScanner):
+    """Looks at every character by itself."""
+
+    __slots__ = ()
+
+    def _pass(self, text: str, at: int) -> int:
+        return 0
+
+
+_SCRAPS = st.sampled_from(
+    [
+        *(
+            "word",
+            "Dr",
+            "e.g",
+            "am 3",
+            "x_1",
+            "  ",
+            " ",
+            "\t",
+            "\n",
+            "\n\n",
+            "\r\n",
+            ". ",
+            "! ",
+            "?",
+            "…",
+            "。",
+            "」",
+            "»",
+            "« ",
+        ),
+        *(
+            "- item",
+            "# ",
+            "| a |",
+            "1. ",
+            "XIV) ",
+            "```",
+            "```py\n",
+            "~~~\n",
+            "````\n",
+            "`",
+            "``",
+            "a" * 50,
+            "3.14",
+            ",",
+            "(b) ",
+        ),
+        *("日本語", "。」と", "é\u0301", "\u2028", "\u00a0", "U.S. ", "_", "-", "ÄÖ", "٣. ", "²"),
+    ]
+)
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    st.lists(_SCRAPS | st.text(max_size=3), max_size=40),
+    st.integers(1, 30),
+    st.booleans(),
+    st.sampled_from(["", "```"]),
+)
+def test_what_is_passed_over_at_once_is_what_it_is_character_by_character(scraps, size, own, fence):
+    """The same ends and the same state, whatever the text and however it comes."""
+
+    class Long:
+        def ends(self, before: str, after: str) -> bool:
+            return len(before) % 3 == 0
+
+    text = "".join(scraps)
+    segmenter = Long() if own else None
+    fast = SentenceScanner(fence=fence, segmenter=segmenter)
+    slow = _StepByStep(fence=fence, segmenter=segmenter)
+    for at in range(0, len(text), size):
+        assert fast.feed(text[at : at + size]) == slow.feed(text[at : at + size])
+        assert [getattr(fast, name) for name in SentenceScanner.__slots__] == [
+            getattr(slow, name) for name in SentenceScanner.__slots__
+        ]
