@@ -3,7 +3,8 @@
 One author types one character after another; the updates are made before the clock runs. Cost: batches
 of 64 at once to the documents' handler, each answered when it is in the log (in memory), against
 `apply_update` of pycrdt one after the other. Latency: open loop, 4,000 updates a second through an
-embedded engine to ten clients of one session, each with a replica of its own, from the scheduled time.
+embedded engine to ten clients of one session, each with a replica of its own, from the scheduled time. Far away: see
+`regions`.
 
 Law of this file: every replica must end with the author's text, or there is no figure.
 """
@@ -18,6 +19,7 @@ from typing import Any, Final
 from benchmarks.counts import Lost
 from benchmarks.link import SessionLink
 from benchmarks.measure import Options, Row, Stage, Stopwatch, percentile, repeated
+from benchmarks.regions import REGIONS, regions
 from benchmarks.replica import Replica, edits
 from benchmarks.workload import Job, open_config
 from laneway import Engine
@@ -43,6 +45,8 @@ SPREAD: Final = f"{PER_S:,} updates/s to {SUBSCRIBERS} subscribers"
 _NAME: Final = "notes"
 _HELLO: Final = encode_message(MessageType.STEP1, encode_vector({}))
 _PATIENCE_S: Final = 30.0
+_ROUNDS_PER_S: Final = 10
+"""Edits from region to region for each second of open loop: each takes 0.3 s."""
 
 
 def run(options: Options, status: Callable[[str], None]) -> list[Row]:
@@ -54,7 +58,10 @@ def run(options: Options, status: Callable[[str], None]) -> list[Row]:
         rows.append(repeated("state", name, stage, len(work), options.repeats, "updates/s"))
     status(f"state {SPREAD}")
     live = edits(int(PER_S * options.seconds))
-    return [*rows, repeated("state", SPREAD, spread(live), len(live), options.overload_repeats, "updates/s")]
+    rows.append(repeated("state", SPREAD, spread(live), len(live), options.overload_repeats, "updates/s"))
+    status(f"state {REGIONS}")
+    rounds = max(2, int(options.seconds * _ROUNDS_PER_S))
+    return [*rows, repeated("state", REGIONS, regions(rounds), rounds, options.overload_repeats, "edits/s")]
 
 
 def bare(work: Sequence[bytes]) -> Stage:

@@ -9,15 +9,16 @@ import pytest
 from benchmarks import documents
 from benchmarks.counts import Lost
 from benchmarks.measure import Options, Stage, Stopwatch
+from benchmarks.regions import REGIONS
 from benchmarks.replica import Replica, edits
 
 
 def test_each_row_accounts_for_every_edit() -> None:
-    """Some more than a batch: bare, at the handler, and through an engine to every subscriber."""
+    """Some more than a batch: bare, at the handler, through an engine to every subscriber, and to another region."""
     rows = documents.run(Options(edits=100, repeats=1, seconds=0.05), lambda _: None)
-    assert [row.row for row in rows] == [documents.BARE, documents.CELL, documents.SPREAD]
-    assert [row.extra["count"] for row in rows] == [100, 100, 200]
-    assert rows[-1].figure("p99_ms") is not None
+    assert [row.row for row in rows] == [documents.BARE, documents.CELL, documents.SPREAD, REGIONS]
+    assert [row.extra["count"] for row in rows] == [100, 100, 200, 2]
+    assert all(row.figure("p99_ms") is not None for row in rows[2:])
 
 
 @pytest.mark.parametrize("stage", [documents.bare, documents.at_cell, lambda work: documents.spread(work, 0.5)])

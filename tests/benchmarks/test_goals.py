@@ -32,7 +32,6 @@ def test_a_goal_is_held_against_the_rows_of_one_run() -> None:
     assert (queue.figure, queue.word) == (0.8, "reached")
     assert found["import laneway"].word == "NOT reached"
     assert found["engine, frames of 64, against pykka"].word == "not in this run"
-    assert found["two regions 80 ms apart agree after"].word == "not measured yet"
     assert "NOT reached" in _shown(report.goals_table(list(found.values())))
 
 
@@ -48,6 +47,7 @@ def test_every_goal_names_rows_that_there_are() -> None:
         on_ray,
         overload,
         ray_actors,
+        regions,
         soak,
         token_streams,
         tool_calls,
@@ -63,7 +63,7 @@ def test_every_goal_names_rows_that_there_are() -> None:
     names += [("goodput", f"{case.row} @{load}") for case in goodput.CASES for load in goodput.LOADS]
     names += [(soak.WORKLOAD, soak.ENGINE)]
     names += [("start", "import laneway"), ("start", "first event, embedded")]
-    names += [("state", row) for row in (documents.BARE, documents.CELL, documents.SPREAD)]
+    names += [("state", row) for row in (documents.BARE, documents.CELL, documents.SPREAD, regions.REGIONS)]
     names += [("edge", row) for row in (catalogue.LANEWAY, edge.USERS, edge.SESSIONS)]
     names += [(each, row) for each in (on_ray.W1, on_ray.W1_APART) for row in (on_ray.LANEWAY, ray_actors.NAME)]
     names += [
