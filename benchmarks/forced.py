@@ -18,11 +18,11 @@ from typing import Final
 from benchmarks.channels import Opened, Way
 from benchmarks.counts import Lost
 from benchmarks.measure import Stopwatch
-from benchmarks.paths import FRAME_EVENTS, FRAMES
+from benchmarks.paths import FRAME_EVENTS, FRAMES, LISTS
 from laneway.routing.envelope import Envelope
 from laneway.routing.scheduler import Scheduler
 
-__all__ = ["FORCED", "Chosen", "choosing"]
+__all__ = ["FORCED", "FORCED_LISTS", "Chosen", "choosing"]
 
 _LEAST_CHOSEN: Final = 0.9
 
@@ -64,15 +64,22 @@ def choosing() -> Iterator[Chosen]:
         Scheduler.take = take  # type: ignore[method-assign]
 
 
-@asynccontextmanager
-async def _open(watch: Stopwatch) -> AsyncIterator[Opened]:
-    with choosing() as counts:
-        async with FRAMES.open(watch) as opened:
-            yield opened
-        watch.note(chosen_share=counts.share)
-        if counts.share < _LEAST_CHOSEN:
-            raise Lost(f"{FORCED.row}: of {counts.taken} events only {counts.chosen} were chosen")
+def _forced(row: str, free: Way) -> Way:
+    """Return the row of this name that is `free` with fair queueing forced."""
+
+    @asynccontextmanager
+    async def open_(watch: Stopwatch) -> AsyncIterator[Opened]:
+        with choosing() as counts:
+            async with free.open(watch) as opened:
+                yield opened
+            watch.note(chosen_share=counts.share)
+            if counts.share < _LEAST_CHOSEN:
+                raise Lost(f"{row}: of {counts.taken} events only {counts.chosen} were chosen")
+
+    return Way(row, open_, frame=FRAME_EVENTS, open_loop=False)
 
 
-FORCED: Final = Way("laneway engine, frames, fair queue forced", _open, frame=FRAME_EVENTS, open_loop=False)
+FORCED: Final = _forced("laneway engine, frames, fair queue forced", FRAMES)
 """No open loop: below capacity events come one by one, and of one there is nothing to choose."""
+FORCED_LISTS: Final = _forced("laneway engine, frames, fair queue forced, handlers of lists", LISTS)
+"""As above, with the handlers of `paths.LISTS`."""

@@ -115,21 +115,33 @@ _QUEUE: Final = queues.PLAIN.row
 _PRIORITY: Final = queues.PRIORITY.row
 
 GOALS: Final[Sequence[Goal]] = (
-    Goal(_W1, "engine, frames of 64, against a bare asyncio.Queue", 0.75, _of("W1", _FRAMES, _QUEUE)),
-    Goal(_W1, "engine, frames of 64, against a bare asyncio.PriorityQueue", 1.0, _of("W1", _FRAMES, _PRIORITY)),
-    Goal(_W1, "engine, frames of 64, against pykka", 2.5, _of("W1", _FRAMES, pykka_actors.EVENTS.row)),
-    Goal(_W1, "engine, frames of 64, CPU per event", 0.9, _at("W1", _FRAMES, "cpu_us"), at_most=True, unit="us"),
-    Goal(
-        _W1,
-        "fair queueing forced on every event, against a bare asyncio.Queue",
-        0.5,
-        _of("W1", forced.FORCED.row, _QUEUE),
+    *(
+        goal
+        for row, frames, forced_row in (
+            (paths.LISTS.row, "frames of 64, handlers of lists", forced.FORCED_LISTS.row),
+            (_FRAMES, "frames of 64, handlers of single events", forced.FORCED.row),
+        )
+        for goal in (
+            Goal(_W1, f"engine, {frames}, against a bare asyncio.Queue", 0.75, _of("W1", row, _QUEUE)),
+            Goal(_W1, f"engine, {frames}, against a bare asyncio.PriorityQueue", 1.0, _of("W1", row, _PRIORITY)),
+            Goal(_W1, f"engine, {frames}, against pykka", 2.5, _of("W1", row, pykka_actors.EVENTS.row)),
+            Goal(_W1, f"engine, {frames}, CPU per event", 0.9, _at("W1", row, "cpu_us"), at_most=True, unit="us"),
+            Goal(
+                _W1,
+                f"fair queueing forced on every event, {frames.partition(', ')[2]}, against a bare asyncio.Queue",
+                0.5,
+                _of("W1", forced_row, _QUEUE),
+            ),
+        )
     ),
-    Goal(
-        _W1_LOG,
-        "sqlite store, against bare batched sqlite appends",
-        0.5,
-        _of("W1", paths.SQLITE.row, appends.APPENDS.row),
+    *(
+        Goal(
+            _W1_LOG,
+            f"sqlite store{what}, against bare batched sqlite appends",
+            0.5,
+            _of("W1", row, appends.APPENDS.row),
+        )
+        for row, what in ((paths.SQLITE_LISTS.row, ", handlers of lists"), (paths.SQLITE.row, ""))
     ),
     Goal(_W1_LOG, "1 % sampled tracing, against none", 0.9, _of("W1", traced.SAMPLED.row, _FRAMES)),
     Goal(

@@ -4,6 +4,7 @@
 - dispatcher: with pumps, cells and handlers; what an in-process event costs without a session.
 - engine, frames: with sessions, as an edge brings events: duplicate check, journal, OK for each;
   results numbered, logged, under credit, on a link that could be resumed.
+- engine, frames, handlers of lists: the same, its handlers called with up to 64 events at once.
 - engine, calls: the same, one `await session.send_event(...)` per event.
 """
 
@@ -36,7 +37,9 @@ __all__ = [
     "DISPATCHER",
     "FRAMES",
     "FRAME_EVENTS",
+    "LISTS",
     "SQLITE",
+    "SQLITE_LISTS",
     "Calls",
     "add_pools",
     "called",
@@ -124,10 +127,14 @@ async def _answer(event: EnvelopeView, context: Context) -> Out:
     return Out("CUSTOM", event.body)
 
 
-def add_pools(engine: Engine) -> None:
-    """Add the three handlers."""
+async def _answer_all(events: Sequence[EnvelopeView], contexts: Sequence[Context]) -> list[Out]:
+    return [Out("CUSTOM", event.body) for event in events]
+
+
+def add_pools(engine: Engine, *, lists: bool = False) -> None:
+    """Add the three handlers; of lists, or of single events."""
     for pool, kinds in POOLS.items():
-        engine.pool(pool, kinds, _answer, concurrency=CONCURRENCY)
+        engine.pool(pool, kinds, _answer_all if lists else _answer, batch=lists, concurrency=CONCURRENCY)
 
 
 class _Frames:
@@ -144,15 +151,15 @@ class _Frames:
         return came
 
 
-def engine_frames(row: str, config: Config, *, sqlite: bool = False) -> Way:
-    """Return the row of an engine fed in frames by sessions' links, as an edge feeds them."""
+def engine_frames(row: str, config: Config, *, sqlite: bool = False, lists: bool = False) -> Way:
+    """Return the row of an engine fed in frames by sessions' links, as an edge feeds them; `lists`: handlers too."""
 
     @asynccontextmanager
     async def open_(watch: Stopwatch) -> AsyncIterator[Opened]:
         with tempfile.TemporaryDirectory(prefix="laneway-bench-") as directory:
             store = Path(directory) / "log.db" if sqlite else None
             async with Engine(config, store=store, kinds=KINDS) as engine:
-                add_pools(engine)
+                add_pools(engine, lists=lists)
                 async with linked(engine, "s") as channels:
                     yield Opened(channels, lambda: engine_counts(engine))
 
@@ -219,5 +226,9 @@ async def called(engine: Engine, names: str) -> AsyncIterator[Sequence[Channel]]
 CORE: Final = Way("laneway core (decisions only)", _open_core, open_loop=False)
 DISPATCHER: Final = Way("laneway dispatcher (no session)", _open_dispatcher)
 FRAMES: Final = engine_frames("laneway engine, frames of 64", open_config())
+LISTS: Final = engine_frames("laneway engine, frames of 64, handlers of lists", open_config(), lists=True)
 CALLS: Final = Way("laneway engine, one call each", _open_calls)
 SQLITE: Final = engine_frames("laneway engine, frames, sqlite", open_config(), sqlite=True)
+SQLITE_LISTS: Final = engine_frames(
+    "laneway engine, frames, sqlite, handlers of lists", open_config(), sqlite=True, lists=True
+)

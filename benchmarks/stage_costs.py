@@ -26,7 +26,7 @@ from benchmarks import paths, remote_engine
 from benchmarks.channels import Way
 from benchmarks.dispatch import measure
 from benchmarks.measure import Options, Row
-from benchmarks.stages import dispatch, outward, wire
+from benchmarks.stages import cell, dispatch, outward, wire
 from benchmarks.stages.harness import Stage, cost
 
 __all__ = ["STAGES", "run", "table", "total"]
@@ -37,8 +37,8 @@ STAGES: Final[tuple[Stage, ...]] = (
     *dispatch.JOURNAL,
     *outward.STORES[::2],
     *dispatch.DISPATCH,
-    *dispatch.CELL,
-    *dispatch.EMIT,
+    *cell.CELL,
+    *dispatch.OUTCOME,
     *outward.OUTBOUND,
     *outward.STORES[1::2],
     *outward.LINK,

@@ -10,22 +10,19 @@ import asyncio
 import itertools
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from benchmarks.stages.harness import ALWAYS, Batches, Stage, Work, in_batches
 from benchmarks.workload import KINDS, POOLS, echo, open_config
-from laneway import Context, Engine, EnvelopeView, Out
+from laneway import Engine
 from laneway.actors.accounts import totals
 from laneway.actors.books import Books, OnDone
 from laneway.actors.committer import Committer
-from laneway.actors.context import ContextMaker, LateEmits, Surroundings
 from laneway.actors.ingress import Ingress
 from laneway.actors.intake import Intake
-from laneway.actors.pool import Pool, PoolSpec
+from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Outcome, Principal
 from laneway.engine.app.clock import SystemClock
-from laneway.engine.app.handlers import adapt
-from laneway.engine.app.outlet import CheckedOutlet
 from laneway.engine.app.packing import LogPacking
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.classify import KindTable
@@ -35,7 +32,7 @@ from laneway.routing.placement import rendezvous
 from laneway.routing.routes import PoolQueues
 from laneway.routing.scheduler import Scheduler
 
-__all__ = ["CELL", "DISPATCH", "EMIT", "JOURNAL", "REFERENCE"]
+__all__ = ["DISPATCH", "JOURNAL", "OUTCOME", "REFERENCE"]
 
 _CLOCK: Final = SystemClock()
 _ROOM: Final = 64
@@ -268,86 +265,6 @@ async def _place_new(events: Batches) -> Work:
     return Work(step, lambda: placed)
 
 
-class _Nowhere:
-    """An outlet that counts."""
-
-    def __init__(self) -> None:
-        self.events = 0
-
-    async def emit(self, env: Envelope) -> None:
-        self.events += 1
-
-    async def emit_all(self, envs: Sequence[Envelope]) -> None:
-        self.events += len(envs)
-
-
-def _contexts(outlet: _Nowhere) -> ContextMaker:
-    around = Surroundings(CheckedOutlet(outlet), _CLOCK, KindTable(KINDS), lambda: "call-1")
-    count = itertools.count(1)
-
-    async def ask(env: Envelope, timeout_s: float) -> Outcome:
-        raise AssertionError("nobody asks in W1")
-
-    return ContextMaker("w", around, ask, lambda: next(count), LateEmits("w"))
-
-
-async def _cell(events: Batches) -> Work:
-    """Delivery to a mailbox, a worker's turn, a context made; the handler does nothing."""
-    handled, left = 0, asyncio.Event()
-
-    def over(env: Envelope, outcome: Outcome) -> None:
-        nonlocal handled
-        handled += outcome.status == "handled"
-        left.set()
-
-    spec = PoolSpec("w", ("W_TEXT",), echo, concurrency=_ROOM)
-    pool = Pool(spec, clock=_CLOCK, make_context=_contexts(_Nowhere()), on_done=over)
-    ends = list(itertools.accumulate(map(len, events)))
-
-    async def step(number: int) -> None:
-        for env in events[number]:
-            pool.deliver(env)
-        while handled < ends[number]:
-            left.clear()
-            await left.wait()
-
-    async def close() -> None:
-        await pool.drain(_CLOCK.now() + 1.0)
-
-    return Work(step, lambda: handled, close)
-
-
-async def _handler(events: Batches) -> Work:
-    """What an embedder's handler costs before it does anything: its view of the event, its result checked."""
-    handle: Any = adapt(_answer)
-    context = _contexts(_Nowhere())(events[0][0], "")
-    given = 0
-
-    async def step(number: int) -> None:
-        nonlocal given
-        for env in events[number]:
-            given += isinstance(await handle(env, context), Out)
-
-    return Work(step, lambda: given)
-
-
-async def _answer(event: EnvelopeView, context: Context) -> Out:
-    return Out("CUSTOM", event.body)
-
-
-async def _emit(events: Batches) -> Work:
-    """From `context.emit` to the session's door: an envelope made, checked, addressed."""
-    outlet = _Nowhere()
-    make = _contexts(outlet)
-    calls = [[(make(env, ""), Out("CUSTOM", env[11])) for env in batch] for batch in events]
-
-    async def step(number: int) -> None:
-        for context, out in calls[number]:
-            await context.emit(out)
-
-    return Work(step, lambda: outlet.events)
-
-
 async def _outcome(events: Batches) -> Work:
     """An event is over: caps freed, books closed, whoever waits is told."""
     core, books, now, told = _core(), Books(_raise), time.monotonic(), 0
@@ -400,12 +317,7 @@ DISPATCH: Final = (
     Stage("place by key, known", "dispatcher", _place),
     Stage("place by key, new", "dispatcher", _place_new, batches=(64,)),
 )
-CELL: Final = (
-    Stage("mailbox, turn, context", "cell", _cell, ALWAYS),
-    Stage("handler's adapter", "cell", _handler, ALWAYS),
-)
-EMIT: Final = (
-    Stage("emit", "home out", _emit, ALWAYS),
+OUTCOME: Final = (
     Stage("outcome, books", "dispatcher", _outcome, ALWAYS),
     Stage("dispatcher, whole", "dispatcher", _dispatcher),
 )

@@ -28,10 +28,10 @@ def _shown(table: object) -> str:
 def test_a_goal_is_held_against_the_rows_of_one_run() -> None:
     """0.8 of a queue reaches 0.75; 70 ms do not reach 60; what was not run is said to be missing."""
     found = {verdict.goal.what: verdict for verdict in goals.verdicts(ROWS)}
-    queue = found["engine, frames of 64, against a bare asyncio.Queue"]
+    queue = found["engine, frames of 64, handlers of single events, against a bare asyncio.Queue"]
     assert (queue.figure, queue.word) == (0.8, "reached")
     assert found["import laneway"].word == "NOT reached"
-    assert found["engine, frames of 64, against pykka"].word == "not in this run"
+    assert found["engine, frames of 64, handlers of lists, against pykka"].word == "not in this run"
     assert "NOT reached" in _shown(report.goals_table(list(found.values())))
 
 
