@@ -22,13 +22,13 @@ from typing import Any, Final
 from laneway.actors.ports import Claim, DeadLetter, Entry, Record
 from laneway.engine.stores.continuity import advanced, fenced
 from laneway.engine.stores.schema import boot_id, connect, renew_epochs
+from laneway.engine.stores.versions import Put, Versions
 
 __all__ = ["Bounds", "Database"]
 
 _MARK_ROWS: Final = 8_192
 """Events between two marks: bounds the scan at a restart (about 10 ms) and the memory of the tail."""
 _KNOWN_LOGS: Final = 20_000
-_SWEPT_PER_PUT: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,7 @@ class Database:
         self, path: Path, *, sync: str, busy_s: float, bounds: Bounds, factory: type[sqlite3.Connection]
     ) -> None:
         self._db = connect(path, sync=sync, busy_s=busy_s, factory=factory)
+        self._values = Versions(self._db)
         self._bounds = bounds
         self._data_version = -1
         self._logs: dict[str, _Log] = {}
@@ -209,27 +210,15 @@ class Database:
 
     def get(self, key: str, unix_s: float) -> Record:
         """Read a value; version 0 if there is none at `unix_s`."""
-        row = self._db.execute("SELECT version, value, expires FROM vals WHERE key = ?", (key,)).fetchone()
-        if row is None or (row[2] is not None and row[2] <= unix_s):
-            return Record(0, b"")
-        return Record(row[0], row[1])
+        return self._values.get(key, unix_s)
 
-    def put(self, key: str, value: bytes, version: int | None, expires: float | None, unix_s: float) -> int:
-        """Write and return the new version, or 0 if `version` is no longer current."""
-        if version is not None and version != self.get(key, unix_s).version:
-            return 0
-        self._db.execute(
-            "DELETE FROM vals WHERE version IN (SELECT version FROM vals WHERE expires <= ? LIMIT ?)",
-            (unix_s, _SWEPT_PER_PUT),
-        )
-        cursor = self._db.execute(
-            "INSERT OR REPLACE INTO vals (key, value, expires) VALUES (?, ?, ?)", (key, value, expires)
-        )
-        return int(cursor.lastrowid or 0)
+    def put_all(self, puts: Sequence[Put]) -> list[int]:
+        """Write in order; return each one's new version, or 0 where `version` was not current any more."""
+        return self._values.put_all(puts)
 
     def delete(self, key: str) -> None:
         """Forget a value."""
-        self._db.execute("DELETE FROM vals WHERE key = ?", (key,))
+        self._values.delete(key)
 
     # -- dead letters -------------------------------------------------------------------------
 

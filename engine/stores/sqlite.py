@@ -20,6 +20,8 @@ from typing import Any, Final, TypeVar
 
 from laneway.actors.ports import Claim, DeadLetter, Entry, Record
 from laneway.engine.stores.database import Bounds, Database
+from laneway.engine.stores.puts import Puts
+from laneway.engine.stores.versions import Put
 from laneway.engine.stores.writer import Writer
 from laneway.routing.errors import ConfigError, StoreError
 
@@ -67,6 +69,7 @@ class SqliteStore:
         bounds = Bounds(max_dead, max_dead_bytes)
         self._opening = partial(Database, self._path, sync=sync, busy_s=busy_s, bounds=bounds, factory=factory)
         self._writer: Writer | None = None
+        self._puts = Puts(self._submit, self._in_time, max_pending_bytes)
 
     @property
     def durable(self) -> bool:
@@ -91,6 +94,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Write what waits and release the file; idempotent. Raises StoreError if the disk hangs."""
+        self._puts.hand_over()
         writer, self._writer = self._writer, None
         if writer is None:
             return
@@ -129,8 +133,7 @@ class SqliteStore:
         Versions grow over the whole store and are never reused.
         """
         unix_s = self._unix()
-        expires = None if ttl_s is None else unix_s + ttl_s
-        return await self._do(lambda database: database.put(key, value, version, expires, unix_s), len(value))
+        return await self._puts.add(Put(key, value, version, None if ttl_s is None else unix_s + ttl_s, unix_s))
 
     async def delete(self, key: str) -> None:
         """Forget a value; nothing happens if there is none."""
@@ -149,15 +152,22 @@ class SqliteStore:
         return await self._do(lambda database: database.exhume(ids))
 
     async def _do(self, call: Callable[[Database], _T], size_bytes: int = 0) -> _T:
+        self._puts.hand_over()
+        future: asyncio.Future[_T] = self._submit(call, size_bytes)
+        answered = self._in_time(future)
+        try:
+            return await future
+        finally:
+            answered()
+
+    def _submit(self, call: Callable[[Database], _T], size_bytes: int) -> asyncio.Future[_T]:
         if self._writer is None:
             raise StoreError(f"the store {self._path} is not open; await store.open() first")
-        future: asyncio.Future[Any] = self._writer.submit(call, size_bytes)
-        late = future.get_loop().call_later(self._answer_s, self._give_up, future)
-        try:
-            result: _T = await future
-        finally:
-            late.cancel()
-        return result
+        return self._writer.submit(call, size_bytes)
+
+    def _in_time(self, future: asyncio.Future[Any]) -> Callable[[], None]:
+        """See that a future ends within `answer_s`; returns what calls that off."""
+        return future.get_loop().call_later(self._answer_s, self._give_up, future).cancel
 
     def _give_up(self, future: asyncio.Future[Any]) -> None:
         """Tell who waits that nothing came; a timer of our own costs a third of `asyncio.timeout`."""

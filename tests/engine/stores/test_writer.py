@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from laneway.engine.stores.database import Bounds, Database
+from laneway.engine.stores.versions import Put
 from laneway.engine.stores.writer import Writer
 from laneway.routing.errors import LanewayError, LocalProtocolError, StoreError
 
@@ -52,9 +53,9 @@ def test_a_refusal_is_its_own(tmp_path: Path) -> None:
         def refuse(database: Database) -> None:
             raise LocalProtocolError("no")
 
-        calls = [made.submit(lambda d: d.put("a", b"1", None, None, 0.0)), made.submit(refuse)]
+        calls = [made.submit(lambda d: d.put_all([Put("a", b"1", None, None, 0.0)])), made.submit(refuse)]
         results = await asyncio.gather(*calls, return_exceptions=True)
-        assert results[0] == 1
+        assert results[0] == [1]
         assert isinstance(results[1], LocalProtocolError)
         assert (await made.submit(lambda d: d.get("a", 0.0))).value == b"1"
         made.stop()
@@ -68,9 +69,9 @@ def test_what_waits_when_stopping_is_done_and_what_comes_later_refused(tmp_path:
 
     async def main() -> None:
         made = writer(tmp_path / "s.db")
-        futures = [made.submit(lambda d: d.put("a", b"1", None, None, 0.0)) for _ in range(50)]
+        futures = [made.submit(lambda d: d.put_all([Put("a", b"1", None, None, 0.0)])) for _ in range(50)]
         made.stop()
-        assert await asyncio.gather(*futures) == list(range(1, 51))
+        assert await asyncio.gather(*futures) == [[version] for version in range(1, 51)]
         with pytest.raises(StoreError, match="closed"):
             made.submit(lambda d: None)
         assert made.join(10)
