@@ -6,10 +6,12 @@ came within the second; a result that came later, a refusal and an event that wa
 Counted in the second half of the schedule (6 s at full size), when queues are as full as they get, and so is
 what the low lane gets. The peak is the row's best at any load.
 
-Clients "once" take a refusal for an answer. Clients that "retry" do as `laneway.Client` does: at most
-four times more, not before the engine's own word, and while the result is still wanted. A bare queue
-refuses nothing, so there is nothing to retry; who waits there gives up after the second, and the queue
-does not know.
+Clients "once" offer everything, and take a refusal for an answer. Clients that "retry" do as `laneway.Client`
+does, by its own `Restraint`: at most four times more, not before the engine's own word, while the result is
+still wanted and there is a token for it; and new events are refused by the client itself while the engine
+refuses most. "Retry blindly" is the same without that restraint: everything is offered, and again up to four
+times when the engine said. A bare queue refuses nothing, so there is nothing to retry; who waits there gives
+up after the second, and the queue does not know.
 
 Law of this file: every event ends once: useful, late, refused or given up; laneway's rows must say of each
 which it was (see `sweep`), and only a bare queue may keep silent.
@@ -23,6 +25,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from random import Random
 from typing import Final
 
 from rich.table import Table
@@ -34,6 +37,7 @@ from benchmarks.overload_served import GRPC
 from benchmarks.repetitions import Figures, Runs, engine_cpu_us, lane_figures, planned
 from benchmarks.sweep import NOMINAL_PER_S, Due, Load, Offer, Speaker, Subject, Tally, now_s, offered
 from benchmarks.workload import SESSIONS
+from laneway.routing.restraint import Restraint
 
 __all__ = ["CASES", "LOADS", "WORKLOAD", "Case", "Clients", "flatness", "peaks", "run", "run_once", "table"]
 
@@ -56,6 +60,7 @@ class Case:
 
     Attributes:
         attempts: how often a client offers an event at most.
+        blindly: clients keep nothing back.
         tells: the row says of every event what became of it; else clients give up in silence.
     """
 
@@ -63,16 +68,22 @@ class Case:
     attempts: int
     tells: bool = True
     crowd: Sequence[Speaker] = _CROWD
+    blindly: bool = False
 
     @property
     def row(self) -> str:
         """Its name."""
-        return f"{self.subject.row}, {'once' if self.attempts == 1 else 'retry'}"
+        how = "once" if self.attempts == 1 else "retry blindly" if self.blindly else "retry"
+        return f"{self.subject.row}, {how}"
 
 
 CASES: Final = (
     Case(PRIORITY, 1, tells=False),
-    *(Case(subject, attempts) for subject in (ENGINE, GRPC) for attempts in (1, _ATTEMPTS)),
+    *(
+        Case(subject, attempts, blindly=blindly)
+        for subject in (ENGINE, GRPC)
+        for attempts, blindly in ((1, False), (_ATTEMPTS, False), (_ATTEMPTS, True))
+    ),
 )
 
 
@@ -83,21 +94,38 @@ class Clients(Tally):
         tries: events offered, those that were offered again included.
     """
 
-    def __init__(self, crowd: Sequence[Speaker], attempts: int, *, tells: bool) -> None:
+    def __init__(
+        self, crowd: Sequence[Speaker], attempts: int, *, tells: bool, restraints: Sequence[Restraint] = ()
+    ) -> None:
         super().__init__(crowd)
         self.tries = 0
         self._attempts = attempts
         self._tells = tells
+        self._restraints = restraints
         self._retries: dict[int, int] = {}
         self._again: list[tuple[float, int, Due]] = []
         self._open: deque[Due] = deque()
         self._over: set[int] = set()
 
-    def sent(self, events: Sequence[Due]) -> None:
-        """Remember who may have to give up."""
+    def sent(self, events: Sequence[Due]) -> Sequence[Due]:
+        """Remember who may have to give up; keep back what had better not be offered."""
+        if self._restraints:
+            now, offered = now_s(), list[Due]()
+            for event in events:
+                if self._restraints[event.who].holds(event.lane, now) is None:
+                    offered.append(event)
+                else:
+                    super().refuse(event)
+            events = offered
         self.tries += len(events)
         if not self._tells:
             self._open.extend(event for event in events if event.until < math.inf)
+        return events
+
+    def accept(self, event: Due) -> None:
+        """Remember that the engine takes some."""
+        if self._restraints:
+            self._restraints[event.who].taken(event.lane)
 
     def finish(self, event: Due) -> None:
         """Take a result, unless nobody has waited for it for long."""
@@ -107,11 +135,16 @@ class Clients(Tally):
             self._over.add(event.number)
         super().finish(event)
 
-    def refuse(self, event: Due, retry_after_ms: int | None = None) -> None:
+    def refuse(self, event: Due, retry_after_ms: int | None = None, reason: str = "") -> None:
         """Offer it again when the engine said, if it said so, and if that is not too late or too often."""
-        tried = self._retries.get(event.number, 1)
-        at = now_s() + (retry_after_ms or 0) / 1e3
-        if retry_after_ms is None or tried >= self._attempts or at >= event.until:
+        tried, at = self._retries.get(event.number, 1), None
+        if retry_after_ms is not None:
+            last = tried >= self._attempts
+            if self._restraints:
+                at = self._restraints[event.who].refused(event.lane, reason, retry_after_ms, now_s(), last=last)
+            elif not last:
+                at = now_s() + retry_after_ms / 1e3
+        if at is None or at >= event.until:
             super().refuse(event)
             return
         self._retries[event.number] = tried + 1
@@ -151,7 +184,10 @@ def run(options: Options, status: Callable[[str], None]) -> list[Row]:
 async def run_once(case: Case, load: str, seconds: float) -> Figures:
     """One run of one row at one load; its figures. Raises RuntimeError if an event was lost."""
     offer = Load(load, LOADS[load] * NOMINAL_PER_S, seconds, mixed, _turns(case.crowd), case.crowd, _WANTED_S)
-    clients = Clients(case.crowd, case.attempts, tells=case.tells)
+    restraints = (
+        [] if case.blindly or case.attempts == 1 else [Restraint(Random(who).random) for who in range(len(case.crowd))]
+    )
+    clients = Clients(case.crowd, case.attempts, tells=case.tells, restraints=restraints)
     subject = Subject(case.row, case.subject.open, case.subject.slots)
     watch = await offered(subject, offer, clients, clients.repeat)
     count = len(offer.events())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import count, repeat
 from typing import Any
 
 from benchmarks.workload import Job
@@ -22,13 +23,14 @@ class SessionLink:
     Attributes:
         refused: rows of events that were not taken: [counters, code, ...].
         failures: notices of events that were taken and came to nothing: counter, code, ...
-        accepted: events that were answered OK.
+        accepted: events that were answered OK. taken: their counters, if there is a list for them.
     """
 
     def __init__(self, attachment: Attachment, tenant: str, session: str, client: str) -> None:
         self.refused: list[Any] = []
         self.failures: list[Any] = []
         self.accepted = 0
+        self.taken: list[int] | None = None
         self._attachment = attachment
         self._tenant = tenant
         self._session = session
@@ -42,12 +44,13 @@ class SessionLink:
         hello = Hello(versions=(1,), client=client, session=session, heartbeat_s=300.0)
         return cls(await engine.directory.attach(hello, Principal("bench", tenant)), tenant, session, client)
 
-    async def send(self, batch: Sequence[Job], entity: str = "", deadline: float = NO_DEADLINE) -> None:
-        """Send a frame of events, all of one entity and with one monotonic deadline."""
+    async def send(self, batch: Sequence[Job], entity: str = "", deadlines: Iterable[float] | None = None) -> None:
+        """Send a frame of events, all of one entity, with their monotonic deadlines if they have some."""
         client, tenant, session = self._client, self._tenant, self._session
+        until = repeat(NO_DEADLINE) if deadlines is None else deadlines
         events = [
             (client, number, job[0], tenant, session, "", entity, job[1], deadline, "", "", job[2], 0.0)
-            for number, job in enumerate(batch, self._counter + 1)
+            for number, job, deadline in zip(count(self._counter + 1), batch, until, strict=False)
         ]
         self._counter += len(events)
         await self._attachment.receive({}, events)
@@ -59,7 +62,10 @@ class SessionLink:
             await self._attachment.receive(due, ())
         given: list[Envelope] = []
         for frame in await self._attachment.frames():
-            self.accepted += sum(count for _, count, _ in frame.header.get("ok", ()))
+            ok = frame.header.get("ok", ())
+            self.accepted += sum(count for _, count, _ in ok)
+            if self.taken is not None:
+                self.taken += [counter for first, count, _ in ok for counter in range(first, first + count)]
             self.refused += frame.header.get("refused", ())
             if "counter" in (notice := frame.header.get("notice") or {}):
                 self.failures.append(notice)

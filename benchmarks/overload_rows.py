@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from benchmarks.link import SessionLink
 from benchmarks.measure import Stopwatch
-from benchmarks.sweep import HANDLE_S, WORKERS, Due, Offer, Speaker, Subject, Tally, seen
+from benchmarks.sweep import HANDLE_S, WORKERS, Due, Offer, Speaker, Subject, Tally, by_speaker, seen
 from benchmarks.workload import Job
 from laneway import Config, Context, Engine, EnvelopeView, Kind, Lane, Out
 from laneway.actors.homes import is_elsewhere
@@ -136,8 +136,8 @@ async def offering(engines: Sequence[Engine], tally: Tally, prefix: str = "") ->
     links = [_Link(link, tally) for link in opened]
 
     async def offer(events: Sequence[Due]) -> None:
-        for due in events:
-            await links[due.who].send(due)
+        for who, theirs in by_speaker(events).items():
+            await links[who].send(theirs)
 
     readers = [asyncio.create_task(link.read()) for link in links]
     yield offer
@@ -167,19 +167,25 @@ class _Link:
         self._tally = tally
         self._sent: list[Due] = []
 
-    async def send(self, due: Due) -> None:
-        self._sent.append(due)
-        await self._link.send([Job(KIND_OF[due.lane], due.lane, due.body())], deadline=due.until)
+    async def send(self, events: Sequence[Due]) -> None:
+        """Send what is due in one frame."""
+        self._sent += events
+        jobs = [Job(KIND_OF[due.lane], due.lane, due.body()) for due in events]
+        await self._link.send(jobs, deadlines=[due.until for due in events])
 
     async def read(self) -> None:
         """Take frames until it is cancelled; what failed and may not be tried again counts as lost."""
         link, tally = self._link, self._tally
+        taken = link.taken = list[int]()
         while True:
             for env in await link.receive():
                 tally.finish(seen(env[BODY]))
-            for counters, _, _, _, retry_after_ms in link.refused:
+            for counter in taken:
+                tally.accept(self._sent[counter - 1])
+            taken.clear()
+            for counters, _, reason, _, retry_after_ms in link.refused:
                 for counter in counters:
-                    tally.refuse(self._sent[counter - 1], retry_after_ms)
+                    tally.refuse(self._sent[counter - 1], retry_after_ms, reason)
             link.refused.clear()
             for notice in link.failures:
                 if notice["retryable"]:

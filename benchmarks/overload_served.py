@@ -23,7 +23,7 @@ from typing import Any, Final
 from benchmarks.measure import Stopwatch
 from benchmarks.overload_rows import CONFIG, KIND_OF, KINDS, SLOTS, add_pool
 from benchmarks.process import server
-from benchmarks.sweep import Due, Offer, Subject, Tally, seen
+from benchmarks.sweep import Due, Offer, Subject, Tally, by_speaker, seen
 from benchmarks.wire import Item, Wire
 from laneway import Context, Engine, EnvelopeView, Kind, Lane, Out, Principal
 from laneway.engine.client_dial import Dial
@@ -134,10 +134,14 @@ class _Client:
             header, received = frame
             for each in received:
                 self._take(each.envelope, full=full)
-            for counters, _, _, _, retry_after_ms in header.get("refused", ()):
+            for first, count, _ in header.get("ok", ()):
+                for due in self._sent[first - 1 : first - 1 + count]:
+                    if due is not None:
+                        self._tally.accept(due)
+            for counters, _, reason, _, retry_after_ms in header.get("refused", ()):
                 for counter in counters:
                     if (due := self._sent[counter - 1]) is not None:
-                        self._tally.refuse(due, retry_after_ms)
+                        self._tally.refuse(due, retry_after_ms, reason)
             self._failed(header.get("notice") or {})
             await self._answer()
             full = self._full()
@@ -203,10 +207,7 @@ async def _open(tally: Tally, watch: Stopwatch, *, full: bool) -> AsyncIterator[
 async def _offer(clients: Sequence[_Client], full: bool, events: Sequence[Due]) -> None:
     if full and not events:
         await asyncio.gather(*(client.drain() for client in clients))
-    own: dict[int, list[Due]] = {}
-    for due in events:
-        own.setdefault(due.who, []).append(due)
-    for who, theirs in own.items():
+    for who, theirs in by_speaker(events).items():
         await clients[who].offer(theirs)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -33,6 +33,7 @@ __all__ = [
     "Speaker",
     "Subject",
     "Tally",
+    "by_speaker",
     "now_s",
     "offered",
     "seen",
@@ -132,8 +133,9 @@ class Tally:
         self.notes: dict[str, float] = {}
         self.begun = 0.0
 
-    def sent(self, events: Sequence[Due]) -> None:
-        """Events of the schedule are about to be offered."""
+    def sent(self, events: Sequence[Due]) -> Sequence[Due]:
+        """Events of the schedule are due; return those to offer, the others have been refused."""
+        return events
 
     def look(self) -> None:
         """The schedule is over, and answers are awaited; called often."""
@@ -142,8 +144,11 @@ class Tally:
         """An event's result is here."""
         self.done.append((event, now_s()))
 
-    def refuse(self, event: Due, retry_after_ms: int | None = None) -> None:
-        """An event was turned away, and told when to come again, if ever."""
+    def accept(self, event: Due) -> None:
+        """An event was taken: its result, or that it was given up, will follow."""
+
+    def refuse(self, event: Due, retry_after_ms: int | None = None, reason: str = "") -> None:
+        """An event was turned away, for a reason in one word, and told when to come again, if ever."""
         self.refused.append(event)
 
     def expire(self, event: Due) -> None:
@@ -173,6 +178,14 @@ class Tally:
             count = sum(event.lane == lane for event in events)
             told.append(f"{LANE_NAMES[lane]}: of {count} events {done} were done, {ways[0]} refused, {ways[1]} expired")
         raise RuntimeError(f"{name}: {lost} events lost, {twice} answered twice; " + "; ".join(told))
+
+
+def by_speaker(events: Iterable[Due]) -> dict[int, list[Due]]:
+    """Return whose events these are, each one's in their order: what a client sends in one frame."""
+    own: dict[int, list[Due]] = {}
+    for due in events:
+        own.setdefault(due.who, []).append(due)
+    return own
 
 
 def now_s() -> float:
@@ -240,8 +253,8 @@ async def _schedule(events: Sequence[Due], patience_s: float, tally: Tally, offe
             until = due + patience_s if events[at].lane != Lane.CRITICAL else math.inf
             batch.append(events[at]._replace(due=due, until=until))
             at += 1
-        tally.sent(batch)
-        await offer(batch)
+        if allowed := tally.sent(batch):
+            await offer(allowed)
         await asyncio.sleep(0)
     await offer(())
 

@@ -47,6 +47,7 @@ from laneway.routing.errors import (
 from laneway.routing.handshake import MAX_CLIENT_CHARS
 from laneway.routing.inbox import Inbox
 from laneway.routing.replay import Cursor
+from laneway.routing.restraint import Restraint
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
@@ -77,7 +78,7 @@ class Client:
         on_failure: called with `Receipt.id` and the error when an event that was accepted fails outside
             of a run (a failing run tells by its RUN_ERROR event), maybe before `send_event` returns. Must
             not block. A failure while no connection is live is not told. Default: a warning in the log.
-        retries: how often an event that was refused with a delay is offered again.
+        retries: how often an event that was refused with a delay is offered again, at most: see `send_event`.
         connect_s: how long entering may take, retries included; and one attempt.
         tracer_provider: your OpenTelemetry provider; each send is a span that the engine's spans continue.
         heartbeat_s, dead_after_s: pings, and the silence after which the connection is given up.
@@ -124,7 +125,7 @@ class Client:
         self._topics = list(topics)
         self._wishes = dict(wishes)
         self._on_failure = on_failure
-        self._outbox = Outbox(max_attempts=retries + 1)
+        self._outbox = Outbox(max_attempts=retries + 1, restraint=Restraint(random.random))
         self._events = EventQueue()
         self._next_counter = first_counter
         self._link: ClientLink | None = None
@@ -224,8 +225,10 @@ class Client:
     ) -> Receipt:
         """Send one event and wait for the engine's word on it.
 
-        Refusals that name a delay are retried up to `retries` times; over a broken connection the event
-        waits and goes out again, and the engine recognises the repeat.
+        Refusals that name a delay are retried up to `retries` times, within the deadline; over a broken
+        connection the event waits and goes out again, and the engine recognises the repeat. While the engine
+        refuses most of a lane (not for this session's own sake), second tries are a tenth of what is sent, and
+        some new events are refused here at once, in its words; critical ones never are.
 
         Args:
             lane: a lower lane than the kind's own, 0 (critical) to 3 (low).

@@ -2,19 +2,23 @@
 
 Law of this file: an event keeps its counter through every resend, so the server can tell a repeat
 from a new event; it leaves only with the server's answer, the caller's cancel or the client's end.
-A refusal that says when to come back is retried that often and no more, so that an overloaded
-engine sees the load it asked for.
+A refusal that says when to come back is retried that often and no more, not before that time and not when
+nobody would want the result any more; and what `routing/restraint.py` keeps back is refused here, with the
+engine's last word. So an overloaded engine sees little more than the load it can take.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from math import ceil
 from typing import Final, NamedTuple
 
-from laneway.routing.envelope import COUNTER, LANE, PRODUCER, RUN, Envelope, cost_bytes
+from laneway.routing.envelope import COUNTER, DEADLINE, LANE, PRODUCER, RUN, Envelope, cost_bytes
 from laneway.routing.errors import LanewayError
+from laneway.routing.failures import error_of_code
 from laneway.routing.lanes import Lane
+from laneway.routing.restraint import Restraint
 
 __all__ = ["Outbox", "Receipt"]
 
@@ -44,9 +48,14 @@ class Outbox:
     Args:
         max_bytes: above it `put` waits.
         max_attempts: how often an event that is refused with a delay is offered altogether.
+        restraint: keeps events and second tries back while the engine refuses most; None: nothing does.
     """
 
-    def __init__(self, *, max_bytes: int = 4_194_304, max_attempts: int = 5) -> None:
+    def __init__(
+        self, *, max_bytes: int = 4_194_304, max_attempts: int = 5, restraint: Restraint | None = None
+    ) -> None:
+        self._restraint = restraint
+        self._words: dict[int, LanewayError] = {}  # lane -> what the engine said last
         self._max_bytes = max_bytes
         self._max_attempts = max_attempts
         self._pending: dict[int, Envelope] = {}
@@ -67,6 +76,10 @@ class Outbox:
 
         Cancelling the call stops resending; the server may have taken the event already.
         """
+        if self._words and self._restraint is not None:
+            hold_s = self._restraint.holds(env[LANE], asyncio.get_running_loop().time())
+            if hold_s is not None:
+                raise _unsent(self._words[env[LANE]], hold_s)
         cost = cost_bytes(env)
         while self._bytes and self._bytes + cost > self._max_bytes and self._failed is None:
             self._room.clear()
@@ -115,6 +128,8 @@ class Outbox:
             answer = self._answers.get(counter)
             if answer is not None and not answer.done():
                 answer.set_result(status)
+                if self._words and self._restraint is not None:
+                    self._restraint.taken(self._pending[counter][LANE])
         self._forget(counters)
 
     def refused(self, counter: int, error: LanewayError, now: float) -> None:
@@ -123,13 +138,25 @@ class Outbox:
         if answer is None or answer.done():
             return
         attempts, _ = self._again.get(counter, (1, 0.0))
-        if error.retryable and error.retry_after_ms is not None and attempts < self._max_attempts:
-            self._again[counter] = (attempts + 1, now + error.retry_after_ms / 1000)
-            self._unsent[counter] = self._pending[counter]
+        env = self._pending[counter]
+        again = self._offer_at(env, attempts, error, now)
+        if again is not None and again < env[DEADLINE]:
+            self._again[counter] = (attempts + 1, again)
+            self._unsent[counter] = env
             self.wake.set()
         else:
             answer.set_exception(error)
             self._forget((counter,))
+
+    def _offer_at(self, env: Envelope, attempts: int, error: LanewayError, now: float) -> float | None:
+        """Return when to offer a refused event again, or None."""
+        if not error.retryable or error.retry_after_ms is None:
+            return None
+        last = attempts >= self._max_attempts
+        if self._restraint is None:
+            return None if last else now + error.retry_after_ms / 1000
+        self._words[env[LANE]] = error
+        return self._restraint.refused(env[LANE], error.reason, error.retry_after_ms, now, last=last)
 
     def resend(self) -> None:
         """The link was lost: everything unanswered goes out again on the next one."""
@@ -163,3 +190,9 @@ class Outbox:
 
 def _order(env: Envelope) -> tuple[bool, int]:
     return env[LANE] != Lane.CRITICAL, env[COUNTER]
+
+
+def _unsent(word: LanewayError, hold_s: float) -> LanewayError:
+    """Return the refusal of an event that is not offered, for what was said of others."""
+    message = f"not sent, as the engine refuses most of what this client sends it in this lane: {word.message}"
+    return error_of_code(word.code, message, reason=word.reason, retry_after_ms=ceil(hold_s * 1000))

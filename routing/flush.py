@@ -4,7 +4,8 @@ Law of this file: the first event after silence is due at once. After that text,
 waits `flush_s` for company from when it was first seen; an event that merges with nothing goes a gap
 of `flush_s / 5` after the last data frame for each item that one had, `flush_s` at most: no wait when
 the link is idle, full company when it is busy. Answers ride on the next frame; one of their own goes
-half a gap after they were seen and a gap after the last frame. A full frame's worth goes at once. A
+half a gap after they were seen and a gap after the last frame; refusals that name a delay, and what comes with
+them, wait `flush_s`: whoever refuses has no time for frames. A full frame's worth goes at once. A
 declared bandwidth is a token bucket of a quarter second, kept as one time (GCRA). A link that asked
 for whole sentences may hold text back for half a second, no longer.
 
@@ -84,10 +85,10 @@ class FlushTimer:
         """True if data was last seen to wait for company; an event that merges with nothing is due earlier."""
         return self._due_at is not None and self._due_at > self._sent_at + self._gap_s
 
-    def answers_at(self, now: float) -> float:
-        """Return when answers first seen now may go in a frame of their own."""
+    def answers_at(self, now: float, *, refusing: bool = False) -> float:
+        """Return when answers first seen now may go in a frame of their own; `refusing`: they name a delay."""
         gap_s = self.flush_s / _GAPS
-        return max(now + gap_s / 2, self._frame_at + gap_s)
+        return max(now + (self.flush_s if refusing else gap_s / 2), self._frame_at + gap_s)
 
     def due(self, now: float, pending: int, head: int, *, force: bool, alone: bool) -> bool:
         """Return whether data goes now, with `pending` seqs waiting up to seq `head`.

@@ -36,14 +36,16 @@ class HeaderQueue:
 
     Attributes:
         patient: nothing but lists of answers waits, which may wait for company.
+        refusing: refusals that name a delay wait, which may wait longer.
     """
 
-    __slots__ = ("_answers", "_headers", "_refused", "patient")
+    __slots__ = ("_answers", "_headers", "_refused", "patient", "refusing")
 
     def __init__(self) -> None:
         self._headers: list[dict[str, Any]] = []
         self._answers = self._refused = 0
         self.patient = True
+        self.refusing = False
 
     def __len__(self) -> int:
         return len(self._headers)
@@ -81,6 +83,7 @@ class HeaderQueue:
         if not self._headers:
             self._answers = 0
             self.patient = True
+            self.refusing = False
         return header
 
     def _gather(self, name: str, rows: list[Any]) -> None:
@@ -102,6 +105,7 @@ class HeaderQueue:
         """Add a row of refusals: to a late row of the last frame that has the same word, or as one of its own."""
         counters, word = row[0], list(row[1:])
         self._answers += len(counters)
+        self.refusing = self.refusing or word[3] is not None
         for first in range(0, len(counters), _ANSWERS_PER_FRAME):
             some = counters[first : first + _ANSWERS_PER_FRAME]
             rows = self._refusing(len(some))

@@ -192,7 +192,7 @@ class Link:
         for name, value in fields.items():
             self._headers.add(name, value)
         if self._answers_at is None:
-            self._answers_at = self._timer.answers_at(now)
+            self._answers_at = self._timer.answers_at(now, refusing=self._headers.refusing)
         if self._headers.overfull:
             self.close(SlowConsumer("thousands of answers wait unread on this link; read, then resume"))
 

@@ -43,9 +43,16 @@ def test_a_client_that_retries_comes_again_as_often_as_it_may_and_in_time(virtua
     """400 ms each: at most twice more within the second; who takes a refusal for an answer tries once."""
     once = virtually(goodput.run_once(Case(_subject(_refuse), 1), "1x", 0.5))
     assert once["tries_per_s"] == 2_000
-    retrying = virtually(goodput.run_once(Case(_subject(_refuse), 5), "1x", 0.5))
+    retrying = virtually(goodput.run_once(Case(_subject(_refuse), 5, blindly=True), "1x", 0.5))
     assert retrying["tries_per_s"] == 2_000 + 2 * 0.99 * 2_000
     assert once["refused_share"] == retrying["refused_share"] == 0.99
+
+
+def test_a_client_as_ours_keeps_most_back_while_everything_is_refused(virtually: Virtually) -> None:
+    """What is kept back is refused: once it is known, a tenth of the load goes out and a tenth comes again."""
+    kept = virtually(goodput.run_once(Case(_subject(_refuse), 5), "1x", 3.0))
+    assert kept["tries_per_s"] < 0.5 * 2_000
+    assert kept["refused_share"] == 0.99
 
 
 def test_a_result_that_is_late_is_of_no_use(virtually: Virtually) -> None:

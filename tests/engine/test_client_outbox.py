@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from laneway.engine.client_outbox import Outbox, Receipt
 from laneway.routing.envelope import COUNTER, Envelope, envelope
-from laneway.routing.errors import AccessError, LinkClosed, RateLimited
+from laneway.routing.errors import AccessError, LinkClosed, Overloaded, RateLimited
+from laneway.routing.restraint import Restraint
 
 
 def event(counter: int, lane: int = 1, size: int = 2) -> Envelope:
@@ -155,6 +156,50 @@ def test_every_event_is_answered_exactly_once(steps: list[tuple[str, int]]) -> N
         assert sorted(due) == sorted(set(tasks) - answered)
         outbox.fail(LinkClosed("over"))
         await asyncio.gather(*tasks.values(), return_exceptions=True)
+        assert len(outbox) == 0
+
+    asyncio.run(main())
+
+
+def test_a_retry_that_would_come_too_late_is_not_made() -> None:
+    """An event with a deadline before the time that the engine named is refused at once."""
+
+    async def main() -> None:
+        outbox = Outbox()
+        env = event(1)
+        sent = await put(outbox, (*env[:8], 1.4, *env[9:]))
+        outbox.take(1.0)
+        outbox.refused(1, RateLimited("slow down", retry_after_ms=500), 1.0)
+        with pytest.raises(RateLimited):
+            await sent
+
+    asyncio.run(main())
+
+
+def test_while_the_engine_refuses_most_new_events_are_refused_here_in_its_words() -> None:
+    """With the code, the reason and the time that is left; what is critical goes out all the same."""
+
+    async def main() -> None:
+        outbox = Outbox(max_attempts=1, restraint=Restraint(lambda: 0.0))
+        now = asyncio.get_running_loop().time()
+        full = Overloaded("the pool is full", reason="POOL", retry_after_ms=60_000)
+        for counter in range(1, 11):
+            sent = await put(outbox, event(counter))
+            if sent.done():
+                break
+            outbox.refused(counter, full, now)
+            with pytest.raises(Overloaded, match=r"^[^:]*OVERLOADED/POOL: the pool is full"):
+                await sent
+        with pytest.raises(Overloaded, match=r"not sent, .*the pool is full") as refusal:
+            await sent
+        assert counter == 10
+        assert 59_000 < (refusal.value.retry_after_ms or 0) <= 60_000
+        assert refusal.value.reason == "POOL"
+        outbox.take(now)
+        urgent = await put(outbox, event(11, lane=0))
+        assert counters(outbox.take(now)) == [11]
+        outbox.ok(11, 1, "durable")
+        assert (await urgent).status == "durable"
         assert len(outbox) == 0
 
     asyncio.run(main())

@@ -59,6 +59,7 @@ def test_answers_wait_a_moment_for_a_frame_to_ride_on():
     timer.went(1.0)
     assert timer.answers_at(1.0) == 1.002
     assert timer.answers_at(1.0015) == 1.0025
+    assert timer.answers_at(1.0, refusing=True) == 1.010
 
 
 def test_what_did_not_fit_into_a_frame_is_due_at_once():

@@ -318,6 +318,21 @@ def test_answers_ride_on_the_next_frame_and_do_not_wait_long_for_one():
     assert frame.header["first"] == 2
 
 
+def test_refusals_that_name_a_delay_wait_a_whole_window_for_company():
+    """Who may not come again for a while needs no word within a millisecond; what is wrong for good is told soon."""
+    link = session().link(Cursor("e1"), 0.0)
+    link.tell(0.0, refused=[([1], "LANE_FULL", "", "full", 50)])
+    link.tell(0.0, ok=[[2, 1, "durable"]])
+    assert link.poll(0.0) == []
+    link.tell(0.0, refused=[([3], "LANE_FULL", "", "full", 50)])
+    assert link.deadline() == 0.010
+    (frame,) = link.poll(0.010)
+    assert frame.header == {"ok": [[2, 1, "durable"]], "refused": [[[1, 3], "LANE_FULL", "", "full", 50]]}
+    link.tell(0.020, refused=[([4], "MALFORMED", "", "what is it?", None)])
+    assert link.poll(0.020) == []
+    assert link.deadline() == 0.021
+
+
 def test_a_notice_goes_at_once_with_the_answers_that_wait():
     """Only lists of answers wait for company."""
     link = session().link(Cursor("e1"), 0.0)

@@ -20,6 +20,7 @@ from laneway.routing.classify import KindTable
 from laneway.routing.envelope import NO_DEADLINE, Envelope, envelope
 from laneway.routing.errors import AdmissionError, LanewayError, PeerProtocolError
 from laneway.routing.inbox import Inbox, Received
+from laneway.routing.restraint import Restraint
 from tests.simulation.faults import Faults
 from tests.simulation.history import History, Segment, Sent
 from tests.simulation.network import Broken, End
@@ -70,7 +71,7 @@ class SimClient:
     ) -> None:
         self.who = who
         self.grants = grants
-        self.outbox = Outbox(max_attempts=8)
+        self.outbox = Outbox(max_attempts=8, restraint=Restraint(faults.rng.random))
         self.inbox = Inbox()
         self.segment: Segment | None = None
         self.sending = True
@@ -304,7 +305,8 @@ class SimClient:
             self._history.refusals[f"{code} {reason}".strip()] += len(counters)
             kind = AdmissionError if retry_after_ms is not None else LanewayError
             for counter in counters:
-                self.outbox.refused(counter, kind(f"{code}/{reason}: {message}", retry_after_ms=retry_after_ms), now)
+                error = kind(f"{code}/{reason}: {message}", reason=reason, retry_after_ms=retry_after_ms)
+                self.outbox.refused(counter, error, now)
         if "ping" in header:
             self._header["pong"] = header["ping"]
         notice = header.get("notice")
