@@ -363,6 +363,7 @@ class SessionDirectory:
 
     async def _sleep(self, home: SessionHome) -> None:
         await self._close(home, Draining("this session went to sleep; connect again", retry_after_ms=0))
+        home.let_go()
 
     async def _close(self, home: SessionHome, error: LanewayError) -> None:
         """Forget a home at once, so that nothing new reaches it; whoever opens it again waits for its end."""

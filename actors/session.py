@@ -373,6 +373,13 @@ class SessionHome:
         if self._stretches is not None:
             self._stretches.close()
 
+    def let_go(self) -> None:
+        """Nobody finds this home any more: its events go now, and not when garbage is collected some day."""
+        for ring in self.outbound.rings:
+            ring.release(ring.head + 1)
+        self.outbound.transcript.clear()
+        self._intake.said.clear()
+
     def _fenced(self, error: Fenced) -> None:
         """Another home has the log: what runs here must not speak for the session any more."""
         self.outbound.fail(error)

@@ -18,6 +18,8 @@ __all__ = ["CUT", "FOLDED", "Transcript"]
 
 _MAX_BYTES: Final = 262_144
 _MESSAGE_OVERHEAD_BYTES: Final = 96
+_PIECES: Final = 512
+"""Of a message that goes on; joined beyond."""
 FOLDED: Final = frozenset(
     [
         "TEXT_MESSAGE_CONTENT",
@@ -50,6 +52,17 @@ class _Message:
     calls: dict[str, _Call] = field(default_factory=dict)
     size_bytes: int = _MESSAGE_OVERHEAD_BYTES
     cut: bool = False
+
+    def add(self, text: str) -> None:
+        """Go on; a piece weighs 57 bytes beside its text, so many become one. O(1) amortised."""
+        self.pieces.append(text)
+        if len(self.pieces) > _PIECES:
+            self.join()
+
+    def join(self) -> None:
+        """Make one piece of all."""
+        if len(self.pieces) > 1:
+            self.pieces[:] = ["".join(self.pieces)]
 
     def build(self) -> dict[str, Any]:
         """Return the AG-UI message."""
@@ -119,7 +132,7 @@ class Transcript:
     def _text(self, env: Envelope) -> None:
         message = self._messages.get(env[ENTITY])
         if message is not None and self._fits(message, env):
-            message.pieces.append(_delta(env))
+            message.add(_delta(env))
             self._grow(message, len(env[BODY]))
 
     def _call(self, env: Envelope) -> None:
@@ -147,10 +160,14 @@ class Transcript:
         }
         self._add(_Message(fields), len(env[BODY]))
 
-    def _snapshot(self, env: Envelope) -> None:
+    def clear(self) -> None:
+        """Forget everything."""
         self._messages.clear()
         self._call_owner.clear()
         self.bytes = 0
+
+    def _snapshot(self, env: Envelope) -> None:
+        self.clear()
         for message in _unpacked(env).get("messages", []):
             self._add(_Message(dict(message)), len(str(message.get("content", ""))))
 
@@ -163,6 +180,8 @@ class Transcript:
         size = self._shorten(message, size)
         key = message.fields["id"]
         if key not in self._messages:
+            if self._messages:
+                next(reversed(self._messages.values())).join()  # it hardly goes on
             self._messages[key] = message
             message.size_bytes += size
             self.bytes += message.size_bytes

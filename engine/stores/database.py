@@ -359,6 +359,8 @@ class Database:
         self._tail_rows -= count
         if count == len(run.rows):
             del self._tail[number][stream]
+            if not self._tail[number]:
+                del self._tail[number]
         else:
             del run.rows[:count]
             run.first += count

@@ -313,8 +313,12 @@ def test_sleeping_keeps_everything(store: type[MemoryStore]) -> None:
         assert stage.directory.find("t", "s") is not None
         issued = stage.directory.statistics().issued
         await asyncio.sleep(61)
+        home = stage.directory.find("t", "s")
+        assert home is not None
         await stage.directory.sweep()
         assert stage.directory.find("t", "s") is None
+        assert [len(ring) for ring in home.outbound.rings] == [0, 0], "at once, whoever still has the home"
+        assert home.messages() == []
         assert stage.directory.messages("t", "s") == []
         assert stage.directory.statistics().issued == issued
         assert stage.directory.topics.listeners("t", "tenant") == []

@@ -85,3 +85,19 @@ def test_bytes_stay_bounded(parts: list[tuple[int, int]]) -> None:
         assert transcript.bytes <= 1000 or len(transcript) == 1
     contents = [m["content"].removesuffix(" [cut: too long for the transcript]") for m in transcript.messages()]
     assert transcript.bytes == sum(len(content) + 96 for content in contents)
+
+
+def test_a_message_of_many_pieces_weighs_what_its_text_does() -> None:
+    """While it goes on there are 512 pieces at most; once the next one begins, one."""
+    transcript = Transcript()
+    transcript.fold(_event("TEXT_MESSAGE_START", "m", {}))
+    said = [str(number) for number in range(2_000)]
+    pieces = []
+    for text in said:
+        transcript.fold(_event("TEXT_MESSAGE_CONTENT", "m", text.encode()))
+        pieces.append(len(transcript._messages["m"].pieces))
+    assert max(pieces) == 512
+    transcript.fold(_event("TEXT_MESSAGE_START", "n", {}))
+    assert len(transcript._messages["m"].pieces) == 1
+    transcript.fold(_event("TEXT_MESSAGE_CONTENT", "m", b" and on"))
+    assert [message["content"] for message in transcript.messages()] == ["".join(said) + " and on", ""]
