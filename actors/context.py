@@ -27,7 +27,6 @@ from laneway.actors.ports import (
     ToolSpec,
 )
 from laneway.actors.spans import SILENT, Span, SpanValue, Tracer, ended
-from laneway.actors.tools.calling import call, unstarted
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import DEADLINE, LANE, NO_DEADLINE, RUN, SESSION, TENANT, Envelope
 from laneway.routing.errors import LocalProtocolError
@@ -348,6 +347,8 @@ class RunContext:
                 run is the same call: it is not run twice.
             parent_message_id: the message that asked for the call, for clients that show it there.
         """
+        from laneway.actors.tools.calling import call, unstarted  # with the first call: many engines have no tools
+
         call_id = call_id or self._maker.surroundings.ids()
         if self._cancelled or self._over:
             return unstarted(call_id, cancelled("the run was cancelled before the tool was called"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import os
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from laneway.engine.imports import load
@@ -62,7 +61,7 @@ def first_number(neighbours: Neighbours | None) -> int:
     return 1 if neighbours is None else 1 + int.from_bytes(os.urandom(5), "big")
 
 
-def choose_store(config: Config, given: Store | str | Path | None = None) -> Store:
+def choose_store(config: Config, given: Store | str | os.PathLike[str] | None = None) -> Store:
     """Return the store: a given one wins over the configuration.
 
     Args:
@@ -72,10 +71,10 @@ def choose_store(config: Config, given: Store | str | Path | None = None) -> Sto
     Raises:
         ConfigError: a kind of store that this runtime has not.
     """
-    if given is not None and not isinstance(given, str | Path):
+    if given is not None and not isinstance(given, str | os.PathLike):
         return given
     settings = config.store
-    where = str(given) if given is not None else settings.url
+    where = os.fspath(given) if given is not None else settings.url
     if where == "memory":
         return MemoryStore(settings.memory_bytes, max_dead=settings.max_dead, max_dead_bytes=settings.max_dead_bytes)
     scheme, separator, _ = where.partition(":")

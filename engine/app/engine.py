@@ -12,7 +12,6 @@ import concurrent.futures
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, Unpack, overload
 
 from laneway.actors.accounts import DispatcherStatistics
@@ -90,7 +89,7 @@ class Engine:
         config: Config | None = None,
         *,
         runtime: Literal["local", "ray"] | None = None,
-        store: Store | str | Path | None = None,
+        store: Store | str | os.PathLike[str] | None = None,
         kinds: Iterable[Kind] = (),
         probe: Probe | None = None,
         tracer_provider: TracerProvider | None = None,

@@ -6,7 +6,6 @@ an event (ledger, documents) is owned and closed here.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from math import inf
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 from laneway.actors.directory import SessionDirectory
 from laneway.actors.dispatcher import Dispatcher
 from laneway.actors.entry import Entry
-from laneway.actors.nlp.runs import RunDriver
 from laneway.actors.pool import PoolSpec
 from laneway.actors.ports import Clock, Context, Model, Probe, Store
 from laneway.actors.tools.catalogue import Catalogue
@@ -24,6 +22,7 @@ from laneway.routing.classify import KindTable
 from laneway.routing.envelope import BODY, ENTITY, TENANT, Envelope
 
 if TYPE_CHECKING:
+    from laneway.actors.nlp.runs import RunDriver
     from laneway.actors.sync.documents import Documents
     from laneway.actors.sync.shared import SharedDocuments
     from laneway.actors.tools.calls import ToolCalls
@@ -62,10 +61,8 @@ class BuiltinPools:
         self._kinds = kinds
         self._clock = clock
         self._probe = probe
-        nlp = config.nlp
-        self._runs = RunDriver(
-            model, clock=clock, history=directory.messages, raw=nlp.raw, probe=probe, unread=nlp.unread
-        )
+        self._model = model
+        self._runs: RunDriver | None = None
         self._catalogue = catalogue
         self._tools: ToolCalls | None = None
         self._entry: Entry = directory
@@ -84,7 +81,7 @@ class BuiltinPools:
             PoolSpec(
                 "nlp",
                 NLP_KINDS,
-                self._runs,
+                self._on_run,
                 concurrency=runs,
                 run_starting=True,
                 target_wait_s=run_wait_s,
@@ -109,9 +106,25 @@ class BuiltinPools:
         around = (self._store, neighbours.fronts, self._clock, self._kinds, self._probe)
         return make_documents(*around, homes=neighbours.homes, elsewhere=elsewhere)
 
+    def _driver(self) -> RunDriver:
+        """Return what drives runs; the first one loads it, as many engines have no model."""
+        if self._runs is None:
+            from laneway.actors.nlp.runs import RunDriver
+
+            nlp, history = self._config.nlp, self._directory.messages
+            self._runs = RunDriver(
+                self._model, clock=self._clock, history=history, raw=nlp.raw, probe=self._probe, unread=nlp.unread
+            )
+        return self._runs
+
+    def _on_run(self, env: Envelope, context: Context) -> Coroutine[Any, Any, None]:
+        return (self._runs or self._driver())(env, context)
+
     def _calls(self) -> ToolCalls:
         """Return what handles calls; the first one loads it, as many engines have no tools."""
         if self._tools is None:
+            import random
+
             from laneway.actors.tools.calls import ToolCalls
             from laneway.actors.tools.ledger import Ledger
             from laneway.actors.tools.recall import Recall

@@ -7,7 +7,6 @@ OpenTelemetry is imported, and whatever the receiver does, events go on.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -88,6 +87,8 @@ class Telemetry:
         return SpanLog(self._clock, self._sampler())
 
     def _sampler(self) -> Sampler:
+        import random
+
         from laneway.engine.telemetry.sampling import Sampler
 
         config = self._config
