@@ -5,8 +5,9 @@
 The engine is a process of its own, its log on disk. Visitors come and go in some two hundred sessions
 (`soak_people`): they read answers, have events handled, call tools, cancel, fail, read slowly and leave,
 and are cut off. Two thirds of the time go before it as a warm-up with twice the visitors, so that the
-most that is ever needed at once has been needed; then the process's resident memory is read four times
-a second from /proc.
+most that is ever needed at once has been needed, and before a soak of a minute or more one minute with as many
+as then, so that what is remembered for a minute (cancels) is; then the process's resident memory is read four
+times a second from /proc.
 
 Law of this file: memory has settled if the 95 % interval of its slope (`trend`) includes zero or lies below
 16 MiB an hour (about 85 bytes a visit); nothing is left if every gauge is zero again, and there are no more
@@ -46,6 +47,8 @@ ENGINE: Final = "engine's process"
 LIMIT_KIB_PER_H: Final = 16_384.0
 _PRELUDE_S: Final = 2.0
 _WARM_SHARE: Final = 2 / 3
+_REMEMBERED_S: Final = 60.0
+"""The longest that an engine remembers anything of what is over; a soak that is shorter cannot tell it apart."""
 _EVERY_S: Final = 0.25
 _BLOCKS: Final = 24
 _QUIET_S: Final = 30.0
@@ -92,11 +95,13 @@ async def soak(seconds: float, status: Callable[[str], None] = lambda _: None) -
         before = await _quiet(program, side, None)
         status("soak: warm-up")
         people, memory = People(target), list[tuple[float, float]]()
+        warm_s = seconds * _WARM_SHARE
+        before_s = warm_s + (_REMEMBERED_S if seconds >= _REMEMBERED_S else 0.0)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(People(target, "more-").stay(seconds * _WARM_SHARE))
-                group.create_task(people.stay(seconds * (1 + _WARM_SHARE)))
-                await asyncio.sleep(seconds * _WARM_SHARE)
+                group.create_task(People(target, "more-").stay(warm_s))
+                group.create_task(people.stay(before_s + seconds))
+                await asyncio.sleep(before_s)
                 await _watch(program, seconds, memory, status)
         except BaseExceptionGroup as errors:
             raise leaves(errors)[0] from errors
@@ -216,7 +221,7 @@ def table(rows: Sequence[Row]) -> Table:
 def main() -> None:
     """Soak, print, and exit with 1 if memory grows or something is left."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0, help="measured; the warm-up is two thirds of it more")
+    parser.add_argument("--seconds", type=float, default=60.0, help="measured; what goes before is as long")
     parser.add_argument("--to", type=Path, help="where to draw the memory (.svg or .png)")
     asked = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 160)
