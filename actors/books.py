@@ -113,7 +113,7 @@ class Books:
     def enter_frame(self, frame: Frame, on_done: OnDone | None) -> None:
         """As `enter`, for a frame."""
         line, lanes = self._line(frame.tenant, frame.session, frame.producer, on_done), frame.lanes
-        line.events.update(zip(frame.counters, frame.envs))  # noqa: B905 as many
+        line.events.update(zip(frame.counters, frame))  # noqa: B905 as many
         if line.on_done is not on_done:
             line.others.update(dict.fromkeys(frame.counters, on_done))
         for lane in set(lanes):
@@ -178,7 +178,8 @@ class Books:
 
     def _taken_out(self, ended: Sequence[Ended]) -> dict[OnDone | None, list[Ended]]:
         """Take out what is open; returns it by whom to tell. O(ended), least for what is one line's in a row."""
-        broken, told = self._broken, dict[OnDone | None, list[Ended]]()
+        broken = self._broken
+        told: dict[OnDone | None, list[Ended]] = {}
         events: dict[int, Envelope] = {}
         others: dict[int, OnDone | None] = {}
         group: list[Ended] = []

@@ -134,7 +134,7 @@ class Door:
         return frame
 
     def _any_in_work(self, frame: Frame) -> bool:
-        return not self.reserved.single.keys().isdisjoint(map(key_of, frame.envs))
+        return not self.reserved.single.keys().isdisjoint(map(key_of, frame))
 
     def _decide(self, envs: Sequence[Envelope], nested: bool, now: float) -> list[Verdict]:
         if self.closed or (self.draining and not nested):
@@ -145,7 +145,7 @@ class Door:
             if (
                 (line is not None and env[1] in line.events)
                 or env[2] in control
-                or (single and key_of(env) in single)
+                or (single and (env[3], env[4], env[0], env[1]) in single)
                 or (frames and self._in_work(key_of(env)))
             ):
                 answers = self._admit_odd(envs, now)
@@ -222,12 +222,12 @@ class Door:
     def _frame_comes_in(self, frame: Frame, on_done: OnDone | None) -> None:
         """As `_come_in`."""
         if self._doomed or self._cancels.kept or self.closed:
-            self._come_in(frame.envs, on_done)
+            self._come_in(frame, on_done)
             return
         self._books.enter_frame(frame, on_done)
         pools = self._core.express.enqueue(frame)
         if pools is None:
-            self._queue(frame.envs, self._clock.now())
+            self._queue(frame, self._clock.now())
             return
         for env in frame.traced:
             self._journeys.enqueued(env, self._core.express.pool_of(env[KIND]))

@@ -11,6 +11,7 @@ start, a critical or repeated event) goes by itself, in its place.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
+from operator import itemgetter
 from typing import Final
 
 from laneway.actors.arrivals import Arrivals, Speaker
@@ -24,6 +25,7 @@ from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Clock, Entry, Outcome, Principal
 from laneway.actors.runbook import RunBook
 from laneway.actors.spans import Tracer
+from laneway.actors.stamp import framed, stamped
 from laneway.actors.starts import RUN_STARTING
 from laneway.routing.answers import oks
 from laneway.routing.classify import OUT, KindTable
@@ -37,11 +39,13 @@ from laneway.routing.errors import (
     LocalProtocolError,
     StoreUnavailable,
 )
+from laneway.routing.frame import FEWEST
 from laneway.routing.headers import refused
 from laneway.routing.lanes import Lane
 
 __all__ = ["Ingress"]
 
+_COUNTER: Final = itemgetter(COUNTER)
 _MAX_STARTS: Final = 3
 """Handler starts (each but the last ended in a crash) before an event is dead-lettered."""
 _STORE_RETRY_MS: Final = 1000
@@ -120,24 +124,21 @@ class Ingress:
         self._runs.told(run)
 
     def take(self, speaker: Speaker, envelopes: Sequence[Envelope]) -> None:
-        """Take client events in, in order; each gets an OK or a refusal in a later frame.
-
-        The producer is the client id, the tenant the principal's, whatever the envelope said.
-        """
-        now, client, tenant, session = self._clock.now(), speaker.client, self._tenant, self._session
-        plain, newest, traced = self._kinds.plain, self._intake.newest(client), self._traced
-        self._dispatcher.introduce(tenant, session, client, speaker.principal.subject)
+        """Take client events in, in order; each gets an OK or a refusal in a later frame."""
+        now, client, plain, traced = self._clock.now(), speaker.client, self._kinds.plain, self._traced
+        newest, whose = self._intake.newest(client), (client, self._tenant, self._session)
+        self._dispatcher.introduce(self._tenant, self._session, client, speaker.principal.subject)
+        if len(envelopes) >= FEWEST and (frame := framed(envelopes, *whose, now, plain, newest)) is not None:
+            self._take_batch(speaker, [self._arrivals.take(env, now, speaker) for env in frame] if traced else frame)
+            return
+        envs = stamped(envelopes, *whose, now)
         batch: list[Envelope] = []
-        for _, counter, kind, _, _, run, entity, lane, deadline, trace, after, body, _ in envelopes:
-            starts_run = kind in RUN_STARTING
-            if starts_run and not run:
-                run = f"{client}-{counter}"
-            env = (client, counter, kind, tenant, session, run, entity, lane, deadline, trace, after, body, now)
+        for env in envs:
             if traced:
                 env = self._arrivals.take(env, now, speaker)
-            if counter > newest:
-                newest = counter
-                if kind in plain and not starts_run:
+            if env[1] > newest:
+                newest = env[1]
+                if env[2] in plain and env[2] not in RUN_STARTING:
                     batch.append(env)
                     continue
             if batch:
@@ -154,7 +155,7 @@ class Ingress:
                 self._take_one(speaker, env)
             return
         answers = self._dispatcher.admit_batch(envs)
-        admitted = [answer for answer in answers if type(answer) is tuple]
+        admitted = envs if answers is envs else [answer for answer in answers if type(answer) is tuple]
         if len(admitted) < len(answers):
             told = zip(envs, answers, strict=True)
             self._refuse(speaker, [(env, answer) for env, answer in told if isinstance(answer, LanewayError)])
@@ -242,7 +243,7 @@ class Ingress:
         for env in traced:
             self._arrivals.written(env, entries, len(envs))
         self._dispatcher.enqueue_batch(envs, self._on_done)
-        speaker.tell(ok=oks([env[1] for env in envs], grade))
+        speaker.tell(ok=oks(list(map(_COUNTER, envs)), grade))
         for env in traced:
             self._arrivals.answered(env, grade)
 
@@ -351,8 +352,8 @@ class Ingress:
 
     def _done(self, ended: Sequence[Ended]) -> None:
         """The dispatcher is done with events; what it gave up is over with its dead letter."""
-        if any(outcome is POISON for _, outcome in ended):
-            given_up = [env for env, outcome in ended if outcome is POISON and self._intake.holds(env)]
+        given_up = [env for env, outcome in ended if outcome is POISON and self._intake.holds(env)]
+        if given_up:
             self.unburied += given_up
             ended = [pair for pair in ended if pair[0] not in given_up]
         self._over(ended)
@@ -363,7 +364,7 @@ class Ingress:
             if env[2] in RUN_STARTING:
                 if self._runs.over(env, outcome):
                     self._fail_run(env[RUN], outcome)
-            elif outcome.status != "handled":
+            elif outcome[0] != "handled":
                 self._tell_failures([(env, outcome)])
         record = self._intake.ended([env for env, _ in ended])
         if record is not None:

@@ -18,17 +18,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgpack
 
+from laneway.actors.pending import EventKey, Pending
 from laneway.actors.ports import Entry, Principal
 from laneway.actors.starts import RUN_STARTING, Starts
 from laneway.routing.dedupe import WINDOW, ProducerWindow
 from laneway.routing.envelope import BODY, COUNTER, KIND, PRODUCER, RUN, Envelope, envelope_id
 from laneway.routing.errors import IdempotencyMismatch, LanewayError, PeerProtocolError
 
-__all__ = ["INBOUND", "EventKey", "Intake", "not_repeated"]
+__all__ = ["INBOUND", "Intake", "not_repeated"]
 
 INBOUND: Final = 2
 """Store stream of the inbound journal (0 and 1 are the outbound streams)."""
@@ -40,9 +41,6 @@ _MAX_SAID_BYTES: Final = 131_072
 
 _RECORD_BYTES: Final = 262_144
 """Bodies in one record; a larger event has a record of its own."""
-
-EventKey: TypeAlias = tuple[str, int]
-"""Producer and counter: which event of a session it is."""
 
 
 class Intake:
@@ -78,7 +76,7 @@ class Intake:
         self._windows: dict[str, ProducerWindow] = {}
         self._loudest: str | None = None
         self.starts = Starts()
-        self.pending: dict[EventKey, Envelope] = {}
+        self.pending = Pending()
         self.deliveries: dict[EventKey, int] = {}
         self.covered = 0
         self._seq = 0
@@ -139,6 +137,15 @@ class Intake:
         """Remember the event as accepted, so that a repeat is a duplicate."""
         self._window(env[PRODUCER]).offer(env[COUNTER])
 
+    def mark_all(self, envs: Sequence[Envelope]) -> None:
+        """As `mark`, for events of one producer whose counters ascend from above the newest. O(events) with holes."""
+        first, last, window = envs[0][COUNTER], envs[-1][COUNTER], self._window(envs[0][PRODUCER])
+        if last - first == len(envs) - 1:
+            window.offer_run(first, len(envs))
+        else:
+            for env in envs:
+                window.offer(env[COUNTER])
+
     def _window(self, producer: str) -> ProducerWindow:
         """Return a producer's counters; who speaks now is forgotten last."""
         if producer == self._loudest:
@@ -157,26 +164,23 @@ class Intake:
     def accepted(self, envs: Sequence[Envelope]) -> list[Entry]:
         """Mark accepted durable events of one producer; returns their records.
 
-        Several are in the order of their counters, all of which are new.
+        Several are in the order of their counters, all of which are new; none of them starts a run.
         """
-        first, last, count = envs[0][COUNTER], envs[-1][COUNTER], len(envs)
-        window = self._window(envs[0][PRODUCER])
-        if count > 1 and last - first == count - 1:
-            window.offer_run(first, count)
-        else:
-            for env in envs:
-                window.offer(env[COUNTER])
-        for env in envs:
-            self._hold(env)
+        self.pending.hold(envs)
+        if len(envs) == 1:
+            env = envs[0]
+            self._window(env[0]).offer(env[1])
+            if env[2] in RUN_STARTING:
+                self._ask(env)
+            return [self._record(b"A" + msgpack.packb([self._pack(env)]))] if self._journals else []
+        self.mark_all(envs)
         if not self._journals:
             return []
-        if count == 1:
-            return [self._record(b"A" + msgpack.packb([self._pack(envs[0])]))]
         return [self._record(b"A" + msgpack.packb([self._pack(env) for env in some])) for some in _in_records(envs)]
 
     def started(self, envs: Iterable[Envelope]) -> Entry | None:
         """Return the record of deliveries about to be made; None if none of the events is journalled."""
-        begun = [key for env in envs if (key := (env[PRODUCER], env[COUNTER])) in self.pending]
+        begun = self.pending.among(envs)
         for key in begun:
             self.deliveries[key] = self.deliveries.get(key, 0) + 1
         return self._told(b"S", begun)
@@ -185,13 +189,12 @@ class Intake:
         """Return whether a run was asked for and has ended. O(pending)."""
         return self.starts.known(run) and all(env[RUN] != run for env in self.pending.values())
 
-    def ended(self, envs: Iterable[Envelope]) -> Entry | None:
+    def ended(self, envs: Sequence[Envelope]) -> Entry | None:
         """Return the record of events that are over; None if none of them is journalled."""
-        pending, deliveries = self.pending, self.deliveries
-        over = [key for env in envs if pending.pop(key := (env[0], env[1]), None) is not None]
-        if deliveries:
+        over = self.pending.end(envs)
+        if self.deliveries:
             for key in over:
-                deliveries.pop(key, None)
+                self.deliveries.pop(key, None)
         return self._told(b"D", over)
 
     def _told(self, kind: bytes, keys: Sequence[EventKey]) -> Entry | None:
@@ -226,14 +229,16 @@ class Intake:
                 for packed in msgpack.unpackb(rest):
                     env = self._unpack(packed)
                     self.mark(env)
-                    self._hold(env)
+                    self.pending.hold((env,))
+                    if env[2] in RUN_STARTING:
+                        self._ask(env)
             elif kind == b"S":
                 for key in _keys(rest):
                     if key in self.pending:
                         self.deliveries[key] = self.deliveries.get(key, 0) + 1
             elif kind == b"D":
                 for key in _keys(rest):
-                    self.pending.pop(key, None)
+                    self.pending.drop(*key)
                     self.deliveries.pop(key, None)
             elif kind == b"P":
                 self._learn(msgpack.unpackb(rest))
@@ -243,12 +248,11 @@ class Intake:
         # who sent nothing that is journalled will be introduced again
         self._who = {name: who for name, who in self._who.items() if name in self._windows}
 
-    def _hold(self, env: Envelope) -> None:
-        self.pending[env[0], env[1]] = env
-        if env[2] in RUN_STARTING:
-            self.starts.ask(env)
-            if env[2] == "USER_MESSAGE":
-                self._keep(env)
+    def _ask(self, env: Envelope) -> None:
+        """Remember the run that an accepted event asks for."""
+        self.starts.ask(env)
+        if env[2] == "USER_MESSAGE":
+            self._keep(env)
 
     def _keep(self, env: Envelope) -> None:
         """Remember what the user said in this run, for the transcript of a later home."""
@@ -266,10 +270,10 @@ class Intake:
         self._windows = {
             name: ProducerWindow.from_state(high, int.from_bytes(bits, "big")) for name, high, bits in state["windows"]
         }
-        self.pending, self.deliveries = {}, {}
+        self.pending, self.deliveries = Pending(), {}
         for starts, packed in state["pending"]:
             env = self._unpack(packed)
-            self.pending[env[PRODUCER], env[COUNTER]] = env
+            self.pending.hold((env,))
             if starts:
                 self.deliveries[env[PRODUCER], env[COUNTER]] = starts
         for row in state["who"]:

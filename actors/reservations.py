@@ -34,12 +34,12 @@ class Reservations:
 
     def __iter__(self) -> Iterator[Envelope]:
         for frame in self.frames.values():
-            yield from frame.envs
+            yield from frame
         yield from self.single.values()
 
     def hold(self, frame: Frame) -> None:
         """A frame was let in. Its events must have no reservation."""
-        self.frames[key_of(frame.envs[0])] = frame
+        self.frames[key_of(frame[0])] = frame
 
     def whole(self, envs: Sequence[Envelope]) -> Frame | None:
         """End the reservation of a frame and return it, if these are its events, all and in order."""
@@ -47,7 +47,7 @@ class Reservations:
             return None
         key = key_of(envs[0])
         frame = self.frames.get(key)
-        if frame is None or frame.envs != envs:
+        if frame is None or frame != envs:
             return None
         return self.frames.pop(key)
 
@@ -61,8 +61,8 @@ class Reservations:
         """Let the frame that this event is of fall into single events."""
         frame = self._frame_with(key)
         if frame is not None:
-            del self.frames[key_of(frame.envs[0])]
-            self.single.update((key_of(env), env) for env in frame.envs)
+            del self.frames[key_of(frame[0])]
+            self.single.update((key_of(env), env) for env in frame)
 
     def _frame_with(self, key: Key) -> Frame | None:
         for frame in self.frames.values():

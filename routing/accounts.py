@@ -60,7 +60,7 @@ class Account:
         own = self.held.get(producer)
         if own is None:
             own = self.held[producer] = {}
-        own.update(zip(frame.counters, frame.envs))  # noqa: B905 as many
+        own.update(zip(frame.counters, frame))  # noqa: B905 as many
         if producer not in self.newest:
             self.meet(producer, last)
         elif last > self.newest[producer]:

@@ -102,14 +102,15 @@ class Admission:
         Returns per event the envelope to go on with (critical may have become high), or the refusal. `runs`: kinds.
         """
         accounts, limits, level, interval_s = self._accounts, self._rows, self.shedding.level, self._interval_s
-        answers, account, quotas = list[Envelope | LanewayError](), self._nobody, self.quotas
+        answers: list[Envelope | LanewayError] = []
+        account, quotas = self._nobody, self.quotas
         held, newest, tenant = account.held, account.newest, account.tenant
-        session, name, last = None, "", 0
+        session, name = None, ""
         full: _Said = {}
-        max_events, max_bytes, tenant_events, tenant_bytes, budget, ahead_s = limits[0]
         for env in envs:
             if level or env[4] != session or env[3] != name:
-                found = self._account(env, runs, now)
+                known = None if level else self._tenants.get(env[3])
+                found = (known.accounts.get(env[4]) if known is not None else None) or self._account(env, runs, now)
                 if not isinstance(found, Account):
                     answers.append(found)
                     session = None
@@ -120,9 +121,7 @@ class Admission:
                 env = self._police(account, env, now)
             lane = env[7]
             row = RUN if lane and env[2] in runs else lane
-            if row != last:
-                max_events, max_bytes, tenant_events, tenant_bytes, budget, ahead_s = limits[row]
-                last = row
+            max_events, max_bytes, tenant_events, tenant_bytes, budget, ahead_s = limits[row]
             producer, counter = env[0], env[1]
             own = held.get(producer)
             cost = 200 + len(env[11])

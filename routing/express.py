@@ -57,7 +57,7 @@ class Express:
     def enqueue(self, frame: Frame) -> dict[str, bool] | None:
         """Queue admitted events; returns the pools that have something to take, as `Door` tells them, or None."""
         rows, kinds = self._rows, set(frame.kinds)
-        if self._parking.count or min(map(_DEADLINE, frame.envs)) < NO_DEADLINE:
+        if self._parking.count or min(map(_DEADLINE, frame)) < NO_DEADLINE:
             return None
         pools: dict[str, bool] = {}
         arrivals: dict[str, Sequence[list[Envelope]]] = {}
@@ -69,9 +69,9 @@ class Express:
                 return None
             pools[row.name], arrivals[kind] = False, row.pool.shared.arrivals
         if len(kinds) == 1 and frame.lanes.count(lane := frame.lanes[0]) == len(frame):
-            arrivals[frame.kinds[0]][lane].extend(frame.envs)
+            arrivals[frame.kinds[0]][lane].extend(frame)
         else:
-            for env, kind, lane in zip(frame.envs, frame.kinds, frame.lanes):  # noqa: B905 columns of one frame
+            for env, kind, lane in zip(frame, frame.kinds, frame.lanes):  # noqa: B905 columns of one frame
                 arrivals[kind][lane].append(env)
         return pools
 

@@ -10,7 +10,7 @@ Python for each event costs ten times that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import itemgetter, lt
 from typing import Final
 
@@ -27,46 +27,55 @@ _AFTER, _BODY, _COUNTER, _KIND, _LANE = map(itemgetter, (AFTER, BODY, COUNTER, K
 _PRODUCER, _SESSION, _TENANT, _TRACE = map(itemgetter, (PRODUCER, SESSION, TENANT, TRACE))
 
 
-class Frame:
+class Frame(list[Envelope]):
     """Several events of one producer in one session, their counters ascending, none of which names another.
 
+    A list that is not to be changed. Whoever makes one has seen to all that; `frame_of` looks.
+
+    Args:
+        envs: the events, in order; at least one.
+        counters, kinds: columns, one entry an event, if they have been read.
+
     Attributes:
-        envs: the events, in order; not to be changed.
         tenant, session, producer: whose they are.
-        counters, kinds, lanes: columns, one entry an event.
+        counters, kinds, lanes: columns.
     """
 
-    __slots__ = ("counters", "envs", "kinds", "lanes", "producer", "session", "tenant")
+    __slots__ = ("counters", "kinds", "lanes", "producer", "session", "tenant")
 
-    def __init__(self, envs: list[Envelope], counters: list[int]) -> None:
-        first = envs[0]
-        self.envs = envs
-        self.counters = counters
+    def __init__(
+        self, envs: Iterable[Envelope], counters: list[int] | None = None, kinds: list[str] | None = None
+    ) -> None:
+        super().__init__(envs)
+        first = self[0]
         self.tenant, self.session, self.producer = first[TENANT], first[SESSION], first[PRODUCER]
-        self.kinds = list(map(_KIND, envs))
-        self.lanes = list(map(_LANE, envs))
-
-    def __len__(self) -> int:
-        return len(self.envs)
+        self.counters = list(map(_COUNTER, self)) if counters is None else counters
+        self.kinds = list(map(_KIND, self)) if kinds is None else kinds
+        self.lanes = list(map(_LANE, self))
 
     @property
     def cost_bytes(self) -> int:
         """What its events weigh together; see `envelope.cost_bytes`. O(events)."""
-        return _OVERHEAD_BYTES * len(self.envs) + sum(map(len, map(_BODY, self.envs)))
+        return _OVERHEAD_BYTES * len(self) + sum(map(len, map(_BODY, self)))
 
     @property
     def largest_bytes(self) -> int:
         """The size of its largest body. O(events)."""
-        return max(map(len, map(_BODY, self.envs)))
+        return max(map(len, map(_BODY, self)))
 
     @property
     def traced(self) -> Sequence[Envelope]:
         """Its sampled events; mostly none. O(events)."""
-        return [env for env in self.envs if env[TRACE]] if any(map(_TRACE, self.envs)) else ()
+        return [env for env in self if env[TRACE]] if any(map(_TRACE, self)) else ()
 
 
 def frame_of(envs: Sequence[Envelope]) -> Frame | None:
-    """Return events as a frame; None if they are few, or not of one producer in one session in order. O(events)."""
+    """Return events as a frame; None if they are few, or not of one producer in one session in order. O(events).
+
+    A frame is returned as it is.
+    """
+    if type(envs) is Frame:
+        return envs
     count = len(envs)
     if count < FEWEST:
         return None
@@ -79,7 +88,7 @@ def frame_of(envs: Sequence[Envelope]) -> Frame | None:
         or not ascending(counters)
     ):
         return None
-    return Frame(list(envs), counters)
+    return Frame(envs, counters)
 
 
 def ascending(counters: Sequence[int]) -> bool:

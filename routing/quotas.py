@@ -206,7 +206,7 @@ class Quotas:
             return False
         for meter in meters:
             meter.charge(cost, 0, now, len(frame))
-        for env in frame.envs:
+        for env in frame:
             self._held[tenant, session, producer, env[COUNTER]] = (cost_bytes(env), False, meters)
         return True
 

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Final
 
 from benchmarks.stages.harness import ALWAYS, Batches, Stage, Work, in_batches
@@ -27,7 +28,8 @@ from laneway.engine.app.packing import LogPacking
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.classify import KindTable
 from laneway.routing.dispatch import DispatchCore, PoolRoute, Verdict
-from laneway.routing.envelope import Envelope
+from laneway.routing.envelope import COUNTER, Envelope
+from laneway.routing.frame import ascending
 from laneway.routing.placement import rendezvous
 from laneway.routing.routes import PoolQueues
 from laneway.routing.scheduler import Scheduler
@@ -35,6 +37,7 @@ from laneway.routing.scheduler import Scheduler
 __all__ = ["DISPATCH", "JOURNAL", "OUTCOME", "REFERENCE"]
 
 _CLOCK: Final = SystemClock()
+_COUNTER: Final = itemgetter(COUNTER)
 _ROOM: Final = 64
 
 
@@ -54,25 +57,30 @@ async def _dedupe(events: Batches) -> Work:
 
     def step(number: int) -> None:
         nonlocal new
-        for env in events[number]:
-            intake = intakes[env[4]]
-            new += intake.seen(env) == "new"
-            intake.mark(env)
+        batch = events[number]
+        intake = intakes[batch[0][4]]
+        if len(batch) == 1:
+            new += intake.seen(batch[0]) == "new"
+            intake.mark(batch[0])
+        else:  # as `stamp.framed` looks at a frame
+            counters = list(map(_COUNTER, batch))
+            new += len(batch) * (counters[0] > intake.newest(batch[0][0]) and ascending(counters))
+            intake.mark_all(batch)
 
     return Work(step, lambda: new)
 
 
 async def _journal(events: Batches) -> Work:
     """What a store that dies with its process gets of an event's life: nothing; it is held until it is over."""
-    return _living(events, _intakes(journals=False))
+    return _living(events, _intakes(journals=False), starts=False)
 
 
 async def _records(events: Batches) -> Work:
     """The records of an event's life for other stores: accepted, started and ended."""
-    return _living(events, _intakes(journals=True))
+    return _living(events, _intakes(journals=True), starts=True)
 
 
-def _living(events: Batches, intakes: dict[str, Intake]) -> Work:
+def _living(events: Batches, intakes: dict[str, Intake], *, starts: bool) -> Work:
     held = 0
 
     def step(number: int) -> None:
@@ -80,7 +88,8 @@ def _living(events: Batches, intakes: dict[str, Intake]) -> Work:
         batch = events[number]
         intake = intakes[batch[0][4]]
         intake.accepted(batch)
-        intake.started(batch)
+        if starts:
+            intake.started(batch)
         held += len(intake.pending)
         intake.ended(batch)
 

@@ -19,7 +19,7 @@ def test_an_event_is_over_when_its_letter_is_written() -> None:
         async with a_directory(disk) as (directory, _):
             home = await directory.open("t", "s")
             env = an_event(1)
-            home.ingress._intake.pending["c", 1] = env
+            home.ingress._intake.pending.hold([env])
             home.ingress._intake.deliveries["c", 1] = 3
             home.ingress.unburied.append(env)
             burials = Burials(_Away(disk), LogPacking(kind_table()), directory._clock, lambda: 12.0)

@@ -22,7 +22,7 @@ def test_a_frame_ends_as_it_was_let_in(rig):
     assert reservations.whole(envs[:4]) is None
     assert reservations.whole([*envs[:4], others[0]]) is None
     assert reservations.whole([]) is None
-    assert reservations.whole(list(envs)).envs == envs
+    assert reservations.whole(list(envs)) == envs
     assert reservations.whole(envs) is None
     assert list(reservations) == others
 

@@ -27,7 +27,7 @@ def test_its_columns_are_those_of_its_events() -> None:
     frame = frame_of(envs)
     assert frame is not None
     assert (frame.tenant, frame.session, frame.producer, len(frame)) == ("t", "s", "p", 4)
-    assert frame.envs == envs
+    assert frame == envs
     assert frame.counters == [env[COUNTER] for env in envs]
     assert (frame.kinds, frame.lanes) == ([env[KIND] for env in envs], [env[LANE] for env in envs])
     assert (frame.cost_bytes, frame.largest_bytes) == (sum(map(cost_bytes, envs)), 9)
@@ -39,7 +39,7 @@ def test_it_keeps_its_events_whatever_becomes_of_the_list() -> None:
     frame = frame_of(envs)
     assert frame is not None
     envs.clear()
-    assert len(frame.envs) == 4
+    assert len(frame) == 4
 
 
 def test_its_sampled_events_are_found() -> None:
