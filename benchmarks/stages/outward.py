@@ -163,17 +163,26 @@ async def _answers(events: Batches) -> Work:
         KindTable(KINDS),
         0.0,
     )
-    attachment = Attachment(_Owner(), link, client="c", principal=Principal("c"), clock=_CLOCK, opening=())
-    told = 0
+    clock, told = _Steps(), 0
+    attachment = Attachment(_Owner(), link, client="c", principal=Principal("c"), clock=clock, opening=())
 
     def step(number: int) -> None:
         nonlocal told
+        clock.at_s = number
         attachment.tell(ok=oks([env[1] for env in events[number]], "volatile"))
-        now = _CLOCK.now()
-        frames = link.poll(now) + link.poll(now + 0.5)  # they wait a moment for a frame to ride on
+        frames = link.poll(number) + link.poll(number + 0.5)  # they wait a moment for a frame to ride on
         told += sum(count for frame in frames for _, count, _ in frame.header.get("ok", ()))
 
     return Work(step, lambda: told)
+
+
+class _Steps(SystemClock):
+    """A clock that goes from step to step: when answers may go depends on the frame before."""
+
+    at_s = 0.0
+
+    def now(self) -> float:
+        return self.at_s
 
 
 class _Owner:
