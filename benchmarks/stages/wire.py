@@ -7,7 +7,8 @@ and answers included.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from benchmarks.stages.harness import Batches, Stage, Work, results
@@ -27,9 +28,14 @@ def _frames() -> Frames:
     return Frames(KindTable(KINDS), time.monotonic)
 
 
+def _sent(batch: Sequence[Envelope]) -> list[Envelope]:
+    """As one client sends them: numbered without gaps, with neither tenant nor session."""
+    return [(env[0], 1 + number, env[2], "", "", *env[5:]) for number, env in enumerate(batch)]
+
+
 def _answers(batch: Sequence[Envelope]) -> dict[str, Any]:
     """The header of a frame that answers this batch: its OKs."""
-    return {"ok": oks([env[1] for env in batch], "volatile")}
+    return {"ok": oks([env[1] for env in _sent(batch)], "volatile")}
 
 
 def _with_answers(events: Batches) -> list[tuple[dict[str, Any], list[Envelope]]]:
@@ -40,7 +46,7 @@ def _with_answers(events: Batches) -> list[tuple[dict[str, Any], list[Envelope]]
 
 async def _decode(events: Batches) -> Work:
     """A client's frames, from a gRPC message to events."""
-    return _decoding([({}, batch) for batch in events])
+    return _decoding([({}, _sent(batch)) for batch in events])
 
 
 async def _decode_answers(events: Batches) -> Work:
@@ -61,7 +67,7 @@ def _decoding(sent: Sequence[tuple[dict[str, Any], Sequence[Envelope]]]) -> Work
 
 async def _encode(events: Batches) -> Work:
     """A client's frames, from events to a gRPC message."""
-    return _encoding([({}, batch) for batch in events])
+    return _encoding([({}, _sent(batch)) for batch in events])
 
 
 async def _encode_answers(events: Batches) -> Work:
@@ -100,9 +106,9 @@ async def _inbox(events: Batches) -> Work:
 
 
 async def _outbox(events: Batches) -> Work:
-    """A client's own books: kept until answered, taken for a frame, answered. No futures, no waiting."""
+    """A client's own books of events sent one by one: kept until answered, taken for a frame, answered."""
     outbox, taken = Outbox(), 0
-    puts = [[outbox.put(env) for env in batch] for batch in events]
+    puts = [[outbox.put(env) for env in _sent(batch)] for batch in events]
 
     async def one(number: int) -> None:
         nonlocal taken
@@ -110,14 +116,32 @@ async def _outbox(events: Batches) -> Work:
             put.send(None)  # runs until it waits for the answer
         envs = outbox.take(time.monotonic())
         taken += len(envs)
-        for env, put in zip(envs, puts[number], strict=True):
-            outbox.ok(env[1], 1, "volatile")
-            try:
-                put.send(None)
-            except StopIteration:
-                continue
+        outbox.ok(envs[0][1], len(envs), "volatile")
+        for put in puts[number]:
+            _end(put)
 
     return Work(one, lambda: taken)
+
+
+async def _outbox_of_many(events: Batches) -> Work:
+    """The same of events that are sent together."""
+    outbox, taken = Outbox(), 0
+    puts = [outbox.put_all(_sent(batch)) for batch in events]
+
+    async def one(number: int) -> None:
+        nonlocal taken
+        puts[number].send(None)
+        while envs := outbox.take(time.monotonic()):
+            taken += len(envs)
+            outbox.ok(envs[0][1], len(envs), "volatile")
+        _end(puts[number])
+
+    return Work(one, lambda: taken)
+
+
+def _end(put: Coroutine[Any, Any, object]) -> None:
+    with suppress(StopIteration):
+        put.send(None)
 
 
 EDGE: Final = (
@@ -126,6 +150,7 @@ EDGE: Final = (
 )
 CLIENT: Final = (
     Stage("client: outbox", "client", _outbox, ("client",)),
+    Stage("client: outbox, many at once", "client", _outbox_of_many, ()),
     Stage("client: frame out", "client", _encode, ("client",)),
     Stage("client: frame in", "client", _decode_answers, ("client",)),
     Stage("client: inbox", "client", _inbox, ("client", "embedded")),

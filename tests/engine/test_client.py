@@ -13,7 +13,7 @@ from typing import Any
 import jwt
 import pytest
 
-from laneway.engine.client import Client
+from laneway.engine.client import Client, Receipt
 from laneway.engine.delivery import Event
 from laneway.engine.edge.auth import JwtAuthenticator, JwtPolicy
 from laneway.engine.edge.grpc import GrpcEdge, GrpcPolicy
@@ -212,6 +212,29 @@ def test_sends_are_answered_once_whatever_breaks() -> None:
             assert ada.reconnects >= 2
             await ada.close()
             await drinking
+
+    asyncio.run(main())
+
+
+def test_events_sent_together_have_an_answer_each() -> None:
+    """In order; those that are refused for now are offered again, and a wrong one fails no other."""
+
+    async def main() -> None:
+        async with edge() as (_, engine, target), client(target, client_id="ada") as ada:
+            session = engine.session("s1")
+            session.refuse_next = 3
+            receipts = await ada.send_events("PRESENCE", [b"%d" % number for number in range(150)], entity="doc")
+            assert [receipt.id for receipt in receipts if isinstance(receipt, Receipt)] == [
+                f"ada:{counter}" for counter in range(1, 151)
+            ]
+            assert sorted(env[1] for env in session.handled) == list(range(1, 151))
+            assert [type(answer) for answer in await ada.send_events("STATE_SNAPSHOT", [b"\x80"] * 2)] == [
+                AccessError
+            ] * 2
+            with pytest.raises(LocalProtocolError):
+                await ada.send_events("PRESENCE", [b"", bytes(2_000_000)])
+            assert await ada.send_events("PRESENCE", []) == []
+            assert ada.next_counter == 153
 
     asyncio.run(main())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from laneway.engine.client_outbox import Outbox, Receipt
 from laneway.routing.envelope import COUNTER, Envelope, envelope
-from laneway.routing.errors import AccessError, LinkClosed, Overloaded, RateLimited
+from laneway.routing.errors import AccessError, LanewayError, LinkClosed, Overloaded, RateLimited
 from laneway.routing.restraint import Restraint
 
 
@@ -131,29 +132,102 @@ def test_a_cancelled_send_is_forgotten() -> None:
     asyncio.run(main())
 
 
-@given(st.lists(st.tuples(st.sampled_from(["put", "ok", "refuse", "lose", "take"]), st.integers(1, 12)), max_size=60))
-def test_every_event_is_answered_exactly_once(steps: list[tuple[str, int]]) -> None:
+async def put_all(outbox: Outbox, *counters: int) -> asyncio.Task[list[Receipt | LanewayError]]:
+    task = asyncio.create_task(outbox.put_all([event(counter) for counter in counters]))
+    await asyncio.sleep(0)
+    return task
+
+
+def test_events_sent_together_are_answered_together_and_each() -> None:
+    """Frames of 64; a refusal is the answer of its event only; a single event beside them has its own."""
+
+    async def main() -> None:
+        outbox = Outbox()
+        assert await outbox.put_all([]) == []
+        many = await put_all(outbox, *range(1, 131))
+        one = await put(outbox, event(131))
+        assert [len(outbox.take(0.0)) for _ in range(4)] == [64, 64, 3, 0]
+        outbox.refused(7, AccessError("no"), 0.0)
+        outbox.ok(1, 10**12, "durable")
+        answers = await many
+        assert [type(answer) is Receipt for answer in answers] == [counter != 7 for counter in range(1, 131)]
+        assert answers[0] == Receipt("c:1", "durable", "r")
+        assert isinstance(answers[6], AccessError)
+        assert (await one).id == "c:131"
+        assert len(outbox) == 0
+
+    asyncio.run(main())
+
+
+def test_what_ends_a_client_ends_events_sent_together_and_a_cancel_forgets_them() -> None:
+    """Neither leaves anything behind that would go out again."""
+
+    async def main() -> None:
+        outbox = Outbox()
+        cancelled, failed = await put_all(outbox, 1, 2, 3), await put_all(outbox, 4, 5)
+        outbox.ok(2, 1, "volatile")
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
+        outbox.resend()
+        assert counters(outbox.take(0.0)) == [4, 5]
+        outbox.fail(LinkClosed("over"))
+        with pytest.raises(LinkClosed):
+            await failed
+        with pytest.raises(LinkClosed):
+            await outbox.put_all([event(6)])
+        assert len(outbox) == 0
+
+    asyncio.run(main())
+
+
+def test_a_large_frame_is_cut_and_critical_events_of_many_go_first() -> None:
+    """512 KiB at a time; an interrupt among them overtakes."""
+
+    async def main() -> None:
+        outbox = Outbox()
+        sent = [event(1, size=300_000), event(2, size=300_000), event(3), event(4, lane=0)]
+        task = asyncio.create_task(outbox.put_all(sent))
+        await asyncio.sleep(0)
+        assert [counters(outbox.take(0.0)) for _ in range(3)] == [[4, 1], [2, 3], []]
+        outbox.ok(1, 4, "volatile")
+        assert len(await task) == 4
+
+    asyncio.run(main())
+
+
+_STEPS = st.sampled_from(["put", "many", "ok", "refuse", "lose", "take"])
+
+
+@given(st.lists(st.tuples(_STEPS, st.integers(1, 12), st.integers(1, 4)), max_size=60))
+def test_every_event_is_answered_exactly_once(steps: list[tuple[str, int, int]]) -> None:
     """Whatever the order of sends, answers, refusals and losses: one answer each, none lost."""
 
     async def main() -> None:
         outbox, tasks, now = Outbox(max_attempts=3), {}, 0.0
-        for step, counter in steps:
+        answered: set[int] = set()
+        refusals: Counter[int] = Counter()
+        for step, counter, count in steps:
             now += 1.0
+            some = [each for each in range(counter, counter + count) if each not in tasks]
             if step == "put" and counter not in tasks:
                 tasks[counter] = await put(outbox, event(counter))
+            elif step == "many" and some:
+                tasks.update(dict.fromkeys(some, await put_all(outbox, *some)))
             elif step == "ok":
-                outbox.ok(counter, 1, "volatile")
+                outbox.ok(counter, count, "volatile")
+                answered.update(tasks.keys() & set(range(counter, counter + count)))
             elif step == "refuse":
                 outbox.refused(counter, RateLimited("later", retry_after_ms=10), now)
+                if counter in tasks and counter not in answered:
+                    refusals[counter] += 1
+                    answered.update({counter} if refusals[counter] == 3 else ())
             elif step == "lose":
                 outbox.resend()
             else:
                 outbox.take(now)
             await asyncio.sleep(0)
         outbox.resend()
-        due = counters(outbox.take(now + 1.0))
-        answered = {n for n, task in tasks.items() if task.done()}
-        assert sorted(due) == sorted(set(tasks) - answered)
+        assert sorted(counters(outbox.take(now + 1.0))) == sorted(set(tasks) - answered)
         outbox.fail(LinkClosed("over"))
         await asyncio.gather(*tasks.values(), return_exceptions=True)
         assert len(outbox) == 0
@@ -196,6 +270,8 @@ def test_while_the_engine_refuses_most_new_events_are_refused_here_in_its_words(
         assert 59_000 < (refusal.value.retry_after_ms or 0) <= 60_000
         assert refusal.value.reason == "POOL"
         outbox.take(now)
+        many = await outbox.put_all([event(number) for number in (20, 21)])
+        assert [type(answer) for answer in many] == [Overloaded] * 2
         urgent = await put(outbox, event(11, lane=0))
         assert counters(outbox.take(now)) == [11]
         outbox.ok(11, 1, "durable")
