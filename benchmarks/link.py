@@ -49,7 +49,7 @@ class SessionLink:
         client, tenant, session = self._client, self._tenant, self._session
         until = repeat(NO_DEADLINE) if deadlines is None else deadlines
         events = [
-            (client, number, job[0], tenant, session, "", entity, job[1], deadline, "", "", job[2], 0.0)
+            (client, number, job[0], tenant, session, "", entity, +job[1], deadline, "", "", job[2], 0.0)
             for number, job, deadline in zip(count(self._counter + 1), batch, until, strict=False)
         ]
         self._counter += len(events)

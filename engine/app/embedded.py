@@ -145,7 +145,7 @@ class EmbeddedSession:
             counter=counter,
             tenant=self.principal.tenant,
             session=self.name,
-            lane=lane,
+            lane=+lane,  # a plain number, or the garbage collector would look at the event for as long as it is kept
             run=run,
             entity=entity,
             deadline=now + timeout_s if timeout_s else NO_DEADLINE,
