@@ -190,6 +190,23 @@ class ContextMaker:
         # +lane: a plain number, or the garbage collector would look at the event for as long as it is kept
         return (producer, number, out[0], cause[3], cause[4], run, out[2], +lane, deadline, trace, "", out[1], now)
 
+    def outbound_all(self, cause: Envelope, outs: Sequence[Out], trace: str) -> list[Envelope]:
+        """As `outbound` of each, in its kind's lane and without a deadline: what is the same is found once.
+
+        Raises LocalProtocolError for a kind that was never declared.
+        """
+        tenant, session, run, now = cause[3], cause[4], cause[5], self._now()
+        producer, number = f"engine/{run}" if run else self._producer, self._number
+        envs: list[Envelope] = []
+        for out in outs:
+            kind = self.kind(out[0])
+            if kind is None:
+                raise _undeclared(out)
+            lane = +kind.lane
+            row = (producer, number(), out[0], tenant, session, run, out[2], lane, NO_DEADLINE, trace, "", out[1], now)
+            envs.append(row)
+        return envs
+
 
 class RunContext:
     """`ports.Context` of one event; its cell holds the other end (`cancel`, `end`)."""
@@ -328,13 +345,7 @@ class RunContext:
             for _ in outs:
                 self._maker.late.add()
         elif outs:
-            await self._maker.outlet.emit_all([self._outbound(out) for out in outs])
-
-    def _outbound(self, out: Out) -> Envelope:
-        kind = self._maker.kind(out.kind)
-        if kind is None:
-            raise _undeclared(out)
-        return self._maker.outbound(self._env, out, kind.lane, NO_DEADLINE, self._trace)
+            await self._maker.outlet.emit_all(self._maker.outbound_all(self._env, outs, self._trace))
 
     async def call_tool(
         self, name: str, arguments: Mapping[str, Any], call_id: str = "", parent_message_id: str = ""

@@ -104,10 +104,7 @@ class ToolCalls:
         if tell is not None:
             await self._tell_start(request, tell)
         started = self._clock.now()
-        if env[TRACE]:
-            settled = await self._traced(request, context, started)
-        else:
-            settled = await self._settle(request, context, SILENT, started)
+        settled = await (self._traced if env[TRACE] else self._settle)(request, context, started)
         self._measure(request.name, settled.code, self._clock.now() - started)
         return await self._answer(settled, request.call_id, tell)
 
@@ -166,12 +163,12 @@ class ToolCalls:
             "gen_ai.tool.type": "function",
         }
         with context.span(f"tool {self._label(request.name)}", **about) as span:
-            settled = await self._settle(request, context, span, started)
+            settled = await self._settle(request, context, started, span)
             if settled.code:
                 span.end(settled.code)
         return settled
 
-    async def _settle(self, request: CallRequest, context: Context, span: Span, started: float) -> Settled:
+    async def _settle(self, request: CallRequest, context: Context, started: float, span: Span = SILENT) -> Settled:
         ledger, key = self._ledger, request.key
         try:
             desk = self._desk(self._catalogue.find(request.name, context.principal))
@@ -226,9 +223,24 @@ class _Call:
         """Run until it is settled. `now`: when it began, in clock seconds; random: see `ToolCalls`."""
         desk, ticket, life = self._desk, self._ticket, self._life
         life.step(Step.ADMIT)
+        desk.budget.deposit()
+        self._deadline = min(now + desk.timeout_s, self._context.deadline)
+        attempt = 0
+        settled: Settled | None = None
         try:
-            self._deadline = min(now + desk.timeout_s, self._context.deadline)
-            settled = await self._attempts(now, random)
+            while settled is None:
+                try:
+                    settled = await self._attempt(now)
+                except LanewayError as error:
+                    pause_s = full_jitter(attempt, BASE_S, CAP_S, random)
+                    attempt += 1
+                    if self._again(error, attempt, pause_s):
+                        await asyncio.sleep(pause_s)
+                        now = self._clock.now()
+                    else:
+                        settled = failure(error)
+                except Exception as error:  # a tool's own exception is its answer, whatever type it has
+                    settled = failure(_wrapped(self._request.name, error))
             if not life.started and ticket.unread and (known := await ticket.look_up()) is not None:
                 settled = known
         except asyncio.CancelledError:
@@ -252,34 +264,20 @@ class _Call:
         else:
             self._ticket.abandon(settled)
 
-    async def _attempts(self, now: float, random: Callable[[], float]) -> Settled:
-        """Try until it is done or not worth another attempt; a failure is a result too."""
-        self._desk.budget.deposit()
-        attempt = 0
-        while True:
-            try:
-                return await self._attempt(now)
-            except LanewayError as error:
-                pause_s = full_jitter(attempt, BASE_S, CAP_S, random)
-                attempt += 1
-                if not self._again(error, attempt, pause_s):
-                    return failure(error)
-                self._span.event("retry", laneway__attempt=attempt, error__type=error.code)
-            except Exception as error:  # a tool's own exception is its answer, whatever type it has
-                return failure(_wrapped(self._request.name, error))
-            if self._life.state is State.RUNNING:
-                self._life.step(Step.RETRY)
-            await asyncio.sleep(pause_s)
-            now = self._clock.now()
-
     def _again(self, error: LanewayError, attempt: int, pause_s: float) -> bool:
-        return (
+        """Decide whether attempt number `attempt` (the first is 0) follows after that pause, and prepare for it."""
+        if not (
             self._desk.repeatable
             and attempt < MAX_ATTEMPTS
             and worth_retrying(error)
             and self._clock.now() + pause_s < self._deadline
             and self._desk.budget.withdraw()
-        )
+        ):
+            return False
+        self._span.event("retry", laneway__attempt=attempt, error__type=error.code)
+        if self._life.state is State.RUNNING:
+            self._life.step(Step.RETRY)
+        return True
 
     async def _attempt(self, now: float) -> Settled:
         """Try once, from `now` to the deadline. Raises what the tool raises, and refusals."""
