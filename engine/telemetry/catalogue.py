@@ -301,6 +301,11 @@ _PROCESS: Final = (
     _gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds."),
     _gauge("laneway_memory_limit_bytes", "Memory this process may use: its cgroup's limit, else the machine's."),
     _histogram("laneway_event_loop_lag_seconds", "How late the event loop was for a timer.", source="loop.lag"),
+    _histogram(
+        "laneway_event_loop_starved_seconds",
+        "Of that lag: other programs had the processor.",
+        source="loop.starved",
+    ),
 )
 
 CATALOGUE: Final[tuple[Metric, ...]] = (

@@ -12,7 +12,7 @@ from laneway import Config, Engine
 from laneway.actors.ports import Context
 from laneway.engine.app.overload import Overload
 from laneway.engine.telemetry.counters import Counters
-from laneway.engine.telemetry.lag import LagTicker
+from laneway.engine.telemetry.lag import LagTicker, Starvation
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import LocalProtocolError, Overloaded
 from laneway.routing.overload import OverloadPolicy
@@ -29,7 +29,7 @@ class _Watched:
         self.loop = loop
         self.counters = Counters()
         self.shedding = Shedding()
-        self.ticker = LagTicker(VirtualClock(loop), self.counters)
+        self.ticker = LagTicker(VirtualClock(loop), self.counters, Starvation(""))
         self.overload = Overload(self.ticker, self.shedding, policy, self.counters)
         self.ticker.start()
 
@@ -80,7 +80,7 @@ def test_one_long_pause_is_not_acted_on() -> None:
         await asyncio.sleep(2)
         assert watched.overload.level == 0
         await watched.ticker.close()
-        assert {name for name, _, _ in watched.counters.recorded()} == {"loop.lag"}
+        assert {name for name, _, _ in watched.counters.recorded()} == {"loop.lag", "loop.starved"}
 
     run(main())
 
