@@ -28,11 +28,11 @@ from laneway.actors.endings import cancelled, drained, expired, quarantined, sto
 from laneway.actors.gauges import CellStatistics
 from laneway.actors.mailbox import Mailbox, critical_room, ordinary_room
 from laneway.actors.meters import MUTE, by_lane
-from laneway.actors.pace import Pace
+from laneway.actors.pace import OFTEN, Pace
 from laneway.actors.ports import Clock, Outcome, Probe
 from laneway.actors.spans import Span
 from laneway.actors.turn import Answer, Begin, MakeContext, SerialTurn
-from laneway.actors.worker import Worker
+from laneway.actors.worker import Worker, settled
 from laneway.routing.envelope import DEADLINE, NO_DEADLINE, Envelope
 from laneway.routing.errors import LocalProtocolError
 
@@ -46,6 +46,8 @@ _DEADLINE_SLACK_S: Final = 0.05
 """A handler that watches its own deadline gets this long to end in its own words first."""
 _BATCH_LIMIT: Final = 64
 """Events in one call of a batch handler: where the measured cost per event stops falling."""
+_MOST_READY: Final = 1024
+"""Events that wait in a cell at most, however brief its handlers: a quarter of a millisecond of its pump."""
 _MAX_CRASHES: Final = 5
 _CRASH_WINDOW_S: Final = 60.0
 
@@ -99,10 +101,10 @@ class Cell:
         self._on_change = on_change
         self._begin: Begin | None = partial(begin, name) if begin is not None else None
         self._probe = probe or MUTE
-        ordinary, critical = room or (ordinary_room(concurrency), critical_room(concurrency))
-        waited = by_lane(probe, "queue.wait")
-        self._mailbox = Mailbox(ordinary, critical, lambda env: on_done(env, expired()), waited)
-        self._pace = Pace(concurrency, ordinary)
+        batches = _BATCH_LIMIT if batch else 1
+        ordinary, critical = room or (ordinary_room(concurrency, batches), critical_room(concurrency))
+        self._mailbox = Mailbox(ordinary, critical, lambda env: on_done(env, expired()), by_lane(probe, "queue.wait"))
+        self._pace = Pace(concurrency, ordinary, _MOST_READY if room is None else ordinary)
         self._workers: dict[Worker, None] = {}
         self._reserved: Worker | None = None
         self._idle: list[Worker] = []
@@ -134,6 +136,7 @@ class Cell:
         if not self.open:
             return 0
         box = self._mailbox
+        box.capacity = self._pace.capacity
         return box.free(True) if critical else self._pace.room(box.free(), self._slots() - self._running, box.ordinary)
 
     def deliver(self, *envs: Envelope) -> None:
@@ -178,19 +181,15 @@ class Cell:
         for worker in list(self._workers):
             worker.retired = True  # it ends with its turn, or now if it rests
             worker.rouse()
-        await self._settle(deadline - self._clock.now())
+        await settled(self._workers, deadline - self._now())
         self._end(lambda _: True, drained(), asked=False)
-        await self._settle(self._grace_s)
+        await settled(self._workers, self._grace_s)
         for worker in list(self._workers):
             if worker.turn is not None:
                 self._abandon(worker)
         self._alarm.cancel()
         if self._reopen is not None:
             self._reopen.cancel()
-
-    async def _settle(self, timeout_s: float) -> None:
-        if tasks := [worker.task for worker in self._workers if worker.task is not None]:
-            await asyncio.wait(tasks, timeout=max(0.0, timeout_s))
 
     def _slots(self) -> int:
         return self._concurrency - max(0, len(self._abandoned) - self._max_abandoned)
@@ -226,8 +225,8 @@ class Cell:
         self._workers[worker] = None
         if critical:
             self._reserved = worker
-        name = f"{self.name} {'critical ' if critical else ''}worker"
-        worker.task = asyncio.get_running_loop().create_task(self._work(worker), name=name)
+        name, loop = f"{self.name} {'critical ' if critical else ''}worker", asyncio.get_running_loop()
+        worker.task = loop.create_task(self._work(worker), name=name)
         worker.task.add_done_callback(lambda task: self._gone(worker, task))
         return worker
 
@@ -241,8 +240,7 @@ class Cell:
             except asyncio.CancelledError:
                 if worker.asked_to_end():
                     raise
-                # else the handler cancelled something of its own and let it out: answered as such
-                continue
+                continue  # the handler cancelled something of its own and let it out: answered as such
             finally:
                 self._leave(worker)
             if not worker.retired:
@@ -255,17 +253,21 @@ class Cell:
         if self._summoned is worker:
             self._summoned = None
         many = worker.caller is not None and worker.finds_waiting()
-        now = self._now()
-        pace, service_s = self._pace, now - worker.since
-        if worker.turn is not None and (service_s > pace.brief_s or not pace.brief):
-            pace.took(service_s)
+        now, pace = self._now(), self._pace
+        if worker.turn is not None:
+            if pace.brief and now - worker.since <= pace.brief_s and worker.taken < OFTEN:
+                worker.taken += 1  # as `ended` does, for nearly all events
+            else:
+                pace.ended(worker, now)
         worker.since = now
         env = self._mailbox.pop(now, worker.critical)
         if self._mailbox.waiting and self._summoned is None:
             self._summon(worker, self._mailbox.waiting if many else 1)  # also if this one may take none of it
-        if env is not None:
+        if env is None:
+            pace.ran(worker, now)
+        else:
             if worker.turn is None:
-                worker.turn = turn
+                worker.turn, worker.began = turn, now
                 self._running += 1
             if env[8] != NO_DEADLINE:
                 self._alarm.set(env[8] + _DEADLINE_SLACK_S)
@@ -277,16 +279,17 @@ class Cell:
             worker.turn = turn = BatchTurn(envs, self._handler, self._make_context, self._on_done, self._begin)
             self._running += turn.size
             self._alarm.set(turn.deadline() + _DEADLINE_SLACK_S)
+            worker.began, worker.taken = self._now(), turn.size
             try:
                 await turn.run()
             finally:
                 self._leave(worker)
+            self._pace.ran(worker, self._now())
 
     def _next_batch(self, worker: Worker) -> list[Envelope]:
         if self._summoned is worker:
             self._summoned = None
-        now = self._clock.now()
-        envs = self._mailbox.pop_batch(now, _BATCH_LIMIT, worker.critical)
+        envs = self._mailbox.pop_batch(self._now(), _BATCH_LIMIT, worker.critical)
         if self._summoned is None:
             self._summon()
         return envs
@@ -348,15 +351,11 @@ class Cell:
     def _look(self) -> None:
         """Stop what is past its deadline, abandon what is past its grace, plan the next look."""
         now = self._clock.now()
-
-        def late(env: Envelope) -> bool:
-            return env[DEADLINE] + _DEADLINE_SLACK_S <= now
-
         for worker in list(self._workers):
             if worker.give_up_at <= now:
                 self._abandon(worker)
             elif worker.turn is not None and worker.turn.deadline() + _DEADLINE_SLACK_S <= now:
-                self._stop(worker, late, stopped_late(), asked=False)
+                self._stop(worker, lambda env: env[DEADLINE] + _DEADLINE_SLACK_S <= now, stopped_late(), asked=False)
         for worker in self._workers:
             if worker.turn is not None:
                 self._alarm.set(min(worker.give_up_at, worker.turn.deadline() + _DEADLINE_SLACK_S))

@@ -31,9 +31,9 @@ _DEADLINE_OF: Final = itemgetter(DEADLINE)
 _ORDINARY: Final = tuple(lane for lane in Lane if lane != Lane.CRITICAL)
 
 
-def ordinary_room(concurrency: int) -> int:
-    """Return how many ordinary events wait in a cell: enough that it never runs dry."""
-    return 2 * concurrency
+def ordinary_room(concurrency: int, batch: int = 1) -> int:
+    """Return how many ordinary events wait in a cell: enough that it never runs dry, nor of whole batches."""
+    return 2 * max(concurrency, batch)
 
 
 def critical_room(concurrency: int) -> int:
@@ -45,13 +45,13 @@ class Mailbox:
     """Lane-ordered bounded queue of one cell. All operations O(1) except `remove` and `clear`.
 
     Args:
-        capacity: events of high, normal and low that may wait together, at least 1.
+        capacity: events of high, normal and low that may wait together, at least 1; its cell may change it.
         reserve: critical events that may wait beside them, at least 1.
         on_expired: told, at dequeue, of each event whose deadline has passed.
         waited: per lane, told of the seconds from an event's acceptance to its dequeue.
     """
 
-    __slots__ = ("_capacity", "_lanes", "_on_expired", "_ordinary", "_reserve", "_waited", "waiting")
+    __slots__ = ("_lanes", "_on_expired", "_ordinary", "_reserve", "_waited", "capacity", "waiting")
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Mailbox:
     ) -> None:
         self._waited = by_lane(None, "queue.wait") if waited is None else waited
         self._on_expired = on_expired
-        self._capacity = capacity
+        self.capacity = capacity
         self._reserve = reserve
         self._lanes: tuple[deque[Envelope], ...] = tuple(deque() for _ in range(LANE_COUNT))
         self._ordinary = 0
@@ -91,7 +91,7 @@ class Mailbox:
         beyond = len(self._lanes[Lane.CRITICAL]) - self._reserve
         if critical:
             return max(0, -beyond)
-        return self._capacity - self._ordinary - max(0, beyond)
+        return self.capacity - self._ordinary - max(0, beyond)
 
     def push(self, *envs: Envelope) -> None:
         """Queue events, in order: all of them or, if there is no room for their lanes, none. O(events).
@@ -109,10 +109,10 @@ class Mailbox:
 
     def _admit(self, envs: Sequence[Envelope], critical: int) -> None:
         """Raise if they do not fit; `critical` of them go into the reserve, as far as it goes."""
-        if self.waiting + len(envs) <= self._capacity:
+        if self.waiting + len(envs) <= self.capacity:
             return  # of both kinds together, so that more than enough room is seen at once
         beyond = max(0, len(self._lanes[Lane.CRITICAL]) + critical - self._reserve)
-        if self._ordinary + len(envs) - critical + beyond > self._capacity:
+        if self._ordinary + len(envs) - critical + beyond > self.capacity:
             raise LocalProtocolError(f"mailbox full at event {envelope_id(envs[0])}; ask free() before delivering")
 
     def pop(self, now: float, only_critical: bool = False) -> Envelope | None:

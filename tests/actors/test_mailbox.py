@@ -102,6 +102,7 @@ def test_every_event_leaves_exactly_once_and_the_counts_agree(rig, script):
 def test_how_much_waits_in_a_cell():
     """Twice what runs at once, and for critical events as many as that, at least two."""
     assert [(ordinary_room(n), critical_room(n)) for n in (1, 2, 8)] == [(2, 2), (4, 2), (16, 8)]
+    assert [ordinary_room(n, 64) for n in (1, 100)] == [128, 200]
 
 
 @given(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,3 +62,42 @@ def test_something_is_always_ready(services: list[float], concurrency: int, most
         pace.took(service_s)
         assert 1 <= pace.ready <= most
         assert pace.room(most, concurrency, 0) >= 1
+
+
+def handled(pace: Pace, each_s: float, times: int, *, at_once: int = 1) -> Pace:
+    """A slot that handles one event after the other, or so many at once, without rest."""
+    slot = SimpleNamespace(since=0.0, began=0.0, taken=0)
+    now = 0.0
+    for _ in range(times):
+        slot.since = now
+        now += each_s * at_once
+        if at_once == 1:
+            pace.ended(slot, now)
+        else:
+            slot.taken, slot.began = at_once, slot.since
+            pace.ran(slot, now)
+    pace.ran(slot, now)
+    return pace
+
+
+@pytest.mark.parametrize("at_once", [1, 64])
+def test_the_briefest_fill_two_milliseconds(at_once: int) -> None:
+    """Handlers of microseconds get as many as begin in that time, up to the limit; never less than twice the slots."""
+    ready = {
+        each_s: handled(Pace(8, 16, 1024), each_s, 6400, at_once=at_once).ready for each_s in (0, 1e-6, 1e-5, 5e-4)
+    }
+    assert ready[0] == ready[1e-6] == 1024
+    assert ready[1e-5] == pytest.approx(200, rel=0.1)
+    assert ready[5e-4] == 16
+    assert handled(Pace(8, 16), 1e-6, 6400).ready == 16
+
+
+def test_one_that_takes_long_ends_the_abundance() -> None:
+    """What is ready can be overtaken by nothing, so it is little until many have been brief again."""
+    pace = handled(Pace(8, 16, 1024), 1e-6, 6400)
+    pace.took(0.9)
+    assert (pace.brief, pace.ready, pace.capacity) == (False, 1, 16)
+    for _ in range(100):
+        pace.took(1e-6)
+    assert (pace.brief, pace.ready, pace.capacity) == (True, 16, 16)
+    assert handled(pace, 1e-6, 6400).capacity == 1024

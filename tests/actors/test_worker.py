@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from laneway.actors.batch import BatchTurn
-from laneway.actors.worker import Worker
+from laneway.actors.worker import Worker, settled
 
 
 def test_a_resting_worker_is_woken_once() -> None:
@@ -50,3 +50,20 @@ def test_who_finds_its_caller_in_a_handler_knows_that_handlers_wait() -> None:
     called.caller = caller
     assert called.finds_waiting()
     assert not called.finds_waiting()
+
+
+def test_settling_waits_for_what_runs_and_no_longer_than_it_may() -> None:
+    """Workers without a task are over."""
+
+    async def scene() -> None:
+        quick, stuck, none = (Worker(critical=False) for _ in range(3))
+        quick.task = asyncio.create_task(asyncio.sleep(0))
+        await settled([quick, none], 60.0)
+        assert quick.task.done()
+        stuck.task = asyncio.create_task(asyncio.sleep(60))
+        await settled([quick, stuck], -1.0)
+        assert not stuck.task.done()
+        stuck.task.cancel()
+        await settled([], 60.0)
+
+    asyncio.run(scene())
