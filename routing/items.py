@@ -137,18 +137,33 @@ def _as_they_are(
     max_items: int,
     room_bytes: int,
 ) -> Batch | None:
-    """Return what `_folded` would, if every event is an item as it is and all of them go; 0.1 us an event."""
+    """Return what `_folded` would, if every event that goes is an item as it is; 0.1 us an event."""
     some = entries[:max_items]
-    count, after = len(some), some[-1][1]
-    size = after - position - SEQ_COST_BYTES * count
-    if size >= room_bytes or (some[-2][1] if count > 1 else position) >= grant:
-        return None
-    envelopes = [row[2] for row in some]
+    count = _fitting(some, position, grant, room_bytes)
+    envelopes = [row[2] for row in some[: count + 1]]  # and the one before which the frame ends
     kinds = [env[2] for env in envelopes]
     if not text_kinds.isdisjoint(kinds) or not STATE_KINDS.isdisjoint(kinds) or TOMBSTONE in map(_body_of, envelopes):
         return None
-    seq = some[0][0]
-    return Batch(seq, 0, None, envelopes, position, seq + count, 0, after, size)
+    if not count:
+        return None
+    seq, after = some[0][0], some[count - 1][1]
+    size = after - position - SEQ_COST_BYTES * count
+    return Batch(seq, 0, None, envelopes[:count], position, seq + count, 0, after, size)
+
+
+def _fitting(entries: Sequence[Numbered], position: int, grant: float, room_bytes: int) -> int:
+    """Return how many go, each an item as it is: what begins within credit, the first one or while there is room."""
+    count = len(entries)
+    last = entries[-2][1] if count > 1 else position
+    if last < grant and entries[-1][1] - position - SEQ_COST_BYTES * count < room_bytes:
+        return count
+    size, before = 0, position
+    for count, (_, after, _) in enumerate(entries):
+        grown = after - position - SEQ_COST_BYTES * (count + 1)
+        if before >= grant or (count and (size >= room_bytes or grown > room_bytes)):
+            return count
+        size, before = grown, after
+    return len(entries)
 
 
 def _folded(
