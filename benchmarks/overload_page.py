@@ -65,8 +65,9 @@ rows "all lanes" the neighbour also fills lanes above the light parties' own, wh
 ## Goodput stays
 
 A result is of use if it comes within a second. Results of use per second in the second half of six seconds, and as a
-share of the row's best. Clients "once" take a refusal for an answer; clients that "retry" come again up to four times,
-as `laneway.Client` does.
+share of the row's best. Clients "once" offer everything and take a refusal for an answer. Clients that "retry" do as
+`laneway.Client` does: they come again when the engine said, up to four times each and for a tenth of what they offer,
+and keep new events back while most are refused. Clients that "retry blindly" offer everything, up to four times more.
 
 {goodput}
 

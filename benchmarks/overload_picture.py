@@ -92,11 +92,12 @@ def _neighbours(axes: Axes, found: _Run) -> None:
 
 
 def _goodput(axes: Axes, found: _Run) -> None:
-    axes.set_title("results within a second, per second (clients that retry: dashed)", loc="left", fontsize=10)
+    axes.set_title("results within a second, per second (dashed: they retry; dotted: blindly)", loc="left", fontsize=10)
     loads = tuple(goodput.LOADS)
     for case in goodput.CASES:
         values = [found.figure(goodput.WORKLOAD, f"{case.row} @{load}", "median") for load in loads]
-        _line(axes, case.subject.row, loads, values, "-" if case.attempts == 1 else "--")
+        dashes = "-" if case.attempts == 1 else ":" if case.blindly else "--"
+        _line(axes, case.subject.row, loads, values, dashes)
     axes.set_ylim(bottom=0)
 
 
