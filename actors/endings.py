@@ -29,6 +29,7 @@ __all__ = [
     "dropped",
     "expired",
     "failed",
+    "failure",
     "quarantined",
     "stopped_late",
     "to_tell",
@@ -79,6 +80,13 @@ def dropped(retry_after_s: float) -> Outcome:
 def to_tell(outcome: Outcome) -> bool:
     """Whether who sent the event is told: if it came to nothing, and not because somebody cancelled it."""
     return outcome.status in _FAILED or outcome.code == DeadlineExceeded.code
+
+
+def failure(outcome: Outcome, counter: int) -> dict[str, object]:
+    """Return the notice that tells a producer what its event of that counter came to."""
+    told = {"code": outcome.code, "message": outcome.message, "retryable": outcome.retryable}
+    when = {} if outcome.retry_after_ms is None else {"retry_after_ms": outcome.retry_after_ms}
+    return {**told, **when, "counter": counter}
 
 
 def stopped_late() -> Outcome:

@@ -11,6 +11,7 @@ start, a critical or repeated event) goes by itself, in its place.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
+from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
@@ -19,7 +20,7 @@ from laneway.actors.books import Ended
 from laneway.actors.committer import Committer
 from laneway.actors.controls import Controls
 from laneway.actors.door import DispatchPort
-from laneway.actors.endings import HOST_LOST, POISON, to_tell
+from laneway.actors.endings import HOST_LOST, POISON, failure, to_tell
 from laneway.actors.intake import Intake, not_repeated
 from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Clock, Entry, Outcome, Principal
@@ -29,7 +30,7 @@ from laneway.actors.stamp import framed, stamped
 from laneway.actors.starts import RUN_STARTING
 from laneway.routing.answers import oks
 from laneway.routing.classify import OUT, KindTable
-from laneway.routing.envelope import COUNTER, KIND, LANE, PRODUCER, RUN, SESSION, TENANT, TRACE, Envelope, envelope_id
+from laneway.routing.envelope import COUNTER, KIND, LANE, PRODUCER, RUN, SESSION, TENANT, Envelope, envelope_id
 from laneway.routing.errors import (
     AccessError,
     AdmissionError,
@@ -159,9 +160,15 @@ class Ingress:
         if len(admitted) < len(answers):
             told = zip(envs, answers, strict=True)
             self._refuse(speaker, [(env, answer) for env, answer in told if isinstance(answer, LanewayError)])
-        if admitted:
-            self._observe("in", admitted)
+        if not admitted:
+            return
+        self._observe("in", admitted)
+        volatile = self._kinds.volatile
+        if volatile.isdisjoint([env[2] for env in admitted]):
             self._journal(speaker, admitted)
+            return
+        for passing, some in groupby(admitted, lambda env: env[2] in volatile):
+            (self._pass if passing else self._journal)(speaker, list(some))
 
     def _take_one(self, speaker: Speaker, env: Envelope) -> None:
         try:
@@ -200,14 +207,21 @@ class Ingress:
         if kind.durable:
             self._journal(speaker, (env,))
             return
+        self._pass(speaker, (env,))
+
+    def _pass(self, speaker: Speaker, envs: Sequence[Envelope]) -> None:
+        """Dispatch and answer admitted events that are not written down."""
         self._introduce(speaker)
-        self._intake.mark(env)
-        self._dispatcher.enqueue_batch((env,), self._on_told)
-        self._ok(speaker, env, "volatile")
+        for env in envs:
+            self._intake.mark(env)
+        self._dispatcher.enqueue_batch(envs, self._on_told)
+        speaker.tell(ok=oks([env[1] for env in envs], "volatile"))
+        for env in [env for env in envs if env[9]]:
+            self._arrivals.answered(env, "volatile")
 
     def _ok(self, speaker: Speaker, env: Envelope, grade: str) -> None:
         speaker.tell(ok=[[env[COUNTER], 1, grade]])
-        if env[TRACE]:
+        if env[9]:
             self._arrivals.answered(env, grade)
 
     def _repeated(self, speaker: Speaker, env: Envelope, seen: str) -> None:
@@ -257,7 +271,7 @@ class Ingress:
         """Answer a critical event: with `grade` once it is written, at once while the store is away."""
 
         def written() -> None:
-            if env[TRACE]:
+            if env[9]:
                 self._arrivals.written(env, records)
             self._ok(speaker, env, grade)
 
@@ -282,8 +296,7 @@ class Ingress:
 
         Raises Fenced if the log is another home's by now: that home decides about these events.
         """
-        record = self._intake.started(envs) if self._durable else None
-        if record is None:
+        if (record := self._intake.started(envs) if self._durable else None) is None:
             return
         self._committer.add([record])
         if not await self._committer.flush():
@@ -366,8 +379,7 @@ class Ingress:
                     self._fail_run(env[RUN], outcome)
             elif outcome[0] != "handled":
                 self._tell_failures([(env, outcome)])
-        record = self._intake.ended([env for env, _ in ended])
-        if record is not None:
+        if (record := self._intake.ended([env for env, _ in ended])) is not None:
             self._committer.add([record])
         self._checkpoint()
         if self._recovered:
@@ -386,6 +398,4 @@ class Ingress:
         for env, outcome in ended:
             speaker = self._answer_to(env[PRODUCER]) if to_tell(outcome) else None
             if speaker is not None:
-                told = {"code": outcome.code, "message": outcome.message, "retryable": outcome.retryable}
-                when = {} if outcome.retry_after_ms is None else {"retry_after_ms": outcome.retry_after_ms}
-                speaker.tell(notice={**told, **when, "counter": env[COUNTER]})
+                speaker.tell(notice=failure(outcome, env[COUNTER]))

@@ -127,7 +127,7 @@ class KindTable:
         extra: users' kinds; a name already taken raises ConfigError.
     """
 
-    __slots__ = ("_by_name", "_by_number", "get", "plain")
+    __slots__ = ("_by_name", "_by_number", "get", "plain", "volatile")
 
     def __init__(self, extra: Iterable[Kind] = ()) -> None:
         self._by_name = {kind.name: kind for kind in BUILTIN_KINDS}
@@ -135,7 +135,9 @@ class KindTable:
         """Return the row of a name, or None if there is no such kind."""
         self._by_number = {kind.number: kind for kind in BUILTIN_KINDS}
         self.plain = {kind.name for kind in BUILTIN_KINDS if _is_plain(kind)}
-        """Names of durable kinds that a client may send and that wait their turn: neither critical nor control."""
+        """Names of kinds that a client may send and that wait their turn: neither critical nor control."""
+        self.volatile = {name for name in self.plain if not self._by_name[name].durable}
+        """Those of them that are not written down."""
         for kind in extra:
             self.add(kind)
 
@@ -150,6 +152,8 @@ class KindTable:
         self._by_name[kind.name] = kind
         if _is_plain(kind):
             self.plain.add(kind.name)
+            if not kind.durable:
+                self.volatile.add(kind.name)
 
     def __contains__(self, name: object) -> bool:
         return name in self._by_name
@@ -177,4 +181,4 @@ class KindTable:
 
 
 def _is_plain(kind: Kind) -> bool:
-    return kind.durable and kind.direction != OUT and not kind.control and kind.lane is not Lane.CRITICAL
+    return kind.direction != OUT and not kind.control and kind.lane is not Lane.CRITICAL

@@ -43,3 +43,11 @@ def test_who_sent_an_event_is_told_what_nobody_asked_for():
     assert endings.to_tell(endings.failed(ValueError("x")))
     assert not endings.to_tell(endings.cancelled("asked"))
     assert not endings.to_tell(Outcome("handled"))
+
+
+def test_a_failure_tells_when_to_come_again_if_that_is_known():
+    """The notice of an event names its counter; without a delay it has no such field."""
+    told = {"code": "DEADLINE_EXCEEDED", "message": endings.expired().message, "retryable": False, "counter": 7}
+    notice = endings.failure(endings.expired(), 7)
+    assert notice == {**told, "retryable": endings.expired().retryable}
+    assert "retry_after_ms" in endings.failure(endings.dropped(0.5), 7)

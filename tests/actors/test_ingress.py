@@ -281,7 +281,8 @@ def test_who_is_only_refused_leaves_no_record() -> None:
         for number in range(300):
             caller = Caller(f"c{number}")
             door.take(an_event(1), an_event(2, "BLIP"), an_event(3, "RUN_STARTED"), speaker=caller)
-            assert [row[4] for told in caller.told for row in told["refused"]] == [7, 7, None]
+            rows = [row for told in caller.told for row in told["refused"]]
+            assert [(row[0], row[4]) for row in rows] == [([1, 2], 7), ([3], None)]
         await door.committer.flush()
         assert await disk.read(KEY, INBOUND, 1) == []
         assert door.intake.head == 0
@@ -626,5 +627,24 @@ def test_a_run_id_starts_one_run_whoever_sends_it() -> None:
         late = door.take(an_event(1, "RUN_INPUT", run="r1", body=b"in"), speaker=Caller("f"))
         await door.committer.flush()
         assert late.ok == [(1, "duplicate")]
+
+    run(main())
+
+
+def test_what_is_not_written_down_comes_in_with_its_frame() -> None:
+    """Both sorts of kinds in one frame are admitted together, each is answered as what it is, and only one is kept."""
+
+    async def main() -> None:
+        door = await Door(Disk()).open()
+        caller = door.take(*(an_event(n, ("BLIP", "WORK")[n in (2, 5)]) for n in range(1, 7)))
+        assert door.desk.admissions == [6]
+        assert door.desk.order == ["c:1", "c:3", "c:4", "c:6"]
+        await door.committer.flush()
+        assert sorted(caller.ok) == [(n, "durable" if n in (2, 5) else "volatile") for n in range(1, 7)]
+        assert door.desk.order[4:] == ["c:2", "c:5"]
+        assert door.remembered == [2, 5]
+        door.take(an_event(4, "BLIP"), speaker=caller)
+        await door.committer.flush()
+        assert caller.ok[-1] == (4, "duplicate")
 
     run(main())

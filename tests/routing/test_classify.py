@@ -54,16 +54,18 @@ def test_an_unknown_kind_is_refused(name: str | int) -> None:
 
 
 def test_plain_kinds_are_what_needs_no_care_at_the_door() -> None:
-    """Durable, sent by clients, neither critical nor control; users' kinds are looked at as they come."""
+    """Sent by clients, neither critical nor control, durable or not; users' kinds are looked at as they come."""
     table = KindTable([Kind("WORK", Lane.NORMAL, direction=IN)])
     table.add(Kind("MORE", Lane.HIGH, direction=INOUT))
     for kind in (Kind("URGE", Lane.CRITICAL, direction=IN), Kind("ANSWER", Lane.HIGH)):
         table.add(kind)
     table.add(Kind("BLIP", Lane.LOW, durable=False, direction=IN))
     own = table.plain - KindTable().plain
-    assert own == {"WORK", "MORE"}
+    assert own == {"WORK", "MORE", "BLIP"}
+    assert own & table.volatile == {"BLIP"}
     assert {"USER_MESSAGE", "TOOL_CALL", "DOC_SYNC"} <= table.plain
-    assert not {"INTERRUPT", "PRESENCE", "TEXT_MESSAGE_CONTENT"} & table.plain
+    assert "PRESENCE" in table.volatile <= table.plain
+    assert not {"INTERRUPT", "TEXT_MESSAGE_CONTENT"} & table.plain
 
 
 def test_users_add_kinds() -> None:
