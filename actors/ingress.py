@@ -386,8 +386,7 @@ class Ingress:
             self.readmit()
 
     def _checkpoint(self) -> None:
-        checkpoint = self._intake.checkpoint()
-        if checkpoint is not None:
+        if (checkpoint := self._intake.checkpoint()) is not None:
             self._committer.add([checkpoint], lambda: self._checkpointed(checkpoint.seq))
 
     def _checkpointed(self, seq: int) -> None:
