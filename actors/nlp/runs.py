@@ -35,7 +35,7 @@ from laneway.actors.nlp.vocabulary import (
     run_started,
 )
 from laneway.actors.ports import Clock, Context, Model, Out, Probe
-from laneway.actors.spans import Span
+from laneway.actors.spans import SILENT, Span
 from laneway.routing.envelope import KIND, NO_DEADLINE, SEAL, SESSION, TENANT, Envelope
 from laneway.routing.errors import (
     DeadlineExceeded,
@@ -114,8 +114,11 @@ class RunDriver:
             run, answers = asked(env, context.run, self._earlier), chosen(self._model)
             context.when_unread(self._policy(run, answers.model))
             play = _Play(run, answers, context, self._turn(env), self._clock, self._strip)
-            async with asyncio.timeout(self._remaining(context)):
+            if context.deadline == NO_DEADLINE:
                 await play.through()
+            else:
+                async with asyncio.timeout(max(0.0, context.deadline - self._clock.now())):
+                    await play.through()
         except asyncio.CancelledError:
             if play is not None:
                 await self._end_cancelled(play, context)
@@ -135,11 +138,6 @@ class RunDriver:
         finally:
             if play is not None and self._own is not None and play.turn is not None:
                 self._own.add(env[TENANT], env[SESSION], play.turn.messages())
-
-    def _remaining(self, context: Context) -> float | None:
-        if context.deadline == NO_DEADLINE:
-            return None
-        return max(0.0, context.deadline - self._clock.now())
 
     def _policy(self, run: Mapping[str, Any], model: Model) -> Unread:
         policy = unread_policy(run) or self._unread
@@ -199,10 +197,13 @@ class _Play:
         """Start, stream and finish. Raises what the model raises, and ModelFailed for a broken sequence."""
         thread, run = self.run["threadId"], self.run["runId"]
         await self._start()
-        name, about = described(self._model)
-        with self._context.span(f"model {name}", "client", **about) as span:
-            await self._listen(span)
-            span.note(**usage_of(self._ending.get("usage")))
+        if self._context.trace:
+            name, about = described(self._model)
+            with self._context.span(f"model {name}", "client", **about) as span:
+                await self._listen(span)
+                span.note(**usage_of(self._ending.get("usage")))
+        else:
+            await self._listen(SILENT)
         await self._close()
         await self._context.emit(run_finished(thread, run, **self._ending))
 
