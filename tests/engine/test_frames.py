@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from laneway.engine import frames
 from laneway.engine.frames import Frames, decode_call, encode_call
 from laneway.engine.limits import Limits
 from laneway.routing.envelope import Envelope, envelope
@@ -65,6 +66,29 @@ def test_a_damaged_frame_gives_a_value_or_a_typed_error(data: st.DataObject) -> 
         frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(frame[: data.draw(st.integers(0, len(frame)))])
     assert reason_of(lambda: FRAMES.decode(cut)) != ""
+
+
+odd = st.sampled_from([None, True, 1, -1, 1.5, "", "a\nb", b"", [], {}, [[]], {"a": [1]}, {1: 2}, "\0", [None] * 40])
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_a_small_frame_is_what_it_is_step_by_step(data: st.DataObject) -> None:
+    """Read in one pass it gives the very events, or the very reason, that a large one is given."""
+    made: list[Any] = columns(data.draw(st.integers(1, 3)))
+    for at in data.draw(st.lists(st.integers(0, 11), max_size=2)):
+        made[at] = data.draw(odd | st.lists(odd, max_size=3))
+    header = data.draw(st.just({}) | st.dictionaries(st.sampled_from(["a", "\0", b"a", 1]), odd, max_size=2) | odd)
+    frame = bytearray(msgpack.packb([1, header, made]))
+    for _ in range(data.draw(st.integers(0, 2))):
+        frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
+    outcomes = []
+    for small in (frames._small, lambda _data, _limits: None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(frames, "_small", small)
+            reason = reason_of(lambda: FRAMES.decode(bytes(frame)))
+            outcomes.append(FRAMES.decode(bytes(frame)) if reason is None else reason)
+    assert repr(outcomes[0]) == repr(outcomes[1])
 
 
 @pytest.mark.parametrize(("data", "reason"), [case[1:] for case in MSGPACK_BODIES], ids=[c[0] for c in MSGPACK_BODIES])
