@@ -18,7 +18,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from laneway.actors.meters import by_lane
 from laneway.actors.ports import Observe, Outcome
-from laneway.routing.envelope import ACCEPTED, COUNTER, LANE, PRODUCER, SESSION, TENANT, Envelope
+from laneway.routing.envelope import ACCEPTED, COUNTER, LANE, PRODUCER, SESSION, TENANT, TRACE, Envelope
 from laneway.routing.frame import FEWEST, Frame
 from laneway.routing.lanes import LANE_COUNT
 from laneway.routing.parts import part_of
@@ -35,7 +35,7 @@ events that may be told together."""
 Key: TypeAlias = tuple[str, str, str, int]
 
 _T = TypeVar("_T")
-_ACCEPTED, _LANE, _STATUS = map(itemgetter, (ACCEPTED, LANE, 0))
+_ACCEPTED, _LANE, _STATUS, _TRACE = map(itemgetter, (ACCEPTED, LANE, 0, TRACE))
 
 
 def key_of(env: Envelope) -> Key:
@@ -222,6 +222,8 @@ class Books:
                 self.ended[lane][status] += times
             for lane, at, times in _counted(lanes, accepted):
                 self._took[lane](now - at, times)
+            if not any(map(_TRACE, envs)):
+                return
         for env, outcome in pairs:
             if env[9]:
                 self._on_traced(env, outcome)

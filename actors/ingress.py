@@ -46,7 +46,7 @@ from laneway.routing.lanes import Lane
 
 __all__ = ["Ingress"]
 
-_COUNTER: Final = itemgetter(COUNTER)
+_COUNTER, _KIND = map(itemgetter, (COUNTER, KIND))
 _MAX_STARTS: Final = 3
 """Handler starts (each but the last ended in a crash) before an event is dead-lettered."""
 _STORE_RETRY_MS: Final = 1000
@@ -164,7 +164,7 @@ class Ingress:
             return
         self._observe("in", admitted)
         volatile = self._kinds.volatile
-        if volatile.isdisjoint([env[2] for env in admitted]):
+        if volatile.isdisjoint(map(_KIND, admitted)):
             self._journal(speaker, admitted)
             return
         for passing, some in groupby(admitted, lambda env: env[2] in volatile):

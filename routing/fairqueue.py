@@ -71,14 +71,15 @@ class _Share:
                     ring.rotate(-1)
                     return 0
             allowed = min(flow.deficit, budget)
-        before, spent, limit = len(queue), 0, len(out) + room
-        while queue and spent < allowed and len(out) < limit:
-            env = queue.popleft()
+        before, spent, take, give = len(queue), 0, queue.popleft, out.append
+        while queue and spent < allowed and room:
+            env = take()
             if env[8] <= now:
                 expired.append(env)
             else:
                 spent += 200 + len(env[11])  # cost_bytes, spelled out: this is the inner loop
-                out.append(env)
+                give(env)
+                room -= 1
         flow.deficit = 0 if alone else flow.deficit - spent
         self.deficit -= spent
         self.waiting -= before - len(queue)
@@ -137,21 +138,29 @@ class FairQueue:
         return flow is not None and bool(flow.queue)
 
     def sort(self) -> None:
-        """Move arrivals into their flows."""
-        shares = self._shares
+        """Move arrivals into their flows; least for what is one session's in a row, as frames are."""
+        share, queue = _Share(""), deque[Envelope]()
+        tenant = session = None
         for env in self.arrivals:
-            share = shares.get(env[3])
-            if share is None:
-                share = shares[env[3]] = _Share(env[3])
-                self._ring.append(share)
-            flow = share.flows.get(env[4])
-            if flow is None:
-                flow = share.flows[env[4]] = _Flow(env[4])
-                share.ring.append(flow)
-            flow.queue.append(env)
+            if env[4] != session or env[3] != tenant:
+                tenant, session = env[3], env[4]
+                share, queue = self._flow(tenant, session)
+            queue.append(env)
             share.waiting += 1
         self.waiting += len(self.arrivals)
         self.arrivals.clear()
+
+    def _flow(self, tenant: str, session: str) -> tuple[_Share, deque[Envelope]]:
+        """Return a session's queue, and its tenant's share; both are in their rings."""
+        share = self._shares.get(tenant)
+        if share is None:
+            share = self._shares[tenant] = _Share(tenant)
+            self._ring.append(share)
+        flow = share.flows.get(session)
+        if flow is None:
+            flow = share.flows[session] = _Flow(session)
+            share.ring.append(flow)
+        return share, flow.queue
 
     def serve(self, room: int, budget: int, now: float, out: list[Envelope], expired: list[Envelope]) -> int:
         """Move up to `room` live events to `out`, fairly, until `budget` bytes are spent (the last may exceed it).

@@ -29,7 +29,7 @@ from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.classify import KindTable
 from laneway.routing.dispatch import DispatchCore, PoolRoute, Verdict
 from laneway.routing.envelope import COUNTER, Envelope
-from laneway.routing.frame import ascending
+from laneway.routing.frame import ascending, frame_of
 from laneway.routing.placement import rendezvous
 from laneway.routing.routes import PoolQueues
 from laneway.routing.scheduler import Scheduler
@@ -175,26 +175,28 @@ async def _engine() -> Engine:
 
 
 async def _admit(events: Batches) -> Work:
-    engine = await _engine()
+    """What the session's home has stamped: frames, if they are of several events."""
+    engine, stamped = await _engine(), [frame_of(batch) or batch for batch in events]
 
     def step(number: int) -> None:
-        engine.dispatcher.admit_batch(events[number])
+        engine.dispatcher.admit_batch(stamped[number])
 
     return Work(step, lambda: engine.dispatcher.statistics().reserved, engine.close)
 
 
+def _taken_in(engine: Engine, envs: list[Envelope]) -> list[Envelope]:
+    answers = engine.dispatcher.admit_batch(envs)
+    return envs if answers is envs else [answer for answer in answers if isinstance(answer, tuple)]
+
+
 async def _enqueue(events: Batches) -> Work:
     engine = await _engine()
-    admitted = [_taken_in(engine, batch) for batch in events]
+    admitted = [_taken_in(engine, frame_of(batch) or batch) for batch in events]
 
     def step(number: int) -> None:
         engine.dispatcher.enqueue_batch(admitted[number])
 
     return Work(step, lambda: engine.dispatcher.statistics().accepted, engine.close)
-
-
-def _taken_in(engine: Engine, envs: Sequence[Envelope]) -> list[Envelope]:
-    return [answer for answer in engine.dispatcher.admit_batch(envs) if isinstance(answer, tuple)]
 
 
 async def _dispatcher(events: Batches) -> Work:
