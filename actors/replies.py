@@ -66,34 +66,14 @@ class Replies:
         steps = repeat("") if traces is None else traces
         now = self._clock.now()
         addresses = list(map(_ADDRESS, causes))
-        tenant, session = addresses[0]
         # numbers come last: a zip that has ended elsewhere would have taken one for nothing
-        if addresses.count(addresses[0]) == len(addresses):
-            told = [
-                (
-                    producers[run],
-                    number,
-                    kind,
-                    tenant,
-                    session,
-                    run,
-                    entity,
-                    lanes[kind],
-                    NO_DEADLINE,
-                    trace,
-                    "",
-                    body,
-                    now,
-                )
-                for (kind, body, entity), run, trace, number in zip(outs, runs, steps, self._numbers, strict=False)
-            ]
-            return list(range(self._send(told), len(told)))
+        rows = zip(outs, addresses, runs, steps, self._numbers, strict=False)
         told = [
-            (producers[run], number, kind, *address, run, entity, lanes[kind], NO_DEADLINE, trace, "", body, now)
-            for (kind, body, entity), address, run, trace, number in zip(
-                outs, addresses, runs, steps, self._numbers, strict=False
-            )
+            (producers[run], number, kind, tenant, session, run, entity, lanes[kind], NO_DEADLINE, trace, "", body, now)
+            for (kind, body, entity), (tenant, session), run, trace, number in rows
         ]
+        if addresses.count(addresses[0]) == len(addresses):
+            return list(range(self._send(told), len(told)))
         return self._send_apart(told, addresses)
 
     def _lanes(self, outs: Sequence[Out]) -> dict[str, int] | None:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from benchmarks import dispatch, forced, workload
+from benchmarks.channels import Way
 from benchmarks.counts import Lost
 from benchmarks.measure import Stopwatch
 from laneway.routing.envelope import envelope
@@ -42,11 +43,12 @@ def test_a_take_chooses_although_all_would_fit() -> None:
     assert Scheduler.take is take
 
 
-def test_the_row_chose_nearly_all_of_its_events() -> None:
+@pytest.mark.parametrize("way", [forced.FORCED, forced.FORCED_LISTS], ids=lambda way: way.row)
+def test_the_row_chose_nearly_all_of_its_events(way: Way) -> None:
     """The share is told with the row, and every event came back."""
     watch = Stopwatch()
     work = workload.jobs(workload.IN_FLIGHT + 300)
-    assert asyncio.run(dispatch.through(forced.FORCED, work)(watch)) == len(work)
+    assert asyncio.run(dispatch.through(way, work)(watch)) == len(work)
     assert watch.notes["chosen_share"] > 0.9
 
 
