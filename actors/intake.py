@@ -51,6 +51,7 @@ class Intake:
         pack: envelope -> bytes for the journal.
         unpack: the reverse.
         checkpoint_records: records between two checkpoints.
+        runs: the newest runs that are remembered.
         journals: write records of events; without them a checkpoint is all there is, see `rest`.
 
     Attributes:
@@ -67,6 +68,7 @@ class Intake:
         checkpoint_records: int = 2048,
         *,
         journals: bool = True,
+        runs: int = 512,
     ) -> None:
         self._journals = journals
         self._tenant = tenant
@@ -75,7 +77,8 @@ class Intake:
         self._who: dict[str, Principal] = {}
         self._windows: dict[str, ProducerWindow] = {}
         self._loudest: str | None = None
-        self.starts = Starts()
+        self.starts = Starts(runs)
+        self._max_said = min(_MAX_SAID, runs)
         self.pending = Pending()
         self.deliveries: dict[EventKey, int] = {}
         self.covered = 0
@@ -260,7 +263,7 @@ class Intake:
             return
         self.said[env[RUN]] = env
         self._said_bytes += len(env[BODY])
-        while len(self.said) > _MAX_SAID or (self._said_bytes > _MAX_SAID_BYTES and len(self.said) > 1):
+        while len(self.said) > self._max_said or (self._said_bytes > _MAX_SAID_BYTES and len(self.said) > 1):
             self._said_bytes -= len(self.said.popitem(last=False)[1][BODY])
 
     def _restore_checkpoint(self, blob: bytes) -> None:

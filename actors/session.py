@@ -57,6 +57,7 @@ class SessionPolicy:
         retention_bytes: how much of each outbound log the store keeps, beside what nobody has read.
         idle_s: a home without links, work or traffic for this long is put to sleep.
         max_links: live links of one session.
+        runs: newest runs whose ids (an id starts one run) and, 64 at most, whose questions are remembered.
         checkpoint_records: inbound journal records between two checkpoints, which bound its length.
         link: what links are offered in the handshake.
     """
@@ -69,6 +70,7 @@ class SessionPolicy:
     retention_bytes: int = 16_777_216
     idle_s: float = 120.0
     max_links: int = 64
+    runs: int = 512
     checkpoint_records: int = 2048
     link: LinkPolicy = field(default_factory=LinkPolicy)
 
@@ -125,8 +127,9 @@ class SessionHome:
         self._ended_runs: set[str] = set()
         self._meters = meters or SessionMeters()
         self._committer = Committer(store, claim, clock=clock, on_fenced=self._fenced, meters=self._meters)
+        journals = not self._committer.keeps
         self._intake = Intake(
-            tenant, self._pack, self._unpack, policy.checkpoint_records, journals=not self._committer.keeps
+            tenant, self._pack, self._unpack, policy.checkpoint_records, journals=journals, runs=policy.runs
         )
         self._stretches = Stretches(tracer, clock, name) if tracer is not None else None
         self._shedding = shedding

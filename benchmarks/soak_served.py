@@ -24,7 +24,7 @@ from laneway.routing.classify import IN, OUT
 
 __all__ = ["FILL_BYTES", "KINDS", "gauges", "serving", "tasks"]
 
-_SESSION: Final = SessionConfig(idle_s=1.0, ring_events=64, ring_bytes=16_384, retention_bytes=16_384)
+_SESSION: Final = SessionConfig(idle_s=1.0, ring_events=64, ring_bytes=16_384, retention_bytes=16_384, runs=8)
 """Small, so that what a session may keep is reached in the warm-up and not in an hour."""
 FILL_BYTES: Final = 4_096
 _FILLS: Final = 200

@@ -141,6 +141,7 @@ class SessionConfig(Section):
     """Bounds of one session and its links; see `SessionPolicy` and `LinkPolicy`.
 
     Attributes:
+        runs: newest runs whose ids are remembered: an id starts one run, however often it is asked for.
         segmenter: where sentences end, when text is cut: "builtin", or "sentencex" (its extra is needed).
         language: what is mostly written, for "sentencex" (ISO 639: en, de, pt-BR).
     """
@@ -153,6 +154,7 @@ class SessionConfig(Section):
     retention_bytes: Bytes = 16_777_216
     idle_s: Seconds = 120.0
     max_links: Positive = 64
+    runs: Positive = 512
     chunk_chars: Annotated[int, Field(ge=16)] = 200
     flush_s: Annotated[float, Field(ge=0.001, le=1)] = 0.010
     max_items: Annotated[int, Field(ge=1, le=1_024)] = 64

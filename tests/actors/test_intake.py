@@ -320,3 +320,12 @@ def test_runs_that_were_asked_for_are_known_after_a_checkpoint() -> None:
     again = _rebuilt([checkpoint])
     assert again.seen(an_event(9, "RUN_INPUT", producer="d", run="r1", body=b"in")) == "duplicate"
     assert again.seen(an_event(9, "RUN_INPUT", producer="d", run="r1", body=b"other")) == "mismatch"
+
+
+def test_so_many_runs_are_remembered_as_the_policy_says() -> None:
+    """Their ids and their questions; the oldest are forgotten first."""
+    intake = Intake("t", lambda env: _PACKING.pack(env, 0.0), lambda blob: _PACKING.unpack(blob, 0.0), runs=3)
+    for number in range(1, 6):
+        intake.accepted([an_event(number, "USER_MESSAGE", run=f"r{number}", body=b"?")])
+    assert list(intake.said) == ["r3", "r4", "r5"]
+    assert [intake.starts.known(f"r{number}") for number in range(1, 6)] == [False, False, True, True, True]
