@@ -6,7 +6,7 @@ Law of this file: plain data; accepted = handled + expired + dropped + cancelled
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from laneway.actors.books import ENDINGS, Books
 from laneway.actors.gauges import PoolStatistics
@@ -15,8 +15,7 @@ from laneway.routing.dispatch import DispatchStatistics
 __all__ = ["DispatcherStatistics", "totals"]
 
 
-@dataclass(frozen=True, slots=True)
-class DispatcherStatistics:
+class DispatcherStatistics(NamedTuple):
     """The books and gauges of one dispatcher."""
 
     accepted: int

@@ -8,8 +8,7 @@ of a session is not remembered: it means what there is, not what comes.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from laneway.routing.envelope import ENTITY, KIND, RUN, SESSION, TENANT, Envelope, envelope_id
 
@@ -20,8 +19,7 @@ _MAX_KEPT: Final = 4096
 """About 1 MiB of ids; more in a minute than that is an attack, and the oldest have served."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(NamedTuple):
     """One request: which events of a session are to end, and why.
 
     Attributes:

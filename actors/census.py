@@ -6,15 +6,14 @@ Law of this file: what only grows never shrinks because a session went to sleep.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from laneway.routing.quality import Grade
 
 __all__ = ["Census", "DirectoryStatistics", "SessionStatistics"]
 
 
-@dataclass(frozen=True, slots=True)
-class SessionStatistics:
+class SessionStatistics(NamedTuple):
     """One session's gauges."""
 
     links: int
@@ -41,8 +40,7 @@ class SessionStatistics:
     """Attached links by the grade of their client's network, the best first."""
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryStatistics:
+class DirectoryStatistics(NamedTuple):
     """Gauges of all sessions in this process."""
 
     sessions: int

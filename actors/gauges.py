@@ -5,13 +5,13 @@ Law of this file: plain data, read when somebody asks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-__all__ = ["CellStatistics", "PoolStatistics"]
+__all__ = ["CellStatistics", "PoolStatistics", "fields_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class CellStatistics:
+class CellStatistics(NamedTuple):
     """One cell at one moment."""
 
     name: str
@@ -29,8 +29,7 @@ class CellStatistics:
     quarantined: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PoolStatistics:
+class PoolStatistics(NamedTuple):
     """One pool at one moment."""
 
     name: str
@@ -45,3 +44,12 @@ class PoolStatistics:
     cells: tuple[CellStatistics, ...]
     slots: int
     """Handlers that the cells which take events now can run at once."""
+
+
+def fields_of(told: Any) -> Any:
+    """Return statistics as names and plain values, with all that is in them. O(values)."""
+    if isinstance(told, tuple):
+        names = getattr(told, "_fields", None)
+        values = [fields_of(value) for value in told]
+        return values if names is None else dict(zip(names, values, strict=True))
+    return {name: fields_of(value) for name, value in told.items()} if isinstance(told, Mapping) else told

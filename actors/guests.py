@@ -15,7 +15,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from laneway.actors.alarm import Alarm
 from laneway.actors.cell import Cell
@@ -75,8 +75,7 @@ class HostOptions:
     max_fronts: int = _MAX_FRONTS
 
 
-@dataclass(frozen=True, slots=True)
-class GuestStatistics:
+class GuestStatistics(NamedTuple):
     """A host's pools and fronts at one moment.
 
     Attributes:

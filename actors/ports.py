@@ -279,8 +279,7 @@ class Entry(NamedTuple):
     blob: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """The right to write one log, until somebody claims it with a higher generation.
 
     Attributes:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
 from typing import Any, Final
 
 from laneway import Client, Engine
+from laneway.actors.gauges import fields_of
 
 __all__ = ["Counts", "Lost", "engine_counts", "no_stages", "remote_counts", "require"]
 
@@ -37,7 +37,7 @@ async def engine_counts(engine: Engine, *, sessions: bool = True) -> Mapping[str
     """Return what dispatcher and (where each event has one result) sessions of this engine have counted so far."""
     dispatcher, directory = engine.statistics()
     counters = engine.telemetry.counters.snapshot()
-    return _stages(asdict(dispatcher), asdict(directory) if sessions else {}, counters)
+    return _stages(fields_of(dispatcher), fields_of(directory) if sessions else {}, counters)
 
 
 async def remote_counts(client: Client, *, sessions: bool = True) -> Mapping[str, int]:

@@ -19,9 +19,8 @@ O(bytes / 1 KiB) for debts, whatever the number of sessions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from laneway.routing.codel import Codel, CodelPolicy
 from laneway.routing.envelope import ACCEPTED, AFTER, DEADLINE, LANE, NO_DEADLINE, SESSION, TENANT, Envelope, cost_bytes
@@ -82,8 +81,7 @@ class _Lane(FairQueue):
         return gone
 
 
-@dataclass(frozen=True, slots=True)
-class SchedulerStatistics:
+class SchedulerStatistics(NamedTuple):
     """One scheduler at one moment; tuples have one entry per lane, critical first."""
 
     waiting: tuple[int, ...]

@@ -7,7 +7,7 @@ merged with its neighbours (delivered), left out for a later one (conflated), or
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from laneway.routing.items import Batch
 from laneway.routing.quality import Grade
@@ -16,8 +16,7 @@ from laneway.routing.reader import StreamReader
 __all__ = ["LinkStatistics", "Tally"]
 
 
-@dataclass(frozen=True, slots=True)
-class LinkStatistics:
+class LinkStatistics(NamedTuple):
     """Counters of one link; pairs are (urgent, data).
 
     Attributes:

@@ -6,8 +6,7 @@ Law of this file: plain values. Whoever asked acts on them; nothing here decides
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import LanewayError
@@ -20,8 +19,7 @@ Verdict: TypeAlias = Envelope | LanewayError
 refused: nothing was kept, and the error says why and, where that helps, when to retry."""
 
 
-@dataclass(frozen=True, slots=True)
-class DispatchStatistics:
+class DispatchStatistics(NamedTuple):
     """The books and gauges of one dispatcher's decisions."""
 
     admitted: int

@@ -7,9 +7,8 @@ what is known about that name.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from laneway.actors.meters import MUTE
 from laneway.actors.ports import Clock, Context, Probe, ToolInvoker
@@ -91,8 +90,7 @@ class Desk:
         return ToolStatistics(limiter.limit, limiter.in_flight, limiter.waiting, self.breaker.state)
 
 
-@dataclass(frozen=True, slots=True)
-class ToolStatistics:
+class ToolStatistics(NamedTuple):
     """One tool at one moment.
 
     Attributes:

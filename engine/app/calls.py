@@ -7,9 +7,9 @@ to another tenant is neither shown nor counted, unless the caller is an admin.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from laneway.actors.gauges import fields_of
 from laneway.actors.ports import DeadLetter, Principal
 from laneway.engine.app.tap import TapFilter
 from laneway.engine.codec import unpack_envelope
@@ -61,9 +61,9 @@ class Calls:
         _require_admin(principal)
         dispatcher, directory = self._engine.statistics()
         return {
-            "dispatcher": asdict(dispatcher),
-            "sessions": asdict(directory),
-            "tools": {name: asdict(tool) for name, tool in self._engine.builtins.tools().items()},
+            "dispatcher": fields_of(dispatcher),
+            "sessions": fields_of(directory),
+            "tools": {name: fields_of(tool) for name, tool in self._engine.builtins.tools().items()},
             "counters": self._engine.telemetry.counters.snapshot(),
         }
 

@@ -14,9 +14,9 @@ import os
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from laneway.actors.gauges import fields_of
 from laneway.actors.guests import Guests, HostOptions
 from laneway.actors.nlp.runs import RunDriver
 from laneway.actors.peers import Peer
@@ -213,7 +213,7 @@ class PoolHost:
             return {}
         told = self._guests.statistics()
         running = sum(pool.running for pool in told.pools)
-        return {**asdict(told), "load": min(1.0, running / self._slots)}
+        return {**fields_of(told), "load": min(1.0, running / self._slots)}
 
     def _families(self) -> list[Family]:
         assert self._telemetry is not None

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from laneway.routing.envelope import (
     ENTITY,
@@ -48,8 +47,7 @@ _Seen = tuple[int, float, str, Envelope, int]
 """Number, time, direction, event, bytes of its body."""
 
 
-@dataclass(frozen=True, slots=True)
-class TapFilter:
+class TapFilter(NamedTuple):
     """Which events to show; an empty field admits all.
 
     Attributes:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from laneway.engine.telemetry.catalogue import BY_SOURCE, CATALOGUE, Metric
 from laneway.engine.telemetry.counters import Distribution
@@ -24,8 +23,7 @@ Readings: TypeAlias = Mapping[str, Mapping[tuple[str, ...], float]]
 """Metric name -> label values in the order of the catalogue -> number; () for a metric without labels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(NamedTuple):
     """One metric.
 
     Attributes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
-
 import pytest
 
 from laneway.routing.classify import KindTable
@@ -22,5 +20,5 @@ def test_an_answer_is_the_event_or_the_error() -> None:
 def test_statistics_are_values() -> None:
     """What was read does not change afterwards."""
     books = DispatchCore(KindTable()).statistics()
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         books.pending = 1  # type: ignore[misc]
