@@ -1,7 +1,7 @@
 """An ask: an event whose sender waits for the outcome, and is answered whatever happens.
 
 Law of this file: an ask never raises for load or failure and never outlives its deadline by more than
-a tenth of a second; an asker that goes away takes its event with it.
+a tenth of a second; an asker that goes away takes its event with it. One timer watches all asks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+from laneway.actors.alarm import Alarm
 from laneway.actors.books import Ended, OnDone
 from laneway.actors.cancels import Cancel
 from laneway.actors.endings import expired, failed
@@ -22,6 +23,7 @@ __all__ = ["Asks"]
 
 _SLACK_S: Final = 0.1
 """A handler that is stopped at its deadline gets this long to answer before the asker stops waiting."""
+_NO_ANSWER: Final = expired()
 
 
 class Asks:
@@ -32,7 +34,7 @@ class Asks:
         abort: ends the event of an asker that went away, without remembering it.
     """
 
-    __slots__ = ("_abort", "_clock", "_offer", "waiting")
+    __slots__ = ("_abort", "_alarm", "_clock", "_offer", "_open")
 
     def __init__(
         self,
@@ -40,11 +42,16 @@ class Asks:
         offer: Callable[[Envelope, OnDone, bool], LanewayError | None],
         abort: Callable[[Cancel], object],
     ) -> None:
-        self.waiting = 0
-        """Askers that wait now."""
+        self._open: dict[asyncio.Future[Outcome], float] = {}
         self._clock = clock
         self._offer = offer
         self._abort = abort
+        self._alarm = Alarm(clock, self._look)
+
+    @property
+    def waiting(self) -> int:
+        """Askers that wait now."""
+        return len(self._open)
 
     async def ask(self, env: Envelope, timeout_s: float, *, nested: bool = False) -> Outcome:
         """Offer an event and wait for its outcome, at most `timeout_s` seconds.
@@ -58,16 +65,26 @@ class Asks:
         refusal = self._offer(env, partial(_tell, answer), nested)
         if refusal is not None:
             return failed(refusal)
-        self.waiting += 1
+        outcome = None
+        self._open[answer] = late_at = max(now, env[DEADLINE]) + _SLACK_S
+        self._alarm.set(late_at)
         try:
-            async with asyncio.timeout(max(0.0, env[DEADLINE] - now) + _SLACK_S):
-                return await answer
-        except TimeoutError:
-            return expired()
+            outcome = await answer
         finally:
-            self.waiting -= 1
-            if answer.cancelled():
+            del self._open[answer]
+            if answer.cancelled() or outcome is _NO_ANSWER:
                 self._abort(Cancel(env[TENANT], env[SESSION], event_id=envelope_id(env), reason="nobody waits for it"))
+        return outcome
+
+    def _look(self) -> None:
+        """Answer those whose time is over."""
+        now, nearest = self._clock.now(), float("inf")
+        for answer, late_at in self._open.items():
+            if late_at > now:
+                nearest = min(nearest, late_at)
+            elif not answer.done():
+                answer.set_result(_NO_ANSWER)
+        self._alarm.set(nearest)
 
 
 def _not_beyond(env: Envelope, deadline: float) -> Envelope:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgpack
 
@@ -18,6 +18,11 @@ from laneway.actors.tools.request import unpack_answer
 from laneway.routing.errors import ToolArguments
 
 __all__ = ["Speaker", "call", "unstarted"]
+
+
+_COMPACT: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_FLAT: Final = frozenset({str, int, bool, float, type(None)})
+_TEXT: Final = frozenset({str})
 
 
 class Speaker(Protocol):
@@ -47,10 +52,12 @@ async def call(
         name, arguments, call_id, parent_message_id: see `ports.Context.call_tool`; the id is not empty.
     """
     try:
-        text = json.dumps(arguments, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        body = msgpack.packb({"name": name, "arguments": json.loads(text), "call_id": call_id})
+        text = _COMPACT(arguments)
+        if not (_FLAT.issuperset(map(type, arguments.values())) and _TEXT.issuperset(map(type, arguments))):
+            arguments = json.loads(text)  # as JSON makes them: keys are texts, tuples lists
+        body = msgpack.packb({"name": name, "arguments": dict(arguments), "call_id": call_id})
         args = text.encode()
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError) as error:
         message = f"the arguments of {name!r} are not JSON: {error}"
         return unstarted(call_id, Outcome("failed", code=ToolArguments.code, message=message))
     start = {"toolCallId": call_id, "toolCallName": name}

@@ -7,6 +7,8 @@ import json
 
 import msgpack
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from laneway.actors.ports import Outcome
 from laneway.actors.tools.calling import call, unstarted
@@ -51,17 +53,41 @@ def test_the_sequence_stands_around_the_call():
 
 
 @pytest.mark.parametrize(
-    ("given", "sent"),
+    ("args", "sent"),
     [({1: (2, 3)}, {"1": [2, 3]}), ({"a": {None: True}}, {"a": {"null": True}}), ({}, {}), ({"t": "é"}, {"t": "é"})],
 )
-def test_arguments_are_sent_as_the_json_that_is_told(given, sent):
+def test_arguments_are_sent_as_the_json_that_is_told(args, sent):
     """What JSON makes of keys and tuples reaches the tool too."""
     talk = Talk()
-    _made(talk, "double", given, "c1")
+    _made(talk, "double", args, "c1")
     assert msgpack.unpackb(talk.said[3].body)["arguments"] == json.loads(talk.said[1].body) == sent
 
 
-@pytest.mark.parametrize("value", [{1, 2}, float("nan"), b"raw", 2**70])
+@given(
+    st.dictionaries(
+        st.text(max_size=3) | st.integers(),
+        st.recursive(
+            st.none()
+            | st.booleans()
+            | st.integers(-(2**63), 2**64 - 1)
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | st.text(),
+            lambda inner: st.lists(inner, max_size=3) | st.tuples(inner) | st.dictionaries(st.text(max_size=3), inner),
+            max_leaves=6,
+        ),
+        max_size=4,
+    )
+)
+def test_flat_arguments_are_what_json_would_make_of_them(given_):
+    """With and without a way through JSON the tool gets the same values, of the same types."""
+    talk = Talk()
+    result = _made(talk, "double", given_, "c1")
+    assert result.ok
+    told = json.loads(json.dumps(given_))
+    assert repr(msgpack.unpackb(talk.said[3].body)["arguments"]) == repr(told) == repr(json.loads(talk.said[1].body))
+
+
+@pytest.mark.parametrize("value", [{1, 2}, "\ud800", float("nan"), b"raw", 2**70])
 def test_arguments_that_are_no_json_are_answered_so(value):
     """Nothing is told and nothing is started."""
     talk = Talk()
