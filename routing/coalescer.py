@@ -42,7 +42,7 @@ class _Flow:
     """The entity whose deltas a run emits now, and those of them that wait for company."""
 
     __slots__ = (
-        *("at", "chars", "deltas", "due_at", "entity", "first"),
+        *("at", "chars", "deltas", "due_at", "entity", "fast", "first"),
         *("full", "kind", "most_at", "near", "owner", "size"),
     )
 
@@ -57,6 +57,7 @@ class _Flow:
         self.size = 0
         self.due_at = self.most_at = 0.0
         self.near = False
+        self.fast = False  # what was gathered last came so fast that the next is given `_FILL_S` at once
         self.full = 0  # more than so many bytes are not gathered by `add`
 
     def add(self, body: bytes) -> bool:
@@ -85,6 +86,7 @@ class _Flow:
         """Return what waits as one event, and let it go."""
         first, deltas = self.first, self.deltas
         assert first is not None, "only what waits is released"
+        self.fast = self.near and self.size >= 2 * _FAST_BYTES
         if self.near and len(deltas) > 1:
             self.at = self.due_at  # the last one came before that; nobody looks at the clock for each
         self.first, self.deltas, self.full = None, [], 0
@@ -185,6 +187,8 @@ class Coalescer:
             flow.first, flow.chars, flow.size, flow.near = env, 0, 0, near
             flow.due_at = now + (self.wait_s if near else self._hold_s)
             flow.most_at = max(flow.due_at, now + _FILL_S)
+            if near and flow.fast:
+                flow.due_at = flow.most_at
             flow.full = _FULL_BYTES if near else 0
             self._held[run] = flow
             self.bytes += SEQ_COST_BYTES

@@ -59,7 +59,7 @@ def test_every_run_reads_the_same_and_nothing_waits_too_long(steps, min_chars, h
         now += pause
         out.extend(coalescer.poll(now))
         deadline = coalescer.deadline()
-        assert deadline is None or now < deadline <= now + hold_s
+        assert deadline is None or now < deadline <= now + max(hold_s, 0.02)
         if action == "flush":
             out.extend(coalescer.flush())
             assert (coalescer.bytes, coalescer.deadline()) == (0, None)
@@ -176,6 +176,21 @@ def test_a_fast_stream_is_given_time_to_fill_its_items():
     (env,) = coalescer.poll(0.0211)
     assert len(env[BODY]) == 51
     assert coalescer.offer(make("next"), 0.025) == [], "it goes on as near as before"
+    assert coalescer.deadline() == pytest.approx(0.035)
+
+
+def test_a_stream_that_was_fast_is_given_the_whole_time_at_once():
+    """Nobody looks at it twice; once it is slow, it waits as long as any other."""
+    coalescer = Coalescer(near_s=0.01)
+    coalescer.offer(make("first"), 0.0)
+    coalescer.offer(make("a" * 150), 0.001)
+    coalescer.offer(make("b" * 100), 0.002)
+    assert coalescer.offer(make("c"), 0.003) == []
+    assert coalescer.deadline() == pytest.approx(0.023)
+    assert gathers(coalescer, "r", TEXT, "m", b", slowly")
+    assert [env[BODY] for env in coalescer.poll(0.024)] == [b"c, slowly"]
+    assert coalescer.offer(make("d"), 0.025) == []
+    assert coalescer.deadline() == pytest.approx(0.035)
 
 
 def test_what_waits_grows_no_further_than_its_owner_has_room_for():
