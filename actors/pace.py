@@ -80,7 +80,10 @@ class Pace:
     def ran(self, slot: Timed, now: float) -> None:
         """A slot has handled `taken` events since it `began`, each of them briefly, or all together."""
         if slot.taken and self.brief:
-            self._mean_s += ((now - slot.began) / slot.taken - self._mean_s) * _SMOOTHING
+            each_s = min(
+                (now - slot.began) / slot.taken, _AHEAD_S / self._most
+            )  # one pause of the machine is one sample
+            self._mean_s += (each_s - self._mean_s) * _SMOOTHING
             fit = self._limit if self._mean_s * self._limit <= _AHEAD_S else int(_AHEAD_S / self._mean_s)
             self.ready = max(self._most, fit)
         slot.taken, slot.began = 0, now

@@ -101,3 +101,14 @@ def test_one_that_takes_long_ends_the_abundance() -> None:
         pace.took(1e-6)
     assert (pace.brief, pace.ready, pace.capacity) == (True, 16, 16)
     assert handled(pace, 1e-6, 6400).capacity == 1024
+
+
+def test_one_pause_of_the_machine_changes_little() -> None:
+    """However long it was: it counts as handlers that are just not brief enough for more."""
+    pace = handled(Pace(8, 128, 1024), 1e-6, 6400, at_once=64)
+    handled(pace, 1.0, 64, at_once=64)
+    assert pace.ready == 128
+    pace = handled(Pace(8, 128, 1024), 1e-6, 6400, at_once=64)
+    slot = SimpleNamespace(since=0.0, began=0.0, taken=64)
+    pace.ran(slot, 3.0)
+    assert pace.ready > 500
