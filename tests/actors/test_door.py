@@ -145,3 +145,85 @@ def test_control_events_are_acted_on_in_their_turn(rig):
         assert (desk.core.statistics().pending, len(desk.books)) == (2, 3)
 
     rig.run(main())
+
+
+def _seen(desk):
+    """Kinds whose first event has come: from then on they come in as frames."""
+    desk.door.offer([desk.event(1_000, producer="x")], None)
+
+
+def test_a_frame_comes_in_as_it_was_let_in(rig):
+    """One reservation, one waking; in the books and in the queue in order; its ids are in work meanwhile."""
+
+    async def main():
+        desk = Desk(rig)
+        _seen(desk)
+        frame = [desk.event(n) for n in range(1, 9)]
+        assert desk.door.admit(frame) is frame
+        assert (len(desk.door.reserved), desk.door.reserved.single) == (8, {})
+        (again,) = desk.door.admit([desk.event(5)])
+        assert isinstance(again, LocalProtocolError)
+        desk.door.enqueue(frame, desk.on_done)
+        assert (len(desk.door.reserved), len(desk.books), desk.arrived[1:]) == (0, 9, [{"p": False}])
+        again = desk.door.admit([desk.event(n) for n in range(8, 14)])
+        assert [isinstance(answer, LocalProtocolError) for answer in again] == [True] + [False] * 5
+        assert [env[1] for env in desk.core.take("p", 20, 0.0)] == [1_000, *range(1, 9)]
+
+    rig.run(main())
+
+
+def test_a_cancel_meets_some_of_a_reserved_frame(rig):
+    """Those end, the others are queued; each is told once."""
+
+    async def main():
+        desk = Desk(rig)
+        _seen(desk)
+        frame = [desk.event(n, run="r" if n % 3 == 0 else "q") for n in range(1, 9)]
+        assert desk.door.admit(frame) is frame
+        desk.door.cancel(Cancel("t", "s", run="r"))
+        desk.door.enqueue(frame, desk.on_done)
+        assert desk.told == [(3, "cancelled"), (6, "cancelled")]
+        assert (len(desk.books), desk.core.statistics().pending, desk.core.backlog("p")) == (7, 7, 7)
+
+    rig.run(main())
+
+
+def test_one_of_a_reserved_frame_can_be_given_back(rig):
+    """The others come in, in lists of any length; the whole does not."""
+
+    async def main():
+        desk = Desk(rig)
+        _seen(desk)
+        frame = [desk.event(n) for n in range(1, 9)]
+        assert desk.door.admit(frame) is frame
+        desk.door.release(frame[4])
+        desk.door.enqueue(frame[:4], desk.on_done)
+        desk.door.enqueue(frame[5:7], desk.on_done)
+        desk.door.release(frame[7])
+        statistics = desk.core.statistics()
+        assert (statistics.released, statistics.pending, len(desk.door.reserved)) == (2, 7, 0)
+        try:
+            desk.door.enqueue(frame, desk.on_done)
+        except LocalProtocolError:
+            assert len(desk.books) == 7
+        else:
+            raise AssertionError("it came in twice")
+
+    rig.run(main())
+
+
+def test_a_frame_that_the_shutdown_overtakes_is_answered(rig):
+    """It was reserved, so each of its events is told of, once; no other is let in."""
+
+    async def main():
+        desk = Desk(rig)
+        _seen(desk)
+        frame = [desk.event(n) for n in range(1, 9)]
+        assert desk.door.admit(frame) is frame
+        desk.door.closed = True
+        assert all(isinstance(answer, Draining) for answer in desk.door.admit([desk.event(n) for n in range(9, 17)]))
+        desk.door.enqueue(frame, desk.on_done)
+        assert desk.told == [(n, "cancelled") for n in range(1, 9)]
+        assert desk.core.statistics().pending == 1
+
+    rig.run(main())
