@@ -23,14 +23,24 @@ _KIND: Final = itemgetter(KIND)
 
 def stamped(envelopes: Sequence[Envelope], client: str, tenant: str, session: str, now: float) -> list[Envelope]:
     """Return a client's events as its session's, accepted now. O(events)."""
-    envs = [
-        (client, counter, kind, tenant, session, run, entity, lane, deadline, trace, after, body, now)
+    return [
+        (
+            client,
+            counter,
+            kind,
+            tenant,
+            session,
+            run if run or kind not in RUN_STARTING else f"{client}-{counter}",
+            entity,
+            lane,
+            deadline,
+            trace,
+            after,
+            body,
+            now,
+        )
         for _, counter, kind, _, _, run, entity, lane, deadline, trace, after, body, _ in envelopes
     ]
-    for place, env in enumerate(envs):
-        if env[2] in RUN_STARTING and not env[5]:
-            envs[place] = (*env[:5], f"{client}-{env[1]}", *env[6:])
-    return envs
 
 
 def framed(
