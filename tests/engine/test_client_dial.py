@@ -34,4 +34,4 @@ def test_tokens_of_every_form() -> None:
 def test_the_transport_does_not_run_ahead() -> None:
     """The two options that bound what is in flight towards a reader that stopped are set."""
     options = dict(CHANNEL_OPTIONS)
-    assert (options["grpc.http2.bdp_probe"], options["grpc.http2.lookahead_bytes"]) == (0, 16_384)
+    assert (options["grpc.http2.bdp_probe"], options["grpc.http2.lookahead_bytes"]) == (0, 24_576)
