@@ -8,10 +8,11 @@ then by AIMD. Beyond the limit an event is refused with the time after which the
 little later (see `spread`); but later while its session and its tenant have less in the queue than their
 share of the limit (see `parties`): who floods fills its own part. Critical is never refused, and high only
 for high's own queue: as it is served first, it is refused last. When nothing had to be refused for `CALM_S`,
-the limit is lifted.
+the limit is lifted. Where events wait past their own deadlines, one that would do so too is refused just so:
+to take it in, keep it, give it up and say so costs more than to refuse it.
 
 What was let in stays: this bounds how long admitted events wait, so that they are handled while somebody
-still waits for them. Deadlines do the same for events that have one; most clients' patience is not told.
+still waits for them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from math import ceil, inf
 from typing import Final
 
 from laneway.routing.aimd import TICK_S, AimdLimit, AimdPolicy, Waits
-from laneway.routing.envelope import ACCEPTED, LANE, SESSION, TENANT, Envelope
+from laneway.routing.envelope import ACCEPTED, DEADLINE, LANE, SESSION, TENANT, Envelope
 from laneway.routing.errors import Overloaded
 from laneway.routing.lanes import LANE_COUNT, LANE_NAMES, Lane
 from laneway.routing.parties import Parties
@@ -41,6 +42,8 @@ _FLOOR: Final = 64.0
 """A queue as short as this is never refused, however long it waits: work that takes seconds may queue."""
 _STEP: Final = 1 / 80
 """Of what is served in a tick: what a limit grows by. One call of 80 per tick in the study of `aimd`."""
+_IN_TIME: Final = 0.8
+"""Of the time until its deadline: how long what is let in should wait. The rest is for its handler."""
 _LEAST_RETRY_MS: Final = 100
 _MOST_RETRY_MS: Final = 10_000
 _SMOOTHING: Final = 0.25
@@ -54,7 +57,18 @@ Queued = Callable[[int], Iterable[Envelope]]
 class _LaneLimit:
     """The limit of one lane's queue, and what it is judged by."""
 
-    __slots__ = ("limit", "parties", "rate", "refused_at", "served", "served_at", "target_s", "waiting", "waits")
+    __slots__ = (
+        "limit",
+        "missed_at",
+        "parties",
+        "rate",
+        "refused_at",
+        "served",
+        "served_at",
+        "target_s",
+        "waiting",
+        "waits",
+    )
 
     def __init__(self, target_s: float) -> None:
         self.target_s = target_s
@@ -64,7 +78,16 @@ class _LaneLimit:
         self.waiting = self.served = 0
         self.served_at = inf
         self.rate = 0.0
-        self.refused_at = -inf
+        self.refused_at = self.missed_at = -inf
+
+    def room(self, remaining_s: float, now: float) -> tuple[float, float]:
+        """Return how many events may wait, of which the last has so much time; and that time, if it is what counts."""
+        limit = self.limit.value if self.limit is not None else inf
+        if remaining_s < inf and self.rate > 0 and now - self.missed_at < CALM_S:
+            in_time = max(_FLOOR, self.rate * max(0.0, remaining_s) * _IN_TIME)
+            if in_time < limit:
+                return in_time, remaining_s
+        return limit, inf
 
     def measure(self, waiting: int, served: int, now: float) -> None:
         """Follow the queue, and the rate of service once per tick."""
@@ -152,24 +175,30 @@ class Backlog:
         for lane, one in enumerate(self._lanes):
             if one.limit is not None and now - one.refused_at >= CALM_S:
                 one.limit = None
-            elif one.limit is not None:
+            if one.limit is not None or now - one.missed_at < CALM_S:
                 self.limited = True
                 if counting:
                     one.parties.count(self._queued(lane))
 
+    def missed(self, envs: Sequence[Envelope], now: float) -> None:
+        """These waited past their deadlines: for a while, what would do so too is refused. O(events)."""
+        for lane in {env[LANE] for env in envs}:
+            self._lanes[lane].missed_at = now
+
     def refuse(self, env: Envelope, starts_run: bool, now: float) -> Overloaded | None:
         """Return why one more event may not wait in its lane, or None. O(1), a refusal O(units).
 
-        A refusal holds for all events of its lane, session and `starts_run` until something is handed out.
+        A refusal holds for all events of its lane, session and `starts_run` that have no more time, until something
+        is handed out.
 
         Args:
             starts_run: its handling is a run.
         """
         lane, tenant, session = env[LANE], env[TENANT], env[SESSION]
         one = self._lanes[lane]
-        if one.limit is None or not lane:
+        if not lane:
             return None
-        limit = one.limit.value
+        limit, remaining_s = one.room(env[DEADLINE] - now, now)
         allowed = limit * (self._run_share if starts_run else 1.0)
         if one.waiting >= allowed:
             one.waiting, _ = self._counts(lane)
@@ -180,14 +209,16 @@ class Backlog:
             one.parties.add(tenant, session)
             return None
         one.refused_at = now
-        return self._refusal(one, lane)
+        if remaining_s < inf:
+            one.missed_at = now
+        return self._refusal(one, lane, min(one.target_s, remaining_s))
 
-    def _refusal(self, one: _LaneLimit, lane: int) -> Overloaded:
+    def _refusal(self, one: _LaneLimit, lane: int, within_s: float) -> Overloaded:
         through_s = one.waiting / one.rate if one.rate > 0 else inf
         retry_ms = self._spread.ms(max(_LEAST_RETRY_MS, min(_MOST_RETRY_MS, ceil(min(through_s, 1e6) * 1000))))
         return Overloaded(
             f"{one.waiting} {LANE_NAMES[lane]} events wait for pool {self._pool!r}, as many as it serves within "
-            f"{one.target_s:g} s; retry after the given time",
+            f"{within_s:.3g} s, the time there is; retry after the given time",
             reason="POOL",
             retry_after_ms=retry_ms,
         )

@@ -159,12 +159,12 @@ class DispatchCore:
         if queues.seats is not None:
             out = queues.take_seated(room, now, only_critical)
             for each in queues.units():
-                self._over_due(queues, each)
+                self._over_due(queues, each, now)
         elif queues.cut:
             out = queues.take_joined(unit, room, now, only_critical)
         else:
             out = unit.take(room, now, only_critical=only_critical)
-        self._over_due(queues, unit)
+        self._over_due(queues, unit, now)
         if now >= queues.backlog.look_at and out and not only_critical and queues.backlog.look(out, now):
             self._rows.clear()
         return out
@@ -196,7 +196,7 @@ class DispatchCore:
         queues = self._routes.pool(pool)
         for unit in queues.units():
             unit.expire(now)
-            self._over_due(queues, unit)
+            self._over_due(queues, unit, now)
 
     def done(self, envs: Iterable[Envelope]) -> None:
         """Events handed out are over, however they ended: frees their caps, lets go on what waited for them.
@@ -320,11 +320,12 @@ class DispatchCore:
         else:
             pool.place(env).push(env)
 
-    def _over_due(self, queues: PoolQueues, unit: Scheduler) -> None:
+    def _over_due(self, queues: PoolQueues, unit: Scheduler, now: float) -> None:
         if unit.has_expired:
             ended = self._end(queues, unit.expired())
             self._expired += len(ended)
             self._over += ended
+            queues.backlog.missed(ended, now)
         if unit.has_dropped:
             ended = self._end(queues, unit.dropped())
             self._dropped += len(ended)

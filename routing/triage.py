@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TypeAlias
+from math import inf
+from typing import Final, TypeAlias
 
 from laneway.routing.admission import Admission
 from laneway.routing.envelope import AFTER, KIND, Envelope
@@ -22,6 +23,11 @@ __all__ = ["Triage"]
 
 _Class: TypeAlias = tuple[object, ...]
 """Kind, tenant, session and lane asked for: what the room for an event depends on, if its kind has one pool."""
+_Said: TypeAlias = dict[_Class, tuple[LanewayError, float]]
+"""What was said to an event of a class, and to which deadline it holds for others."""
+_UNSAID: Final[tuple[LanewayError | None, float]] = (None, inf)
+_ALIKE_S: Final = 0.05
+"""Deadlines of one frame that are no farther apart are one."""
 
 
 class Triage:
@@ -42,13 +48,13 @@ class Triage:
 
     def admit(self, envs: Sequence[Envelope], now: float) -> list[Verdict]:
         """Classify, check and reserve events; one answer each, in order. O(events)."""
-        full: dict[_Class, LanewayError] = {}
+        full: _Said = {}
         answers: list[Verdict | None] = []
         passed: list[Envelope] = []
         turned: list[tuple[Envelope, LanewayError]] = []
         for env in envs:
-            error = full.get(env[2:5] + env[7:8]) if full and not env[10] else None
-            if error is None:
+            error, until = full.get(env[2:5] + env[7:8], _UNSAID) if full and not env[10] else _UNSAID
+            if error is None or env[8] > until:
                 answer = self._look(env, now, full)
                 if isinstance(answer, tuple):
                     passed.append(answer)
@@ -69,7 +75,7 @@ class Triage:
             self.refused[PeerProtocolError.code] += len(turned) - len(full)
         self._admission.turn_away(full)
 
-    def _look(self, env: Envelope, now: float, full: dict[_Class, LanewayError]) -> Verdict:
+    def _look(self, env: Envelope, now: float, full: _Said) -> Verdict:
         """Return the event as it is to be admitted, or why it is not; what a full pool said is put into `full`."""
         row = self._routes.rows.get(env[2])
         if row is None:
@@ -91,6 +97,6 @@ class Triage:
             refusal = pool.backlog.refuse(env, env[KIND] in self._run_kinds, now)
             if refusal is not None:
                 if row.decided:
-                    full[asked] = refusal
+                    full[asked] = (refusal, env[8] + _ALIKE_S)
                 return refusal
         return env

@@ -149,3 +149,30 @@ def test_a_short_queue_is_not_refused_however_long_it_waits() -> None:
     queue.serve(wait_s=30.0, seconds=60)
     assert queue.backlog.limits()["normal"] == 64
     assert queue.refuse(NORMAL) is None
+
+
+def test_where_events_miss_their_deadlines_one_that_would_is_refused() -> None:
+    """At 100 a second 150 that wait are too many for a second, not for three, and none too many for who can wait."""
+    queue = Queue()
+    queue.per_s = 100.0
+    queue.waiting[LOW] = 150
+    queue.serve(wait_s=0.9, lane=LOW, seconds=2.0)
+
+    def refuse(seconds: float, session: str = "s") -> Overloaded | None:
+        env = _event(LOW, queue.now, "u", session)
+        return queue.backlog.refuse((*env[:8], queue.now + seconds, *env[9:]), False, queue.now)
+
+    assert refuse(1.0) is None
+    queue.backlog.missed([_event(LOW, 0.0)], queue.now)
+    queue.serve(wait_s=0.9, lane=LOW, seconds=0.12)
+    assert queue.backlog.limited
+    refusal = refuse(1.0)
+    assert refusal is not None
+    assert (refusal.reason, 1_500 <= (refusal.retry_after_ms or 0) <= 2_250) == ("POOL", True)
+    assert refuse(3.0) is None
+    assert queue.refuse(LOW) is None
+    queue.waiting[LOW] = 63
+    queue.serve(wait_s=0.5, lane=LOW, seconds=0.12)
+    assert refuse(0.1) is None  # a short queue is let wait, whatever the figures say
+    queue.serve(wait_s=0.1, lane=LOW, seconds=CALM_S + 0.2)
+    assert not queue.backlog.limited

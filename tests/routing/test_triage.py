@@ -95,3 +95,13 @@ def test_an_event_refused_behind_the_first_of_a_session_counts_as_not_yet_come()
     assert [isinstance(answer, tuple) for answer in answers] == [True, False, True]
     core.done(core.take("p", 1_000, now))
     assert [core.admission.settled("t", "s", "p", counter) for counter in (1, 2, 3)] == [True, False, True]
+
+
+def test_who_has_more_time_is_asked_for_itself() -> None:
+    """What a full pool said to an event holds for those with no more time, not for one that can wait longer."""
+    core, now = _full()
+    due = [now + 0.001, now + 0.04, now + 60.0]
+    envs = [_event(number, "WORK", session="x0", deadline=at) for number, at in enumerate(due, start=1)]
+    answers = core.admit(envs, now)
+    assert answers[0] is answers[1]
+    assert answers[2] is not answers[0]

@@ -68,6 +68,18 @@ def test_deadlines_that_are_told_do_the_same_and_the_limit_takes_nothing_away() 
         assert _goodput(load, run_load(load)) >= 0.9
 
 
+@pytest.mark.parametrize("factor", [4, 10])
+def test_few_events_are_taken_in_and_then_given_up(factor: int) -> None:
+    """With a deadline of the target wait most of what cannot be served in time is refused instead, low too; and low
+    is served its share in time."""
+    load = Load(factor, seconds=8.0, patience_s=1.0, told=True)
+    tally = run_load(load)
+    assert sum(tally.expired.values()) < 0.12 * sum(tally.offered.values())
+    assert tally.expired[LOW] < 0.15 * tally.refused[LOW] + 1_000
+    assert tally.in_time[LOW] > 60 * load.seconds
+    assert _goodput(load, tally) >= 0.95
+
+
 def test_who_floods_is_refused_and_who_does_not_is_not() -> None:
     """One session at 3x the capacity: its excess is refused; the 99 light ones lose nothing and wait for little."""
     free = {"session_events": 100_000}
