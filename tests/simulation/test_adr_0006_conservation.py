@@ -43,7 +43,7 @@ def test_every_accepted_event_is_in_exactly_one_account() -> None:
         assert (books.handled, books.failed, books.cancelled, books.expired) == (5, 3, 1, 3)
         await viewer.read()
         assert [answer[:3] for answers in viewer.told("refused") for answer in answers] == [
-            [13, "MALFORMED", "UNKNOWN_KIND"]
+            [[13], "MALFORMED", "UNKNOWN_KIND"]
         ]
         await stage.close()
 
