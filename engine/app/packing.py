@@ -44,7 +44,7 @@ class LoggedKinds(KindTable):
 
     def get(self, name: str) -> Kind | None:
         """Return the row; a plain inbound one for an unknown name."""
-        return super().get(name) or Kind(name, Lane.NORMAL, direction=IN)
+        return self._by_name.get(name) or Kind(name, Lane.NORMAL, direction=IN)
 
     def require(self, name: str | int) -> Kind:
         """Return the row by name or wire number. Raises PeerProtocolError for an unknown number."""
