@@ -17,10 +17,11 @@ def opened(path: Path, sync: str = "full") -> sqlite3.Connection:
 
 @pytest.mark.parametrize(("sync", "level"), [("full", 2), ("normal", 1)])
 def test_modes(tmp_path: Path, sync: str, level: int) -> None:
-    """WAL always; synchronous as asked."""
+    """WAL always; synchronous as asked; a cache that is soon full."""
     db = opened(tmp_path / "s.db", sync)
     assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert db.execute("PRAGMA synchronous").fetchone() == (level,)
+    assert db.execute("PRAGMA cache_size").fetchone() == (-512,)
     db.close()
 
 
