@@ -1,7 +1,8 @@
 """Taking up what a former process left in a store: every session that is ours to take, some at a time.
 
-Law of this file: a session that cannot be read keeps nothing from the others; a store that fails ends it
-all, and whoever starts again begins with the first. What is at home with a live front is left there.
+Law of this file: a session that cannot be read keeps nothing from the others; a store that keeps failing ends
+it all, and whoever starts again begins with the first: of ten thousand sessions one may always meet a passing
+failure. What is at home with a live front is left there.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ UNREADABLE: Final = "UNREADABLE"
 
 _AT_ONCE: Final = 8
 """Sessions taken up side by side where a store across the network is what is waited for."""
+
+_PAUSES_S: Final = (0.05, 0.5, 2.0)
+"""A read that failed is mostly better at once; a store that is away for seconds is not worth starting on."""
 
 
 class Recovery:
@@ -84,7 +88,7 @@ class Recovery:
         tenant, _, session = key.partition("/session/")
         awake = self._find(tenant, session) is not None
         try:
-            home = await self._open(tenant, session)
+            home = await self._patiently(tenant, session)
         except (StoreError, Fenced) as error:
             if error.reason not in (UNREADABLE, ELSEWHERE):
                 raise
@@ -95,3 +99,14 @@ class Recovery:
         if not busy and not awake and not len(home.links):  # nobody has come to it meanwhile
             await self._rest(home)
         return busy
+
+    async def _patiently(self, tenant: str, session: str) -> SessionHome:
+        """Open a session; a store that fails is asked again after each of `_PAUSES_S`."""
+        for pause_s in _PAUSES_S:
+            try:
+                return await self._open(tenant, session)
+            except StoreError as error:
+                if error.reason in (UNREADABLE, ELSEWHERE):
+                    raise
+            await asyncio.sleep(pause_s)
+        return await self._open(tenant, session)

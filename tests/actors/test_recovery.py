@@ -110,9 +110,33 @@ def test_a_store_that_fails_ends_it_with_nothing_left_running() -> None:
     async def main() -> None:
         for error in (StoreError("away"), Fenced("this life is over")):
             sessions = _Sessions()
-            sessions.trouble = {"02": error}
+            sessions.trouble = {f"{number:02d}": error for number in range(2, 20)}
             with pytest.raises(type(error)):
                 await (await _recovery(sessions, 20, several=True)).run()
-            assert len(sessions.opened) < 20
+            assert len(set(sessions.opened)) < 20
+            assert sessions.opened.count("02") == (4 if isinstance(error, StoreError) else 1)
+
+    run(main())
+
+
+def test_a_passing_failure_costs_a_pause() -> None:
+    """Of many sessions some meet one; the others are not begun anew for it."""
+
+    async def main() -> None:
+        sessions = _Sessions()
+        asked = 0
+
+        async def flaky(tenant: str, session: str) -> Any:
+            nonlocal asked
+            if session == "02":
+                asked += 1
+                if asked < 4:
+                    raise StoreError("a read failed")
+            return await sessions.open(tenant, session)
+
+        recovery = await _recovery(sessions, 5, several=False)
+        recovery._open = flaky
+        assert await recovery.run() == 0
+        assert sessions.opened == [f"{number:02d}" for number in range(5)]
 
     run(main())
