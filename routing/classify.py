@@ -7,7 +7,7 @@ they are never reused. Users' kinds travel by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -127,12 +127,10 @@ class KindTable:
         extra: users' kinds; a name already taken raises ConfigError.
     """
 
-    __slots__ = ("_by_name", "_by_number", "get", "plain", "volatile")
+    __slots__ = ("_by_name", "_by_number", "plain", "volatile")
 
     def __init__(self, extra: Iterable[Kind] = ()) -> None:
         self._by_name = {kind.name: kind for kind in BUILTIN_KINDS}
-        self.get: Callable[[str], Kind | None] = self._by_name.get
-        """Return the row of a name, or None if there is no such kind."""
         self._by_number = {kind.number: kind for kind in BUILTIN_KINDS}
         self.plain = {kind.name for kind in BUILTIN_KINDS if _is_plain(kind)}
         """Names of kinds that a client may send and that wait their turn: neither critical nor control."""
@@ -160,6 +158,10 @@ class KindTable:
 
     def __iter__(self) -> Iterator[Kind]:
         return iter(self._by_name.values())
+
+    def get(self, name: str) -> Kind | None:
+        """Return the row, or None if there is no such kind."""
+        return self._by_name.get(name)
 
     def require(self, name: str | int) -> Kind:
         """Return the row by name or wire number. Raises PeerProtocolError(UNKNOWN_KIND)."""
