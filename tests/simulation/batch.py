@@ -55,8 +55,8 @@ EXPECTED: Final = (
     "reader stopped", "client forgot everything", "client of another epoch", "handler failed", "handler slow",
     "handler stubborn", "cancel ignored", "tool ok", "tool TOOL_FAILED", "zombie woke",
     "process stopped for a while", "machine suspended", "wall clock jumped", "all reconnected at once", "disk full",
-    "slow disk", "client posts", "frame doubled", "frame reordered", "client never acks", "wrong ack",
-    "wrong ack refused", "wire cut", "power lost", "overload",
+    "slow disk", "client posts", "client sent a burst", "frame doubled", "frame reordered", "client never acks",
+    "wrong ack", "wrong ack refused", "wire cut", "power lost", "overload",
     "overload level 1", "overload level 2", "overload level 3",
 )  # fmt: skip
 """Faults that a batch must have seen to prove anything."""

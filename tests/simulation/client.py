@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from laneway.engine.client_outbox import Outbox
@@ -34,6 +34,11 @@ _PLANS: Final = (
     ("USER_MESSAGE", 30), ("ECHO", 26), ("FLAKY", 16), ("BLIP", 8), ("URGE", 5), ("INTERRUPT", 6), ("CANCEL", 5),
     ("POISON", 1),
 )  # fmt: skip
+
+
+_BURST: Final = 0.05
+_BURSTS: Final = (("ECHO",), ("ECHO", "FLAKY"), ("FLAKY", "ECHO", "BLIP"))
+"""Events that are sent in one frame, as a whole of which they can be taken."""
 
 
 class Identity:
@@ -133,11 +138,17 @@ class SimClient:
 
     async def _act(self) -> None:
         async with asyncio.TaskGroup() as group:
+            burst: Sequence[str] = ()
+            together = 0
             for _ in range(self._plan):
-                await self._faults.pause(0.0, self._pace_s)
-                kind = self._choose()
+                if not together:
+                    await self._faults.pause(0.0, self._pace_s)
+                    if self._faults.happens("client sent a burst", _BURST):
+                        burst, together = self._rng.choice(_BURSTS), self._rng.randint(4, 12)
+                kind = self._rng.choice(burst) if together else self._choose()
                 if kind is not None:
-                    sent = self._make(kind)
+                    sent = self._make(kind, plain=together > 0)
+                    together = max(0, together - 1)
                     group.create_task(self._send(sent), name=f"send {sent.id}")
         self.sending = False
 
@@ -150,7 +161,7 @@ class SimClient:
             return None
         return kind
 
-    def _make(self, kind: str) -> Sent:
+    def _make(self, kind: str, *, plain: bool = False) -> Sent:
         self._counter += 1
         run = entity = after = ""
         body = f"{kind} {self._counter} of {self.who.client}".encode()
@@ -164,7 +175,7 @@ class SimClient:
             entity = self._rng.choice(self._last["any"][-4:]).id
         elif kind in ("ECHO", "FLAKY") and self._rng.random() < 0.1:
             deadline_s = self._rng.uniform(0.02, 2.0)
-        if kind == "ECHO" and self._last["any"] and self._rng.random() < 0.1:
+        if not plain and kind == "ECHO" and self._last["any"] and self._rng.random() < 0.1:
             after = self._rng.choice(self._last["any"][-4:]).id
         row = self._kinds.require(kind)
         now = asyncio.get_running_loop().time()

@@ -181,7 +181,7 @@ def test_while_the_store_is_away_only_critical_events_are_taken() -> None:
         await viewer.send("ECHO", 1)
         await viewer.send("INTERRUPT", 2)
         await viewer.read()
-        assert [answer[:2] for answers in viewer.told("refused") for answer in answers] == [[1, "STORE_UNAVAILABLE"]]
+        assert [answer[:2] for answers in viewer.told("refused") for answer in answers] == [[[1], "STORE_UNAVAILABLE"]]
         assert viewer.told("ok") == [[[2, 1, "volatile"]]]
         disk.fail_before = False
         await asyncio.sleep(5)
