@@ -390,11 +390,13 @@ class SimClient:
                 self._read_something.clear()
                 await self._read_something.wait()
             size = self._unread.popleft()
-            if self._speed < 1e9:
-                pause_s = size / self._speed
-                if self._faults.happens("reader stopped", 0.01):
-                    pause_s += 1.0
-                await asyncio.sleep(pause_s)
-            self._unread_bytes = max(0, self._unread_bytes - size)
+            try:
+                if self._speed < 1e9:
+                    pause_s = size / self._speed
+                    if self._faults.happens("reader stopped", 0.01):
+                        pause_s += 1.0
+                    await asyncio.sleep(pause_s)
+            finally:  # also if it leaves now, and comes back
+                self._unread_bytes = max(0, self._unread_bytes - size)
             self._read_something.set()
             self.outbox.wake.set()

@@ -149,7 +149,8 @@ class World:
             engine.echo_s = self.shape.echo_s
             try:
                 await engine.lifetime.start(engine.start(), f"start engine {self.lives}")
-            except LanewayError:
+            except LanewayError as error:
+                self.faults.fired[f"start failed {error.code}"] += 1
                 await engine.kill()
                 continue
             self.engine = engine
@@ -223,6 +224,8 @@ class World:
         while True:
             await self._poisoned.wait()
             await self.faults.pause(0.0, 0.1)
+            while self.engine is None:  # noqa: ASYNC110 - a harness; it still starts
+                await asyncio.sleep(0.05)
             self._poisoned.clear()
             await self.crash()
 
