@@ -114,6 +114,8 @@ def read(path: Path) -> Found:
     renewed = []
     for part in sorted(path.parent.glob(f"{path.stem}-*.jsonl")):
         own, *newer = [json.loads(line) for line in part.read_text(encoding="utf-8").splitlines()]
+        if own["about"]["date"] < about["about"]["date"]:
+            continue  # the whole run came after it
         records += newer
         renewed.append(f"{part.stem.removeprefix(path.stem)[1:]}: {origin(own['about'])}")
     return Found(about["about"], records, renewed)

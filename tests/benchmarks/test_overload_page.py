@@ -71,6 +71,14 @@ def test_parts_that_were_renewed_alone_take_the_place_of_their_rows(tmp_path: Pa
     assert "Renewed since, goodput: 2026-01-02, commit abc123def456" in text
 
 
+def test_a_part_that_is_older_than_the_run_is_left_out(tmp_path: Path) -> None:
+    """A whole run has all of it anew."""
+    run = _run(tmp_path / "run.jsonl", _records())
+    part = _run(tmp_path / "run-goodput.jsonl", [])
+    part.write_text(json.dumps({"about": {**ABOUT, "date": "2025-12-31T00:00:00+00:00"}}) + "\n", encoding="utf-8")
+    assert overload_page.read(run).renewed == []
+
+
 def test_the_same_run_gives_the_same_pictures(tmp_path: Path) -> None:
     """No times, ids or orders of their own in the files."""
     run = _run(tmp_path / "run.jsonl", _records())
