@@ -80,9 +80,8 @@ class Pace:
     def ran(self, slot: Timed, now: float) -> None:
         """A slot has handled `taken` events since it `began`, each of them briefly, or all together."""
         if slot.taken and self.brief:
-            each_s = min(
-                (now - slot.began) / slot.taken, _AHEAD_S / self._most
-            )  # one pause of the machine is one sample
+            # a pause of the machine is one sample among others
+            each_s = min((now - slot.began) / slot.taken, _AHEAD_S / self._most)
             self._mean_s += (each_s - self._mean_s) * _SMOOTHING
             fit = self._limit if self._mean_s * self._limit <= _AHEAD_S else int(_AHEAD_S / self._mean_s)
             self.ready = max(self._most, fit)

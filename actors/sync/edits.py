@@ -25,7 +25,8 @@ _RUN_BYTES: Final = 16_384
 _RUN_EVENTS: Final = 128
 """Keystrokes of 127 characters, so many, are 16 KiB."""
 
-_UPDATES: Final = tuple(bytes(divmod(kind, 10)) for kind in (MessageType.STEP2, MessageType.UPDATE))
+_STEP2, _UPDATE = (bytes(divmod(kind, 10)) for kind in (MessageType.STEP2, MessageType.UPDATE))
+"""How a body begins that carries an update."""
 
 Answer: TypeAlias = bool | LanewayError
 """Whether an edit waits for missing ones (it is logged all the same); or why it was refused or is not in the log."""
@@ -51,7 +52,7 @@ def parse(data: bytes) -> Update:
 
 def carries_update(env: Envelope) -> bool:
     """True for an event that seems to carry an update; `edits_in` knows."""
-    return env[KIND] == "DOC_SYNC" and env[BODY][:2] in _UPDATES
+    return env[KIND] == "DOC_SYNC" and env[BODY][:2] in (_STEP2, _UPDATE)
 
 
 def edits_in(envs: Sequence[Envelope]) -> list[Edit | None]:
@@ -74,7 +75,7 @@ def edits_in(envs: Sequence[Envelope]) -> list[Edit | None]:
 
 
 def _payload(body: bytes) -> bytes:
-    if len(body) > 3 and body[:2] == _UPDATES[1] and body[2] == len(body) - 3 and body[2] < 128:
+    if len(body) > 3 and body[:2] == _UPDATE and body[2] == len(body) - 3 and body[2] < 128:
         return body[3:]
     try:
         return decode_message(body).payload
