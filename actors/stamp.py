@@ -52,10 +52,12 @@ def framed(
     """
     kinds, counters = list(map(_KIND, envelopes)), list(map(_COUNTER, envelopes))
     every = set(kinds)
-    if counters[0] <= newest or not every <= plain or not every.isdisjoint(RUN_STARTING) or not ascending(counters):
+    if (
+        counters[0] <= newest
+        or not every <= plain
+        or not every.isdisjoint(RUN_STARTING)
+        or any(map(_AFTER, envelopes))
+        or not ascending(counters)
+    ):
         return None
-    return (
-        None
-        if any(map(_AFTER, envelopes))
-        else Frame(stamped(envelopes, client, tenant, session, now), counters, kinds)
-    )
+    return Frame(stamped(envelopes, client, tenant, session, now), counters, kinds)
