@@ -61,9 +61,12 @@ class Frames:
 
     def decode(self, data: bytes) -> Frame:
         """Return header and events. Raises PeerProtocolError."""
-        if (small := _small(data, self._limits)) is not None:
-            header, columns = small
-            return header, self._columns.unpack(columns, self._now()) if columns else []
+        try:
+            if (small := _small(data, self._limits)) is not None:
+                header, columns = small
+                return header, self._columns.unpack(columns, self._now()) if columns else []
+        except PeerProtocolError:
+            small = None  # of several rules that it breaks, the first is told: step by step
         header, end = _header(data, self._limits)
         if len(data) == end + 1 and data[end] == _NO_ITEMS:
             return header, []

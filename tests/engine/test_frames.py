@@ -91,6 +91,24 @@ def test_a_small_frame_is_what_it_is_step_by_step(data: st.DataObject) -> None:
     assert repr(outcomes[0]) == repr(outcomes[1])
 
 
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        ({1: -1, 8: {"a": [1]}}, "BAD_TYPE"),
+        ({1: -1, 8: [{"a": 1}]}, "BAD_TYPE"),
+        ({1: -1}, "NUMBER_RANGE"),
+    ],
+)
+def test_of_several_rules_that_a_frame_breaks_the_same_is_told(odd: dict[int, Any], reason: str) -> None:
+    """Whatever its size: what has no place in a frame at all comes before what is out of range."""
+    for padding in (0, 70_000):
+        made: list[Any] = columns(1)
+        made[11] = [bytes(padding)]
+        for at, value in odd.items():
+            made[at] = value
+        assert refused(lambda made=made: FRAMES.decode(msgpack.packb([1, {}, made]))) == reason  # type: ignore[misc]
+
+
 @pytest.mark.parametrize(("data", "reason"), [case[1:] for case in MSGPACK_BODIES], ids=[c[0] for c in MSGPACK_BODIES])
 def test_bad_headers(data: bytes, reason: str) -> None:
     """P1, P3 to P6, P8: what is no body is no header either."""
