@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from laneway import Client, Engine
-from laneway.actors.gauges import fields_of
+from laneway.actors.pools.gauges import fields_of
 
 __all__ = ["Counts", "Lost", "engine_counts", "no_stages", "remote_counts", "require"]
 

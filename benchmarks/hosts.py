@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from benchmarks.measure import Options, Row, Stage, Stopwatch, percentile, repeated
 from benchmarks.process import server
-from laneway.actors.peers import CANCEL, DELIVER, EMIT, EMITTED, Message, Peer
+from laneway.actors.hosts.peers import CANCEL, DELIVER, EMIT, EMITTED, Message, Peer
 from laneway.engine.app.clock import SystemClock
 from laneway.engine.peer.plane import Plane
 from laneway.engine.peer.policy import PeerPolicy

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.workload import Job
 from laneway import Engine, Principal
-from laneway.actors.attachment import Attachment
+from laneway.actors.sessions.attachment import Attachment
 from laneway.routing.envelope import NO_DEADLINE, Envelope
 from laneway.routing.handshake import Hello
 from laneway.routing.inbox import Inbox

@@ -17,8 +17,8 @@ from benchmarks.measure import Stopwatch
 from benchmarks.sweep import HANDLE_S, WORKERS, Due, Offer, Speaker, Subject, Tally, by_speaker, seen
 from benchmarks.workload import Job
 from laneway import Config, Context, Engine, EnvelopeView, Kind, Lane, Out
-from laneway.actors.homes import is_elsewhere
-from laneway.actors.pool import PoolSpec
+from laneway.actors.homes.homes import is_elsewhere
+from laneway.actors.pools.pool import PoolSpec
 from laneway.actors.ports import Outcome
 from laneway.engine.sections import DispatchConfig
 from laneway.routing.classify import IN, OUT

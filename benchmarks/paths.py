@@ -24,7 +24,7 @@ from benchmarks.link import SessionLink
 from benchmarks.measure import Stopwatch
 from benchmarks.workload import IN_FLIGHT, KINDS, POOLS, SESSIONS, Job, echo, envelopes, open_config
 from laneway import Client, Config, Context, Engine, EnvelopeView, Out
-from laneway.actors.pool import PoolSpec
+from laneway.actors.pools.pool import PoolSpec
 from laneway.actors.ports import Outcome
 from laneway.engine.app.embedded import EmbeddedSession
 from laneway.routing.classify import KindTable

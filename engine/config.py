@@ -60,7 +60,7 @@ from laneway.routing.limits import AdmissionPolicy
 from laneway.routing.overload import OverloadPolicy
 
 if TYPE_CHECKING:
-    from laneway.actors.session import SessionPolicy
+    from laneway.actors.sessions.session import SessionPolicy
 
 __all__ = [
     "Address",
@@ -127,7 +127,7 @@ class Config(Section):
 
     def session_policy(self) -> SessionPolicy:
         """Return the bounds of sessions and links as the actors take them."""
-        from laneway.actors.session import SessionPolicy  # loads the actors: not needed to read a file
+        from laneway.actors.sessions.session import SessionPolicy  # loads the actors: not needed to read a file
 
         own = self.session.model_dump(include=set(SessionPolicy.__dataclass_fields__))
         link = self.session.model_dump(include=set(LinkPolicy.__dataclass_fields__))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from laneway.actors.session import SessionPolicy
+from laneway.actors.sessions.session import SessionPolicy
 from laneway.routing.dispatch import DispatchPolicy
 from laneway.routing.overload import OverloadPolicy
 

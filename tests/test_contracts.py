@@ -16,17 +16,19 @@ NAMES = {contract["id"]: contract["name"] for contract in CONTRACTS}
 
 BREACHES = [
     ("facade", "routing/planted.py", "from laneway import Lane"),
-    ("facade", "actors/planted.py", "from laneway.routing.absent import Nothing"),
-    ("layers", "actors/planted.py", "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    import laneway.engine.limits"),
-    ("layers", "routing/planted.py", "def late():\n    from laneway.actors.topics import parse"),
+    ("facade", "actors/pools/planted.py", "from laneway.routing.absent import Nothing"),
+    ("layers", "actors/pools/planted.py", "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    import laneway.engine.limits"),
+    ("layers", "routing/planted.py", "def late():\n    from laneway.actors.directory.topics import parse"),
     ("engine", "engine/models/planted.py", "def late():\n    import laneway.engine.tooling.signature"),
     ("engine", "engine/stores/planted.py", "import laneway.engine.runtime"),
     ("engine", "engine/edge/planted.py", "import laneway.engine.app"),
     ("engine", "engine/planted.py", "A_MODULE_WITHOUT_A_LAYER = True"),
+    ("inside", "actors/pools/planted.py", "def late():\n    import laneway.actors.dispatch.door"),
+    ("inside", "actors/planted.py", "A_MODULE_WITHOUT_A_LAYER = True"),
     ("routing", "routing/planted.py", "def late():\n    import time"),
     ("pure", "actors/tools/retries.py", "import asyncio"),
     ("pure", "actors/sync/lib0.py", "from laneway.actors.tools import calls"),
-    ("actors", "actors/planted.py", "def late():\n    import grpc.aio"),
+    ("actors", "actors/pools/planted.py", "def late():\n    import grpc.aio"),
 ]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 from laneway.actors.nlp.vocabulary import PROTOCOL_VERSION
-from laneway.actors.transcript import CUT
+from laneway.actors.sessions.transcript import CUT
 from laneway.routing.envelope import BODY, ENTITY, KIND, RUN, SESSION, TENANT, Envelope, envelope_id
 from laneway.routing.errors import PeerProtocolError
 from laneway.routing.unread import POLICIES, Unread

@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import groupby
 from typing import Final
 
-from laneway.actors.homes import Homes, is_elsewhere
+from laneway.actors.homes.homes import Homes, is_elsewhere
 from laneway.actors.ports import Clock, Context, Out, Outlet, Probe, Store
 from laneway.actors.sync.bounds import DocumentsStatistics, SyncPolicy
 from laneway.actors.sync.document import DocumentEngine

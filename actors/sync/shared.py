@@ -14,16 +14,16 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
-from laneway.actors.deeds import Life
-from laneway.actors.homes import Homes
-from laneway.actors.parcels import Parcels
-from laneway.actors.peers import Message, Peer
+from laneway.actors.fronts.parcels import Parcels
+from laneway.actors.homes.deeds import Life
+from laneway.actors.homes.homes import Homes
+from laneway.actors.homes.ways import Ways
+from laneway.actors.hosts.peers import Message, Peer
+from laneway.actors.hosts.questions import Questions
 from laneway.actors.ports import Context, Out
-from laneway.actors.questions import Questions
 from laneway.actors.sync.documents import Documents
 from laneway.actors.sync.following import Document, Following
 from laneway.actors.sync.room import document_key
-from laneway.actors.ways import Ways
 from laneway.routing.envelope import ENTITY, TENANT, Envelope
 from laneway.routing.errors import Fenced, LanewayError, PeerProtocolError
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from laneway.actors.homes import is_elsewhere
+from laneway.actors.homes.homes import is_elsewhere
 from laneway.actors.ports import Clock, Out, Outlet
 from laneway.actors.sync.bounds import SyncPolicy
 from laneway.actors.sync.room import Room

@@ -15,14 +15,14 @@ from typing import Any, Final
 from benchmarks.stages.harness import ALWAYS, Batches, Stage, Work
 from benchmarks.workload import KINDS
 from laneway import Context, EnvelopeView, Out
-from laneway.actors.books import Books, Ended
-from laneway.actors.context import ContextMaker, LateEmits, Surroundings
-from laneway.actors.harvest import Harvest
-from laneway.actors.journeys import Journeys
-from laneway.actors.losses import Losses
-from laneway.actors.pool import Pool, PoolSpec
+from laneway.actors.dispatch.books import Books, Ended
+from laneway.actors.dispatch.harvest import Harvest
+from laneway.actors.dispatch.journeys import Journeys
+from laneway.actors.dispatch.losses import Losses
+from laneway.actors.dispatch.pump import Pump
+from laneway.actors.pools.context import ContextMaker, LateEmits, Surroundings
+from laneway.actors.pools.pool import Pool, PoolSpec
 from laneway.actors.ports import Outcome
-from laneway.actors.pump import Pump
 from laneway.engine.app.clock import SystemClock
 from laneway.engine.app.handlers import adapt
 from laneway.engine.app.outlet import CheckedOutlet

@@ -16,13 +16,13 @@ from typing import Final
 from benchmarks.stages.harness import ALWAYS, Batches, Stage, Work, in_batches
 from benchmarks.workload import KINDS, POOLS, echo, open_config
 from laneway import Engine
-from laneway.actors.accounts import totals
-from laneway.actors.books import Books, OnDone
-from laneway.actors.committer import Committer
-from laneway.actors.ingress import Ingress
-from laneway.actors.intake import Intake
-from laneway.actors.pool import PoolSpec
+from laneway.actors.dispatch.accounts import totals
+from laneway.actors.dispatch.books import Books, OnDone
+from laneway.actors.pools.pool import PoolSpec
 from laneway.actors.ports import Outcome, Principal
+from laneway.actors.sessions.committer import Committer
+from laneway.actors.sessions.ingress import Ingress
+from laneway.actors.sessions.intake import Intake
 from laneway.engine.app.clock import SystemClock
 from laneway.engine.app.packing import LogPacking
 from laneway.engine.stores.memory import MemoryStore

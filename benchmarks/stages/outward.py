@@ -16,13 +16,13 @@ from typing import Final
 
 from benchmarks.stages.harness import ALWAYS, Batches, Stage, Work, results
 from benchmarks.workload import KINDS
-from laneway.actors.attachment import Attachment
-from laneway.actors.committer import Committer
-from laneway.actors.intake import Intake
-from laneway.actors.keeping import Run
-from laneway.actors.outbound import Outbound
 from laneway.actors.ports import Principal, Store
-from laneway.actors.transcript import Transcript
+from laneway.actors.sessions.attachment import Attachment
+from laneway.actors.sessions.committer import Committer
+from laneway.actors.sessions.intake import Intake
+from laneway.actors.sessions.keeping import Run
+from laneway.actors.sessions.outbound import Outbound
+from laneway.actors.sessions.transcript import Transcript
 from laneway.engine.app.clock import SystemClock
 from laneway.engine.app.packing import LogPacking
 from laneway.engine.stores.memory import MemoryStore

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
-from laneway.actors.pool import PoolSpec
+from laneway.actors.pools.pool import PoolSpec
 from laneway.engine.app.handlers import adapt
 from laneway.engine.app.placements import HOSTS, Placement, host_bounds, placement_of
 from laneway.engine.imports import load_callable, path_of

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from laneway.actors.context import Surroundings
-from laneway.actors.directory import SessionDirectory
+from laneway.actors.directory.directory import SessionDirectory
+from laneway.actors.pools.context import Surroundings
 from laneway.engine.app.packing import LogPacking
 from laneway.routing.shedding import Shedding
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from laneway.actors.gauges import fields_of
+from laneway.actors.pools.gauges import fields_of
 from laneway.actors.ports import DeadLetter, Principal
 from laneway.engine.app.tap import TapFilter
 from laneway.engine.codec import unpack_envelope

@@ -13,9 +13,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from laneway.actors.peers import Peer
-from laneway.actors.remote_cells import RemoteCells
-from laneway.actors.remote_records import RECORDS, RecordService
+from laneway.actors.hosts.peers import Peer
+from laneway.actors.hosts.remote_cells import RemoteCells
+from laneway.actors.hosts.remote_records import RECORDS, RecordService
 from laneway.engine.app.front import Front
 from laneway.engine.app.hosted import HostedPools
 from laneway.engine.app.loads import Loads

@@ -13,7 +13,7 @@ from laneway.engine.peer.policy import PeerPolicy
 from laneway.engine.tls import Tls
 
 if TYPE_CHECKING:
-    from laneway.actors.peers import Receiver
+    from laneway.actors.hosts.peers import Receiver
     from laneway.actors.ports import Clock
 
 __all__ = ["connections"]

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from laneway.actors.alarm import Alarm
-from laneway.actors.entry import Entry, Joined
+from laneway.actors.directory.entry import Entry, Joined
 from laneway.actors.ports import Clock, Principal
 from laneway.engine.client_calls import CallDesk
 from laneway.engine.client_errors import OnFailure, error_of_notice, log_failure, tell_failure

@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, Unpack, overload
 
-from laneway.actors.accounts import DispatcherStatistics
-from laneway.actors.census import DirectoryStatistics
-from laneway.actors.dispatcher import Dispatcher
-from laneway.actors.entry import Entry
+from laneway.actors.directory.entry import Entry
+from laneway.actors.dispatch.accounts import DispatcherStatistics
+from laneway.actors.dispatch.dispatcher import Dispatcher
 from laneway.actors.ports import Principal, Probe, Store
+from laneway.actors.sessions.census import DirectoryStatistics
 from laneway.engine.app.additions import AddedPools, PoolOptions
 from laneway.engine.app.assembly import known_over, make_directory, surroundings_of
 from laneway.engine.app.brain import Brain

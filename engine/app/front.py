@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from laneway.actors.peers import Receiver
+from laneway.actors.hosts.peers import Receiver
 from laneway.actors.ports import Clock
 from laneway.engine.app.connections import connections
 from laneway.engine.app.placements import FRONT_POOLS

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import NoneType
 from typing import Any, Final, TypeAlias
 
+from laneway.actors.pools.turn import Adapted
 from laneway.actors.ports import Context, Handler, Out
-from laneway.actors.turn import Adapted
 from laneway.routing.envelope import Envelope, EnvelopeView
 from laneway.routing.errors import ConfigError
 

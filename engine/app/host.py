@@ -16,15 +16,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from laneway.actors.gauges import fields_of
-from laneway.actors.guests import Guests, HostOptions
+from laneway.actors.hosts.guests import Guests, HostOptions
+from laneway.actors.hosts.peers import Peer
+from laneway.actors.hosts.questions import Questions
+from laneway.actors.hosts.remote_records import RemoteRecords
+from laneway.actors.hosts.switchboard import Switchboard
 from laneway.actors.nlp.runs import RunDriver
-from laneway.actors.peers import Peer
-from laneway.actors.pool import PoolSpec
+from laneway.actors.pools.gauges import fields_of
+from laneway.actors.pools.pool import PoolSpec
 from laneway.actors.ports import Principal, ToolSpec
-from laneway.actors.questions import Questions
-from laneway.actors.remote_records import RemoteRecords
-from laneway.actors.switchboard import Switchboard
 from laneway.actors.tools.calls import ToolCalls
 from laneway.actors.tools.ledger import Ledger
 from laneway.engine.app.brain import Brain

@@ -13,9 +13,9 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Final
 
-from laneway.actors.peers import Message, Peer
-from laneway.actors.questions import Questions
-from laneway.actors.remote_cells import RemoteCells
+from laneway.actors.hosts.peers import Message, Peer
+from laneway.actors.hosts.questions import Questions
+from laneway.actors.hosts.remote_cells import RemoteCells
 from laneway.engine.app.host import PROGRAM, TELL
 from laneway.engine.app.orders import HostOrder
 from laneway.engine.app.registrations import Registrations
@@ -24,7 +24,7 @@ from laneway.engine.runtime.ray_host import pool_of
 from laneway.routing.errors import ConfigError, HostLost, LanewayError, RuntimeUnavailable
 
 if TYPE_CHECKING:
-    from laneway.actors.pool import Pool
+    from laneway.actors.pools.pool import Pool
     from laneway.engine.app.engine import Engine
 
 __all__ = ["HostedPools"]

@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from laneway.actors.accounts import DispatcherStatistics
-from laneway.actors.peers import Peer
+from laneway.actors.dispatch.accounts import DispatcherStatistics
+from laneway.actors.hosts.peers import Peer
+from laneway.actors.hosts.questions import Questions
 from laneway.actors.ports import Clock
-from laneway.actors.questions import Questions
 from laneway.engine.app.scaler import load_of, merged
 from laneway.routing.membership import FRONT, View
 from laneway.routing.scaling import PoolLoad

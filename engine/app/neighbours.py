@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from laneway.actors.couriers import Couriers
-from laneway.actors.deeds import Life
-from laneway.actors.directory import SessionDirectory
-from laneway.actors.flow import Flow
-from laneway.actors.fronts import Fronts
-from laneway.actors.homes import Homes
-from laneway.actors.parcels import Parcels
+from laneway.actors.directory.directory import SessionDirectory
+from laneway.actors.fronts.couriers import Couriers
+from laneway.actors.fronts.flow import Flow
+from laneway.actors.fronts.fronts import Fronts
+from laneway.actors.fronts.parcels import Parcels
+from laneway.actors.fronts.reception import Reception
+from laneway.actors.fronts.relay import Relay
+from laneway.actors.homes.deeds import Life
+from laneway.actors.homes.homes import Homes
+from laneway.actors.homes.ways import Ways
+from laneway.actors.hosts.questions import Questions
+from laneway.actors.hosts.switchboard import Switchboard
 from laneway.actors.ports import Clock, Store
-from laneway.actors.questions import Questions
-from laneway.actors.reception import Reception
-from laneway.actors.relay import Relay
-from laneway.actors.switchboard import Switchboard
 from laneway.actors.sync.shared import SharedDocuments
-from laneway.actors.ways import Ways
 from laneway.engine.app.packing import HostPacking
 from laneway.routing.classify import KindTable
 from laneway.routing.errors import Fenced

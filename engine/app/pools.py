@@ -11,10 +11,10 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from laneway.actors.directory import SessionDirectory
-from laneway.actors.dispatcher import Dispatcher
-from laneway.actors.entry import Entry
-from laneway.actors.pool import PoolSpec
+from laneway.actors.directory.directory import SessionDirectory
+from laneway.actors.directory.entry import Entry
+from laneway.actors.dispatch.dispatcher import Dispatcher
+from laneway.actors.pools.pool import PoolSpec
 from laneway.actors.ports import Clock, Context, Model, Probe, Store
 from laneway.actors.tools.catalogue import Catalogue
 from laneway.engine.app.placements import FRONT_POOLS, HOSTS, placement_of

@@ -10,9 +10,9 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from laneway.actors.accounts import DispatcherStatistics
-from laneway.actors.books import ENDINGS
-from laneway.actors.census import DirectoryStatistics
+from laneway.actors.dispatch.accounts import DispatcherStatistics
+from laneway.actors.dispatch.books import ENDINGS
+from laneway.actors.sessions.census import DirectoryStatistics
 from laneway.engine.app.overload import LEVELS
 from laneway.engine.edge.status import HTTP_STATUSES
 from laneway.engine.edge.traffic import RESULTS, Traffic

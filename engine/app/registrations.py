@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
-from laneway.actors.pool import PoolSpec
+from laneway.actors.pools.pool import PoolSpec
 from laneway.actors.ports import Principal, ToolSpec
 from laneway.actors.tools.catalogue import may_call
 from laneway.engine.app.handlers import adapt

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from laneway.actors.accounts import DispatcherStatistics
+from laneway.actors.dispatch.accounts import DispatcherStatistics
 from laneway.actors.ports import Clock, Probe
 from laneway.routing.errors import LanewayError
 from laneway.routing.scaling import Decision, PoolLoad, Scaling, ScalingPolicy

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from laneway.actors.arrivals import Speaker
-from laneway.actors.entry import Joined
+from laneway.actors.directory.entry import Joined
 from laneway.actors.ports import Principal
+from laneway.actors.sessions.arrivals import Speaker
 from laneway.actors.spans import SpanValue
 from laneway.engine.config import AuthConfig, Config
 from laneway.engine.edge.agui import AguiPolicy, agui_endpoints

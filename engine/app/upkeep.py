@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from laneway.actors.directory import SessionDirectory
+from laneway.actors.directory.directory import SessionDirectory
 from laneway.actors.ports import Probe
 from laneway.routing.errors import LanewayError, LocalProtocolError
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from laneway.actors.arrivals import Speaker
 from laneway.actors.ports import Principal
+from laneway.actors.sessions.arrivals import Speaker
 from laneway.actors.spans import SpanValue
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import LanewayError

@@ -1,1 +1,1 @@
-"""The connections between hosts: gRPC streams that carry `actors.peers` messages."""
+"""The connections between hosts: gRPC streams that carry `actors.hosts.peers` messages."""

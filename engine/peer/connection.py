@@ -17,7 +17,7 @@ import contextlib
 import logging
 from typing import Final
 
-from laneway.actors.peers import Message, Receiver
+from laneway.actors.hosts.peers import Message, Receiver
 from laneway.actors.ports import Clock
 from laneway.engine.peer.frames import BYE, PING, PONG, MessagePacker, decode_frame
 from laneway.engine.peer.handshake import Hello
@@ -51,7 +51,7 @@ class _Stream:
 
 
 class Connection:
-    """Implements `actors.peers.Peer`.
+    """Implements `actors.hosts.peers.Peer`.
 
     Args:
         hello: who is there.

@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 
 import msgpack
 
-from laneway.actors.peers import Message
+from laneway.actors.hosts.peers import Message
 from laneway.routing.errors import LocalProtocolError, PeerProtocolError
 
 __all__ = ["BYE", "PING", "PONG", "MessagePacker", "decode_frame", "join"]

@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
-from laneway.actors.peers import Receiver
+from laneway.actors.hosts.peers import Receiver
 from laneway.actors.ports import Clock
 from laneway.engine.peer.acceptor import Acceptor, bracketed
 from laneway.engine.peer.connection import Connection

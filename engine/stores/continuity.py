@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from laneway.actors.keeping import Run
 from laneway.actors.ports import Entry
+from laneway.actors.sessions.keeping import Run
 from laneway.routing.errors import Fenced, LocalProtocolError
 
 __all__ = ["MAX_STREAM", "advanced", "fenced", "follows", "hole", "strange_stream"]

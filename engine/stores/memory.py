@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Final, TypeAlias
 
-from laneway.actors.keeping import Run
 from laneway.actors.ports import Claim, DeadLetter, Entry, Record
+from laneway.actors.sessions.keeping import Run
 from laneway.engine.stores.continuity import advanced, fenced, follows
 from laneway.engine.stores.memory_log import ENTRY_OVERHEAD_BYTES, EVENT_OVERHEAD_BYTES, LOG_OVERHEAD_BYTES, MemoryLog
 from laneway.routing.errors import StoreError

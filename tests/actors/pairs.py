@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import msgpack
 
-from laneway.actors.peers import Message
-from laneway.actors.switchboard import Switchboard
+from laneway.actors.hosts.peers import Message
+from laneway.actors.hosts.switchboard import Switchboard
 from laneway.routing.errors import LanewayError, LocalProtocolError, RuntimeUnavailable
 
 __all__ = ["End", "connect"]

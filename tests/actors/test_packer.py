@@ -6,7 +6,7 @@ from laneway.actors.packer import Packer
 from laneway.engine.app.packing import HostPacking, LogPacking
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import DEADLINE
-from tests.actors.sessions import an_event
+from tests.actors.sessions.stage import an_event
 
 
 def test_what_is_left_of_a_deadline_survives_packing() -> None:

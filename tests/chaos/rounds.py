@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from laneway.actors.session import session_key
+from laneway.actors.sessions.session import session_key
 from tests.chaos.appends import read_account
 from tests.chaos.faults import Fault, Strike
 from tests.chaos.people import TENANT, Caller

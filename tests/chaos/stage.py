@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Final
 
 from laneway import Config, Engine
-from laneway.actors.deeds import Deeds
-from laneway.actors.session import session_key
+from laneway.actors.homes.deeds import Deeds
+from laneway.actors.sessions.session import session_key
 from laneway.engine.app.choices import choose_store
 from laneway.engine.runtime.ray_cluster import RayCluster
 from laneway.routing.membership import FRONT, POOL, Member

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import msgpack
 
-from laneway.actors.intake import INBOUND, Intake
 from laneway.actors.ports import Outcome, Store
-from laneway.actors.session import session_key
+from laneway.actors.sessions.intake import INBOUND, Intake
+from laneway.actors.sessions.session import session_key
 from laneway.engine.codec import pack_envelope, unpack_envelope
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import BODY, ENTITY, KIND, RUN, Envelope, envelope_id

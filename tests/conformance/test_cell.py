@@ -10,17 +10,17 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from laneway.actors.cell import Cell
-from laneway.actors.guests import Guests, HostOptions
-from laneway.actors.pool import CellPort, Pool, PoolSpec
+from laneway.actors.hosts.guests import Guests, HostOptions
+from laneway.actors.hosts.remote_cells import RemoteCells
+from laneway.actors.hosts.switchboard import Switchboard
+from laneway.actors.pools.cell import Cell
+from laneway.actors.pools.pool import CellPort, Pool, PoolSpec
 from laneway.actors.ports import Principal
-from laneway.actors.remote_cells import RemoteCells
-from laneway.actors.switchboard import Switchboard
 from laneway.engine.app.packing import HostPacking
 from laneway.routing.errors import LocalProtocolError, ToolUnavailable
 from laneway.routing.lanes import Lane
 from tests.actors.conftest import Answers, RecordingContext, make_event
-from tests.actors.hosts import Taker, host_kinds
+from tests.actors.hosts.stage import Taker, host_kinds
 from tests.actors.pairs import connect
 from tests.simulation.loop import VirtualClock, run
 

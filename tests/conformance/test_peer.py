@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from laneway.actors.peers import CANCEL, DELIVER, EMIT, Message, Peer
+from laneway.actors.hosts.peers import CANCEL, DELIVER, EMIT, Message, Peer
 from laneway.routing.errors import PeerProtocolError, RuntimeUnavailable
 from tests.actors.pairs import connect
 from tests.engine.peer.stage import Recorder, Side, joined

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from laneway.actors.hosts.questions import Questions
+from laneway.actors.hosts.remote_records import RECORDS, RecordService, RemoteRecords
+from laneway.actors.hosts.switchboard import Switchboard
 from laneway.actors.ports import Store
-from laneway.actors.questions import Questions
-from laneway.actors.remote_records import RECORDS, RecordService, RemoteRecords
-from laneway.actors.switchboard import Switchboard
 from laneway.actors.tools.ledger import Records
 from laneway.routing.errors import StoreError
 from tests.actors.pairs import connect

@@ -14,8 +14,8 @@ from types import TracebackType
 
 import msgpack
 
-from laneway.actors.intake import INBOUND
-from laneway.actors.session import session_key
+from laneway.actors.sessions.intake import INBOUND
+from laneway.actors.sessions.session import session_key
 from laneway.engine.app.choices import choose_store
 from laneway.engine.codec import unpack_envelope
 from laneway.engine.config import Config

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from laneway import Client
-from laneway.actors.session import session_key
+from laneway.actors.sessions.session import session_key
 from laneway.engine.codec import unpack_body
 from laneway.engine.delivery import Event
 from laneway.engine.documents.replica import Replica

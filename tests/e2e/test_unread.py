@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from laneway.actors.session import SessionHome
+from laneway.actors.sessions.session import SessionHome
 from laneway.engine.app.engine import Engine
 from laneway.engine.client import Client
 from laneway.engine.config import Config, NlpConfig, SessionConfig

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from laneway.actors.session import SessionPolicy
+from laneway.actors.sessions.session import SessionPolicy
 from laneway.engine.config import Address, Config
 from laneway.engine.limits import Limits
 from laneway.routing.dispatch import DispatchPolicy

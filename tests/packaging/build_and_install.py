@@ -20,7 +20,7 @@ MUST_HAVE = (
     "laneway/py.typed",
     "laneway/routing/envelope.py",
     "laneway/routing/py.typed",
-    "laneway/actors/session.py",
+    "laneway/actors/sessions/session.py",
     "laneway/actors/py.typed",
     "laneway/engine/app/engine.py",
     "laneway/engine/py.typed",

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import msgpack
 
-from laneway.actors.peers import Message
+from laneway.actors.hosts.peers import Message
 from laneway.actors.ports import Claim, Entry
-from laneway.actors.session import SessionPolicy
+from laneway.actors.sessions.session import SessionPolicy
 from laneway.engine.app.neighbours import Neighbours
 from laneway.routing.errors import LanewayError, RuntimeUnavailable
 from laneway.routing.handshake import LinkPolicy

@@ -12,8 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from laneway.actors.directory import SessionDirectory
-from laneway.actors.dispatcher import Dispatcher
+from laneway.actors.directory.directory import SessionDirectory
+from laneway.actors.dispatch.dispatcher import Dispatcher
 from laneway.routing.classify import BUILTIN_KINDS
 from laneway.routing.envelope import KIND
 from laneway.routing.inbox import SNAPSHOT, Received

@@ -13,18 +13,18 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from laneway.actors.context import Surroundings
-from laneway.actors.directory import SessionDirectory
-from laneway.actors.dispatcher import Dispatcher
-from laneway.actors.guests import Guests, HostOptions
+from laneway.actors.directory.directory import SessionDirectory
+from laneway.actors.dispatch.dispatcher import Dispatcher
+from laneway.actors.hosts.guests import Guests, HostOptions
+from laneway.actors.hosts.questions import Questions
+from laneway.actors.hosts.remote_cells import RemoteCells
+from laneway.actors.hosts.remote_records import RECORDS, RecordService, RemoteRecords
+from laneway.actors.hosts.switchboard import Switchboard
 from laneway.actors.nlp.runs import RunDriver
-from laneway.actors.pool import PoolSpec
+from laneway.actors.pools.context import Surroundings
+from laneway.actors.pools.pool import PoolSpec
 from laneway.actors.ports import Observe, Principal, ToolInvoker
-from laneway.actors.questions import Questions
-from laneway.actors.remote_cells import RemoteCells
-from laneway.actors.remote_records import RECORDS, RecordService, RemoteRecords
-from laneway.actors.session import SessionPolicy
-from laneway.actors.switchboard import Switchboard
+from laneway.actors.sessions.session import SessionPolicy
 from laneway.actors.tools.calls import ToolCalls
 from laneway.actors.tools.catalogue import Catalogue
 from laneway.actors.tools.ledger import Ledger

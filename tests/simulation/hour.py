@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, NamedTuple
 
-from laneway.actors.session import session_key
+from laneway.actors.sessions.session import session_key
 from tests.simulation.client import Identity, SimClient
 from tests.simulation.disasters import DISASTERS
 from tests.simulation.faults import CALM, Weather

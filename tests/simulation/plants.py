@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Any, Final
 from unittest.mock import patch
 
-from laneway.actors.attachment import Attachment
-from laneway.actors.directory import SessionDirectory
-from laneway.actors.dispatcher import Dispatcher
-from laneway.actors.intake import Intake
-from laneway.actors.links import Links
+from laneway.actors.directory.directory import SessionDirectory
+from laneway.actors.dispatch.dispatcher import Dispatcher
+from laneway.actors.sessions.attachment import Attachment
+from laneway.actors.sessions.intake import Intake
+from laneway.actors.sessions.links import Links
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.envelope import KIND, PRODUCER, RUN, TENANT, Envelope
 from laneway.routing.replay import ReplayRing

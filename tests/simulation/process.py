@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from laneway.actors.books import OnDone
-from laneway.actors.context import Surroundings
-from laneway.actors.directory import SessionDirectory
-from laneway.actors.dispatcher import Dispatcher
-from laneway.actors.entry import Entry, Joined
+from laneway.actors.directory.directory import SessionDirectory
+from laneway.actors.directory.entry import Entry, Joined
+from laneway.actors.dispatch.books import OnDone
+from laneway.actors.dispatch.dispatcher import Dispatcher
 from laneway.actors.nlp.runs import RunDriver
-from laneway.actors.pool import PoolSpec
+from laneway.actors.pools.context import Surroundings
+from laneway.actors.pools.pool import PoolSpec
 from laneway.actors.ports import Context, Observe, Out, Outcome, Principal, Store
-from laneway.actors.session import SessionPolicy
+from laneway.actors.sessions.session import SessionPolicy
 from laneway.actors.tools.calls import ToolCalls
 from laneway.actors.tools.catalogue import Catalogue
 from laneway.actors.tools.ledger import Ledger

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import msgpack
 
-from laneway.actors.attachment import Attachment
-from laneway.actors.context import Surroundings
-from laneway.actors.directory import SessionDirectory
-from laneway.actors.dispatcher import Dispatcher
-from laneway.actors.pool import PoolSpec
+from laneway.actors.directory.directory import SessionDirectory
+from laneway.actors.dispatch.dispatcher import Dispatcher
+from laneway.actors.pools.context import Surroundings
+from laneway.actors.pools.pool import PoolSpec
 from laneway.actors.ports import Principal, Store
-from laneway.actors.session import SessionHome, SessionPolicy
+from laneway.actors.sessions.attachment import Attachment
+from laneway.actors.sessions.session import SessionHome, SessionPolicy
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.classify import KindTable
 from laneway.routing.dispatch import DispatchCore, DispatchPolicy

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgpack
 import pytest
 
-from laneway.actors.pool import PoolSpec
+from laneway.actors.pools.pool import PoolSpec
 from laneway.actors.ports import Claim, Context, Entry
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import PeerProtocolError, StoreError

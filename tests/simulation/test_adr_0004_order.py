@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from laneway.actors.pool import PoolSpec
+from laneway.actors.pools.pool import PoolSpec
 from laneway.actors.ports import Context
 from laneway.routing.envelope import Envelope
 from tests.simulation.loop import run

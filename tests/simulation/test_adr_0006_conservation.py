@@ -6,8 +6,8 @@ import asyncio
 
 import msgpack
 
-from laneway.actors.accounts import DispatcherStatistics
-from laneway.actors.pool import PoolSpec
+from laneway.actors.dispatch.accounts import DispatcherStatistics
+from laneway.actors.pools.pool import PoolSpec
 from laneway.actors.ports import Context
 from laneway.routing.envelope import Envelope
 from tests.simulation.loop import run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from laneway.actors.pool import PoolSpec
+from laneway.actors.pools.pool import PoolSpec
 from laneway.actors.ports import Context, Out
 from laneway.routing.envelope import Envelope, envelope
 from laneway.routing.inbox import SNAPSHOT, Received

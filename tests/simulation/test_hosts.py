@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from laneway.actors.guests import Guests, HostOptions
-from laneway.actors.pool import PoolSpec
+from laneway.actors.hosts.guests import Guests, HostOptions
+from laneway.actors.hosts.switchboard import Switchboard
+from laneway.actors.pools.pool import PoolSpec
 from laneway.actors.ports import Out
-from laneway.actors.switchboard import Switchboard
 from laneway.engine.app.packing import HostPacking
 from laneway.routing.errors import ToolUnavailable
 from laneway.routing.lanes import Lane
 from tests.actors.conftest import Answers, RecordingContext, RecordingProbe, make_event
-from tests.actors.hosts import Front, Taker, host_kinds
+from tests.actors.hosts.stage import Front, Taker, host_kinds
 from tests.actors.pairs import End, connect
 from tests.simulation.hosts import cluster
 from tests.simulation.loop import VirtualClock, run

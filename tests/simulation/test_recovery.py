@@ -12,7 +12,7 @@ import pytest
 
 from laneway.actors.nlp.runs import RunDriver
 from laneway.actors.nlp.vocabulary import text, text_end, text_start
-from laneway.actors.pool import PoolSpec
+from laneway.actors.pools.pool import PoolSpec
 from laneway.actors.ports import Context, Out
 from laneway.routing.envelope import KIND, RUN, Envelope
 from laneway.routing.errors import Fenced

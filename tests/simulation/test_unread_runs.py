@@ -13,14 +13,14 @@ import pytest
 
 from laneway.actors.nlp import vocabulary
 from laneway.actors.nlp.runs import RunDriver
-from laneway.actors.pool import PoolSpec
+from laneway.actors.pools.pool import PoolSpec
 from laneway.actors.ports import Context, Out, Principal
 from laneway.routing.handshake import Hello
 from laneway.routing.inbox import Inbox
 from laneway.routing.replay import Cursor
 from laneway.routing.unread import Unread
 from laneway.routing.window import INITIAL_WINDOW_BYTES
-from tests.actors.sessions import Disk
+from tests.actors.sessions.stage import Disk
 from tests.simulation.hosts import cluster
 from tests.simulation.loop import VirtualClock, run
 from tests.simulation.stage import Stage, Viewer

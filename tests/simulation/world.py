@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
-from laneway.actors.intake import INBOUND, Intake
-from laneway.actors.session import SessionPolicy, session_key
+from laneway.actors.sessions.intake import INBOUND, Intake
+from laneway.actors.sessions.session import SessionPolicy, session_key
 from laneway.routing.errors import LanewayError
 from laneway.routing.handshake import LinkPolicy
 from tests.simulation.client import Identity, SimClient

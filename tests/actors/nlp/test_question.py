@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from laneway.actors.nlp.question import asked, unread_policy
-from laneway.actors.transcript import CUT
+from laneway.actors.sessions.transcript import CUT
 from laneway.routing.envelope import Envelope, envelope
 from laneway.routing.errors import PeerProtocolError
 from laneway.routing.lanes import Lane

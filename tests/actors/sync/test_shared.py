@@ -9,13 +9,13 @@ from typing import Any
 import msgpack
 import pytest
 
-from laneway.actors.deeds import Deeds
+from laneway.actors.homes.deeds import Deeds
 from laneway.actors.sync.bounds import SyncPolicy
 from laneway.engine.documents.replica import Replica
 from laneway.routing.errors import PeerProtocolError
 from laneway.routing.placement import rendezvous
-from tests.actors.sessions import Disk
-from tests.actors.towns import Reader, Town, Villager
+from tests.actors.fronts.towns import Reader, Town, Villager
+from tests.actors.sessions.stage import Disk
 from tests.simulation.loop import run
 
 NAMES = ("a", "b", "c")
@@ -280,7 +280,7 @@ def test_a_home_that_was_overtaken_tells_its_followers() -> None:
         key = f"t/doc/{doc}"
         version, _ = await Deeds(disk).read(key)
         claim = await disk.claim(key)  # b believed it was its own
-        from laneway.actors.deeds import Deed
+        from laneway.actors.homes.deeds import Deed
 
         b = town.members["b"]
         await Deeds(disk).write(key, Deed(b.homes.life, claim.generation, town.number), version)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from laneway import Kind, Lane
-from laneway.actors.pool import PoolSpec
+from laneway.actors.pools.pool import PoolSpec
 from laneway.engine.app.additions import AddedPools
 from laneway.engine.sections import RuntimeConfig
 from laneway.routing.classify import KindTable

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from laneway.actors.switchboard import Switchboard
+from laneway.actors.hosts.switchboard import Switchboard
 from laneway.engine.app.clock import SystemClock
 from laneway.engine.app.connections import connections
 from laneway.engine.config import RuntimeConfig

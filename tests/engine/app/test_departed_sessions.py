@@ -13,7 +13,7 @@ import pytest
 
 from laneway import Config, Engine, EnvelopeView, Out
 from laneway.actors.ports import Context
-from laneway.actors.session import SessionHome
+from laneway.actors.sessions.session import SessionHome
 from laneway.engine.app import engine as composition
 from laneway.engine.stores.memory import MemoryStore
 from tests.simulation.loop import VirtualClock, run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from laneway.actors.switchboard import Switchboard
+from laneway.actors.hosts.switchboard import Switchboard
 from laneway.engine.app.clock import SystemClock
 from laneway.engine.app.front import Front
 from laneway.engine.config import RuntimeConfig

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from laneway import Config, Engine
-from laneway.actors.peers import DONE, ROOM, Message, Peer
-from laneway.actors.questions import Questions
-from laneway.actors.switchboard import Switchboard
+from laneway.actors.hosts.peers import DONE, ROOM, Message, Peer
+from laneway.actors.hosts.questions import Questions
+from laneway.actors.hosts.switchboard import Switchboard
 from laneway.engine.app.clock import SystemClock
 from laneway.engine.app.connections import connections
 from laneway.engine.app.host import TELL, PoolHost

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from laneway import Config, Engine
-from laneway.actors.questions import Questions
-from laneway.actors.switchboard import Switchboard
+from laneway.actors.hosts.questions import Questions
+from laneway.actors.hosts.switchboard import Switchboard
 from laneway.engine.app.loads import Loads
 from laneway.routing.envelope import envelope
 from laneway.routing.membership import FRONT, POOL, Member, View

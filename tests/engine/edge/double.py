@@ -11,9 +11,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from laneway.actors.arrivals import Speaker
-from laneway.actors.attachment import Attachment
 from laneway.actors.ports import Principal
+from laneway.actors.sessions.arrivals import Speaker
+from laneway.actors.sessions.attachment import Attachment
 from laneway.engine.codec import pack_body
 from laneway.engine.frames import Frames
 from laneway.routing.classify import KindTable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from laneway.actors.peers import Message
+from laneway.actors.hosts.peers import Message
 from laneway.engine.peer.connection import Connection
 from laneway.engine.peer.frames import MessagePacker, decode_frame, join
 from laneway.engine.peer.handshake import Hello

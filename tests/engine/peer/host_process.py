@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from laneway.actors.peers import CANCEL, Message, Peer
+from laneway.actors.hosts.peers import CANCEL, Message, Peer
 from laneway.engine.peer.plane import Plane
 from laneway.engine.peer.policy import PeerPolicy
 from laneway.routing.errors import LanewayError

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from laneway.actors.peers import Message, Peer
+from laneway.actors.hosts.peers import Message, Peer
 from laneway.engine.peer.plane import Plane
 from laneway.engine.peer.policy import PeerPolicy
 from laneway.routing.errors import LanewayError

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from laneway.actors.peers import DELIVER
+from laneway.actors.hosts.peers import DELIVER
 from laneway.engine.peer.frames import BYE, MessagePacker, decode_frame, join
 from laneway.engine.peer.handshake import Gate, Identity, text_metadata
 from laneway.engine.peer.policy import PeerPolicy

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from laneway.actors.peers import DELIVER, Message, Peer
+from laneway.actors.hosts.peers import DELIVER, Message, Peer
 from laneway.engine.peer.frames import BYE, PING, PONG
 from laneway.engine.peer.policy import PeerPolicy
 from laneway.routing.errors import LocalProtocolError, RuntimeUnavailable

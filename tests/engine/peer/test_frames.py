@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laneway.actors import peers
+from laneway.actors.hosts import peers
 from laneway.engine.peer.frames import BYE, PING, PONG, MessagePacker, decode_frame, join
 from laneway.routing.errors import LocalProtocolError, PeerProtocolError
 

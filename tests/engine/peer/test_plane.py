@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from laneway.actors.peers import DELIVER, DONE, EMIT
+from laneway.actors.hosts.peers import DELIVER, DONE, EMIT
 from laneway.engine.peer.dialler import Dialler
 from laneway.engine.peer.handshake import Gate, Identity
 from laneway.engine.peer.plane import Plane, must_dial

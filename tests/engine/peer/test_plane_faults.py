@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from laneway.actors.peers import CANCEL, DELIVER, EMIT
+from laneway.actors.hosts.peers import CANCEL, DELIVER, EMIT
 from laneway.engine.peer.plane import Plane
 from laneway.engine.peer.policy import PeerPolicy
 from laneway.engine.testing.proxy import Proxy

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from laneway.actors.peers import CANCEL, DELIVER
+from laneway.actors.hosts.peers import CANCEL, DELIVER
 from laneway.engine.peer.policy import PeerPolicy
 from laneway.routing.membership import POOL
 from tests.engine.peer.stage import Recorder, host, member

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from laneway.actors.peers import DELIVER
+from laneway.actors.hosts.peers import DELIVER
 from laneway.engine.peer.policy import PeerPolicy
 from laneway.routing.membership import POOL
 from tests.engine.peer.stage import both_up, eventually, host, member

@@ -14,7 +14,7 @@ from laneway.engine.tls import Tls, require_tls13
 
 require_tls13()
 
-from laneway.actors.peers import EMIT  # noqa: E402
+from laneway.actors.hosts.peers import EMIT  # noqa: E402
 from laneway.engine.peer.policy import PeerPolicy  # noqa: E402
 from laneway.routing.membership import POOL  # noqa: E402
 from tests.engine.peer.stage import both_up, eventually, host, member  # noqa: E402

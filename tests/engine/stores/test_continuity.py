@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laneway.actors.keeping import Run
 from laneway.actors.ports import Entry
+from laneway.actors.sessions.keeping import Run
 from laneway.engine.stores.continuity import MAX_STREAM, advanced, fenced, follows
 from laneway.routing.envelope import envelope
 from laneway.routing.errors import LocalProtocolError

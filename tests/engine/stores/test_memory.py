@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from laneway.actors.keeping import Run
 from laneway.actors.ports import Entry
+from laneway.actors.sessions.keeping import Run
 from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.envelope import COUNTER, Envelope, envelope
 from laneway.routing.errors import Fenced, LocalProtocolError, StoreError
