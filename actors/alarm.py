@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from laneway.actors.ports import Clock
 
-__all__ = ["Alarm"]
+__all__ = ["Alarm", "nobody"]
 
 _NEVER: Final = float("inf")
 _MIN_DELAY_S: Final = 0.001
@@ -44,6 +44,11 @@ class Alarm:
         delay = max(_MIN_DELAY_S, at - self._clock.now())
         self._timer = asyncio.get_running_loop().call_later(delay, self._go_off)
 
+    def close(self) -> None:
+        """Ring no more, and forget whom. Idempotent."""
+        self.cancel()
+        self._ring = nobody
+
     def cancel(self) -> None:
         """Forget the planned time. Idempotent."""
         if self._timer is not None:
@@ -53,3 +58,10 @@ class Alarm:
     def _go_off(self) -> None:
         self._timer, self._at = None, _NEVER
         self._ring()
+
+
+def nobody(*_: Any, **__: Any) -> None:
+    """Stand where somebody was called, after the one who calls was let go: takes anything, and does nothing.
+
+    Parts that hold each other by what they call are garbage that waits for the collector, with all they hold.
+    """

@@ -115,8 +115,7 @@ class SessionDirectory:
         self._homes: dict[tuple[str, str], SessionHome] = {}
         self._opening: dict[tuple[str, str], asyncio.Task[SessionHome]] = {}
         self._closing: dict[tuple[str, str], asyncio.Future[None]] = {}
-        self._departures = Departures(max_sessions)
-        self._census = Census(max_sessions)
+        self._departures, self._census = Departures(max_sessions), Census(max_sessions)
         self._publications = Publications(self.topics, kinds, clock, self.emit)
         self.draining = False
 
@@ -362,8 +361,9 @@ class SessionDirectory:
         return self._census.of([home.statistics() for home in self.homes()])
 
     async def _sleep(self, home: SessionHome) -> None:
-        await self._close(home, Draining("this session went to sleep; connect again", retry_after_ms=0))
-        home.let_go()
+        if self._homes.get((home.tenant, home.name)) is home:  # else somebody is at it already
+            await self._close(home, Draining("this session went to sleep; connect again", retry_after_ms=0))
+            home.let_go()
 
     async def _close(self, home: SessionHome, error: LanewayError) -> None:
         """Forget a home at once, so that nothing new reaches it; whoever opens it again waits for its end."""

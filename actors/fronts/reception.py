@@ -183,7 +183,7 @@ class Reception:
                     await guest.turn()
                 await self._pass_on(peer, number, guest, await attachment.frames())
         except LanewayError as error:
-            return error
+            return error.with_traceback(None)  # the link keeps it, and would be kept by it
         except Exception as error:
             _log.exception("a relayed link failed")
             return HandlerFailed(f"relaying raised {type(error).__name__}; see the log of the session's front")

@@ -36,6 +36,10 @@ class LinkOwner(Protocol):
         """The link is over."""
         ...
 
+    def snapshot(self) -> Envelope:
+        """The event that tells what was said so far."""
+        ...
+
     async def read_log(self, stream: int, first: int) -> list[tuple[int, int, Envelope]]:
         """(seq, position, envelope) from `first` on, out of the store."""
         ...
@@ -136,7 +140,7 @@ class Attachment:
                 return due
             if self.link.closed is not None:
                 self.leave()
-                raise self.link.closed
+                raise self.link.closed.with_traceback(None)  # one error may end many links
             if not await self._fill():
                 await self._wait()
 
@@ -154,7 +158,7 @@ class Attachment:
             if self._stretches is not None:
                 self._stretches.leave(self)
             self._owner.detached(self)
-        self._alarm.cancel()
+        self._alarm.close()
         self.wake()
 
     def end(self, error: LanewayError) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+from laneway.actors.alarm import nobody
 from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Claim, Clock, Entry, Store
 from laneway.actors.sessions.keeping import Run, Source, keeper
@@ -164,6 +165,10 @@ class Committer:
         self._wake_flushes()
         if self._kept is not None and not self._given_up:
             self._kept.rest(self.claim)
+
+    def let_go(self) -> None:
+        """It is closed and nobody asks any more: it forgets whom it would tell."""
+        self._source, self._on_fenced = None, nobody
 
     def _begin(self) -> None:
         """Write soon: what else is added in this turn of the loop goes into the same append."""

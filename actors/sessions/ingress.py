@@ -15,6 +15,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
+from laneway.actors.alarm import nobody
 from laneway.actors.dispatch.books import Ended
 from laneway.actors.dispatch.door import DispatchPort
 from laneway.actors.dispatch.starts import RUN_STARTING
@@ -92,17 +93,13 @@ class Ingress:
         tracer: Tracer | None = None,
     ) -> None:
         self.trim_below = 0
-        self._tenant, self._session = tenant, session
-        self._intake = intake
-        self._committer = committer
+        self._tenant, self._session, self._intake, self._committer = tenant, session, intake, committer
         self._dispatcher, self._kinds, self._clock, self._durable = dispatcher, kinds, clock, durable
         self._grade = "durable" if durable else "volatile"
-        self._fail_run, self._remember = fail_run, remember
-        self._answer_to, self._observe = answer_to, observe
+        self._fail_run, self._remember, self._answer_to, self._observe = fail_run, remember, answer_to, observe
         self._meters = meters or SessionMeters()
         self._runs = RunBook(clock, {} if awaited is None else awaited, self._meters)
-        self._traced = tracer is not None
-        self._arrivals = Arrivals(tracer, clock)
+        self._traced, self._arrivals = tracer is not None, Arrivals(tracer, clock)
         self._controls = Controls(dispatcher, tenant, session, clock)
         self._unwritten: list[tuple[Speaker, Sequence[Envelope], Sequence[Entry]]] = []
         # one object each, by which the dispatcher knows what goes together
@@ -132,9 +129,8 @@ class Ingress:
         if len(envelopes) >= FEWEST and (frame := framed(envelopes, *whose, now, plain, newest)) is not None:
             self._take_batch(speaker, [self._arrivals.take(env, now, speaker) for env in frame] if traced else frame)
             return
-        envs = stamped(envelopes, *whose, now)
         batch: list[Envelope] = []
-        for env in envs:
+        for env in stamped(envelopes, *whose, now):
             if traced:
                 env = self._arrivals.take(env, now, speaker)
             if env[1] > newest:
@@ -362,6 +358,10 @@ class Ingress:
         """The home goes to sleep: note for the next one what is not in the journal already."""
         if (record := self._intake.rest()) is not None:
             self._committer.add([record])
+
+    def let_go(self) -> None:
+        """Nobody asks any more: it forgets whom it would tell."""
+        self._fail_run = self._remember = self._answer_to = self._on_done = self._on_told = nobody
 
     def _done(self, ended: Sequence[Ended]) -> None:
         """The dispatcher is done with events; what it gave up is over with its dead letter."""

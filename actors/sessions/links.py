@@ -16,7 +16,6 @@ from laneway.actors.sessions.outbound import DATA, URGENT, Outbound
 from laneway.actors.sessions.stretches import Stretches
 from laneway.actors.spans import SpanValue
 from laneway.routing.classify import KindTable
-from laneway.routing.envelope import Envelope
 from laneway.routing.errors import AccessError, LaneFull, LanewayError, PeerProtocolError, Superseded
 from laneway.routing.handshake import Hello, LinkPolicy, negotiate
 from laneway.routing.link import Link, LinkFrame
@@ -31,9 +30,7 @@ class Links:
     """Attachments of one session by client id.
 
     Args:
-        owner: the home, given to every attachment.
         floors: stream -> first seq the log still holds; the owner moves it when it trims.
-        snapshot: makes the snapshot event.
         begins: run -> the seqs after which it begins (urgent, data), or None.
         run_over: whether a run was asked for and has ended.
         meters: counter `link.attached`.
@@ -42,7 +39,6 @@ class Links:
 
     def __init__(
         self,
-        owner: LinkOwner,
         outbound: Outbound,
         *,
         session: str,
@@ -53,14 +49,12 @@ class Links:
         policy: LinkPolicy,
         max_links: int,
         link_ids: Callable[[], str],
-        snapshot: Callable[[], Envelope],
         begins: Callable[[str], tuple[int, int] | None],
         run_over: Callable[[str], bool],
         meters: SessionMeters | None = None,
         stretches: Stretches | None = None,
         shedding: Shedding | None = None,
     ) -> None:
-        self._owner = owner
         self._outbound = outbound
         self._session = session
         self._epoch = epoch
@@ -70,7 +64,6 @@ class Links:
         self._policy = policy
         self._max_links = max_links
         self._link_ids = link_ids
-        self._snapshot = snapshot
         self._begins = begins
         self._run_over = run_over
         self._meters = meters or SessionMeters()
@@ -88,8 +81,10 @@ class Links:
         """Return the client's live attachment, or None."""
         return self._by_client.get(client)
 
-    def attach(self, hello: Hello, principal: Principal, origin: Mapping[str, SpanValue] = {}) -> Attachment:
-        """Add a link; `origin` as for an attachment.
+    def attach(
+        self, owner: LinkOwner, hello: Hello, principal: Principal, origin: Mapping[str, SpanValue] = {}
+    ) -> Attachment:
+        """Add a link; `owner` and `origin` as for an attachment.
 
         Raises:
             LaneFull: too many links. AccessError: the client id is somebody else's.
@@ -108,9 +103,9 @@ class Links:
             welcome["over"] = True
         opening = [LinkFrame({"welcome": welcome}, [])]
         if resume in ("new", "failed") and len(self._outbound.transcript):
-            opening.append(LinkFrame({"snapshot": True}, [self._snapshot()]))
+            opening.append(LinkFrame({"snapshot": True}, [owner.snapshot()]))
         attachment = Attachment(
-            self._owner,
+            owner,
             link,
             client=hello.client,
             principal=principal,

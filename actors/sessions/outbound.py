@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from laneway.actors.alarm import nobody
 from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Clock
 from laneway.actors.sessions.committer import Committer
@@ -274,6 +275,11 @@ class Outbound:
         if self._timer is not None:
             self._timer.cancel()
         self._line.dismiss()
+
+    def let_go(self) -> None:
+        """It failed and nobody asks any more: what it kept goes, and whom it would ask or tell."""
+        self._spool.let_go()
+        self._granted = self._on_end = nobody
 
     def restore(self, stream: int, tail: Sequence[Numbered], head: tuple[int, int]) -> None:
         """Rebuild one ring from the tail of its log; `head` = (last seq, position after it)."""

@@ -16,7 +16,7 @@ import msgpack
 
 from laneway.actors.dispatch.door import DispatchPort
 from laneway.actors.meters import SessionMeters
-from laneway.actors.packer import Packer
+from laneway.actors.packer import LogPacker, Packer
 from laneway.actors.ports import Claim, Clock, Outcome, Principal, Store
 from laneway.actors.sessions import retention
 from laneway.actors.sessions.arrivals import Speaker
@@ -31,7 +31,7 @@ from laneway.actors.sessions.stretches import Stretches
 from laneway.actors.sessions.transcript import FOLDED
 from laneway.actors.spans import SpanValue, Tracer
 from laneway.routing.classify import KindTable
-from laneway.routing.envelope import DEADLINE, KIND, NO_DEADLINE, RUN, Envelope, envelope
+from laneway.routing.envelope import KIND, RUN, Envelope, envelope
 from laneway.routing.errors import Fenced, LanewayError, Paused
 from laneway.routing.handshake import Hello, LinkPolicy
 from laneway.routing.lanes import Lane
@@ -118,7 +118,7 @@ class SessionHome:
         self._policy = policy
         self._store = store
         self._clock = clock
-        self._packer = packer
+        self._log = LogPacker(packer, clock)
         self._on_gone = on_gone
         self._observe = observe
         self._touched = clock.now()
@@ -129,7 +129,7 @@ class SessionHome:
         self._committer = Committer(store, claim, clock=clock, on_fenced=self._fenced, meters=self._meters)
         journals = not self._committer.keeps
         self._intake = Intake(
-            tenant, self._pack, self._unpack, policy.checkpoint_records, journals=journals, runs=policy.runs
+            tenant, self._log.pack, self._log.unpack, policy.checkpoint_records, journals=journals, runs=policy.runs
         )
         self._stretches = Stretches(tracer, clock, name) if tracer is not None else None
         self._shedding = shedding
@@ -155,7 +155,6 @@ class SessionHome:
 
     def _make_links(self, kinds: KindTable, policy: SessionPolicy, link_ids: Callable[[], str]) -> Links:
         return Links(
-            self,
             self.outbound,
             session=self.name,
             epoch=self.epoch,
@@ -165,7 +164,6 @@ class SessionHome:
             policy=policy.link,
             max_links=policy.max_links,
             link_ids=link_ids,
-            snapshot=self._snapshot,
             begins=self._intake.starts.place,
             run_over=self._intake.run_over,
             meters=self._meters,
@@ -176,7 +174,7 @@ class SessionHome:
     def _make_outbound(self, policy: SessionPolicy, kinds: KindTable) -> Outbound:
         return Outbound(
             self._committer,
-            self._pack,
+            self._log.pack,
             self._clock,
             ring_events=policy.ring_events,
             ring_bytes=policy.ring_bytes,
@@ -201,7 +199,7 @@ class SessionHome:
             head = claim.heads.get(stream, (0, 0))
             first = max(claim.floors.get(stream, 1), head[0] - self._policy.ring_events + 1)
             entries = await read_back(self._store, claim.key, stream, first, head[0])
-            tail = [(entry.seq, entry.position, self._unpack(entry.blob)) for entry in entries]
+            tail = [(entry.seq, entry.position, self._log.unpack(entry.blob)) for entry in entries]
             self.outbound.restore(stream, tail, head)
             for seq, _, env in tail:
                 self._retell(seq, env, said)
@@ -238,7 +236,7 @@ class SessionHome:
     def attach(self, hello: Hello, principal: Principal, origin: Mapping[str, SpanValue] = {}) -> Attachment:
         """Add a link; see `Links.attach` for what it raises."""
         self._touched = self._clock.now()
-        return self.links.attach(hello, principal, origin)
+        return self.links.attach(self, hello, principal, origin)
 
     async def holds(self) -> bool:
         """Ask the store whether this home still owns the session. Raises StoreError."""
@@ -261,7 +259,7 @@ class SessionHome:
     async def read_log(self, stream: int, first: int) -> list[tuple[int, int, Envelope]]:
         """Read numbered events from the store for a link that is behind the ring."""
         entries = await self._store.read(self._committer.claim.key, stream, first)
-        return [(entry.seq, entry.position, self._unpack(entry.blob)) for entry in entries]
+        return [(entry.seq, entry.position, self._log.unpack(entry.blob)) for entry in entries]
 
     def over(self, producer: str, counter: int) -> bool:
         """Whether an event was accepted and is over; False for one older than the dedupe window."""
@@ -277,7 +275,8 @@ class SessionHome:
         """Return the session's AG-UI messages, oldest first."""
         return self.outbound.transcript.messages()
 
-    def _snapshot(self) -> Envelope:
+    def snapshot(self) -> Envelope:
+        """Return the event that tells a link which does not resume what was said so far."""
         return self._own("MESSAGES_SNAPSHOT", Lane.NORMAL, msgpack.packb({"messages": self.messages()}))
 
     def _remember(self, envs: Sequence[Envelope]) -> None:
@@ -377,10 +376,13 @@ class SessionHome:
             self._stretches.close()
 
     def let_go(self) -> None:
-        """Nobody finds this home any more: its events go now, and not when garbage is collected some day."""
-        for ring in self.outbound.rings:
-            ring.release(ring.head + 1)
-        self.outbound.transcript.clear()
+        """Nobody finds this home any more: it goes now, all of it, and not when garbage is collected some day.
+
+        Its parts hold it by what they call, and each other; from here on they call nobody.
+        """
+        self._committer.let_go()
+        self.outbound.let_go()
+        self.ingress.let_go()
         self._intake.said.clear()
 
     def _fenced(self, error: Fenced) -> None:
@@ -389,9 +391,3 @@ class SessionHome:
         self.links.end(error)
         self._on_gone(self)
         self.ingress.abandon()
-
-    def _pack(self, env: Envelope) -> bytes:
-        return self._packer.pack(env, 0.0 if env[DEADLINE] == NO_DEADLINE else self._clock.now())
-
-    def _unpack(self, data: bytes) -> Envelope:
-        return self._packer.unpack(data, self._clock.now())

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from laneway.actors.alarm import nobody
 from laneway.actors.meters import SessionMeters
 from laneway.actors.ports import Clock
 from laneway.actors.sessions.committer import Committer
@@ -114,6 +115,13 @@ class Spool:
             self.untaken = True
         data += rows
         self.rings[DATA].extend(rows)
+
+    def let_go(self) -> None:
+        """Nothing comes any more: what is kept goes, and whom it would tell."""
+        for ring in self.rings:
+            ring.release(ring.head + 1)
+        self.transcript.clear()
+        self._on_commit = self._on_number = nobody
 
     # -- for the committer ----------------------------------------------------------------------
 

@@ -197,6 +197,9 @@ class _Owner:
     def detached(self, attachment: Attachment) -> None:
         raise AssertionError("nobody leaves")
 
+    def snapshot(self) -> Envelope:
+        raise AssertionError("nobody starts afresh")
+
     async def read_log(self, stream: int, first: int) -> list[tuple[int, int, Envelope]]:
         raise AssertionError("nothing is behind")
 

@@ -132,6 +132,8 @@ class SessionStream:
 
     def end(self, error: LanewayError | None) -> None:
         """End the stream from outside; the first reason counts."""
+        if error is not None:
+            error.with_traceback(None)  # a reason is kept, and its traceback would keep the stream
         if not self._over.done():
             self._over.set_result(error)
 
@@ -203,7 +205,8 @@ class SessionStream:
             while True:
                 for frame in await attachment.frames():
                     await self._send(frame.header, frame.envelopes)
-        except (LinkClosed, ConnectionError):
+        except (LinkClosed, ConnectionError) as error:
+            error.with_traceback(None)  # the link keeps it, and it the link
             self.end(None)
         except LanewayError as error:
             self.end(error)

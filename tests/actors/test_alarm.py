@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 
-from laneway.actors.alarm import Alarm
+from laneway.actors.alarm import Alarm, nobody
 
 
 def _rung(rig, *offsets, cancel=False):
@@ -39,3 +40,34 @@ def test_never_is_never_and_the_past_is_at_once(rig):
 def test_cancel_forgets_the_time(rig):
     """Nothing rings afterwards."""
     assert _rung(rig, 5, cancel=True) == []
+
+
+def test_a_closed_alarm_rings_no_more_and_forgets_whom(rig):
+    """Whoever held it by what it rings goes at once, and setting it again is silent."""
+
+    async def main():
+        times = []
+        clock = rig.VirtualClock(asyncio.get_running_loop())
+
+        class Owner:
+            def ring(self):
+                times.append(clock.now())
+
+        owner = Owner()
+        owner.alarm = Alarm(clock, owner.ring)
+        alarm, gone = owner.alarm, weakref.ref(owner)
+        alarm.set(5.0)
+        alarm.close()
+        alarm.set(7.0)
+        del owner
+        assert gone() is None
+        await asyncio.sleep(100)
+        assert times == []
+
+    rig.run(main())
+
+
+def test_nobody_takes_anything():
+    """Whatever was called before is called like this, and nothing comes of it."""
+    assert nobody() is None
+    assert nobody("event", ("handled",), now=1.0) is None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
+import weakref
 from collections.abc import AsyncIterator
 
 import msgpack
@@ -14,7 +16,7 @@ from laneway.actors.ports import Context, Out
 from laneway.actors.sessions.intake import INBOUND
 from laneway.actors.sessions.session import SessionHome, session_key
 from laneway.routing.envelope import BODY, COUNTER, KIND, RUN, Envelope
-from laneway.routing.errors import Draining, Fenced
+from laneway.routing.errors import Draining, Fenced, LinkClosed
 from laneway.routing.inbox import Inbox
 from laneway.routing.replay import Cursor
 from tests.actors.sessions.stage import Caller, Disk, an_event
@@ -395,6 +397,60 @@ def test_a_run_that_has_left_the_log_cannot_be_read_from_its_beginning() -> None
         await late.read()
         assert (late.welcome["resume"], late.welcome["reason"]) == ("failed", "OUT_OF_WINDOW")
         assert late.told("snapshot") == [True]
+        await stage.close()
+
+    run(main())
+
+
+def test_who_sleeps_goes_at_once() -> None:
+    """A home that was put to sleep, and a link that was left, are gone with the last who asks, not when garbage is
+    collected: nothing of them is left for the collector.
+    """
+
+    async def main() -> None:
+        stage = await Stage(pools=[RUNS], idle_s=1.0).start()
+        viewer = await _served(stage, b"some words")
+        home, link = weakref.ref(await stage.home()), weakref.ref(viewer.attachment.link)
+        await viewer.attachment.receive({"bye": True}, ())
+        try:
+            await viewer.attachment.frames()
+        except LinkClosed as error:
+            error.with_traceback(None)
+        await viewer.attachment.close()
+        del viewer
+        await asyncio.sleep(0.1)
+        assert link() is None
+        await asyncio.sleep(2.0)
+        await stage.directory.sweep()
+        await asyncio.sleep(0.1)
+        assert stage.directory.find("t", "s") is None
+        assert home() is None
+        await stage.close()
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(main())
+    finally:
+        gc.enable()
+
+
+def test_who_is_put_to_sleep_twice_is_let_go_once() -> None:
+    """Who comes second, while the log is still being written, takes nothing from it."""
+
+    async def main() -> None:
+        disk = Disk()
+        stage = await Stage(disk, pools=[RUNS], idle_s=1.0).start()
+        disk.append_s = 0.5
+        await stage.emit("TEXT_MESSAGE_START", {"messageId": "m", "role": "assistant"})
+        await stage.emit("TEXT_MESSAGE_CONTENT", "the last words")
+        home = await stage.home()
+        await asyncio.gather(stage.directory._sleep(home), stage.directory._sleep(home))
+        viewer = await stage.attach()
+        await viewer.read()
+        snapshot = next(item for item in viewer.items if item.envelope[KIND] == "MESSAGES_SNAPSHOT")
+        (message,) = msgpack.unpackb(snapshot.envelope[BODY])["messages"]
+        assert message["content"] == "the last words"
         await stage.close()
 
     run(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -153,3 +154,35 @@ def test_a_bug_behind_the_edge_is_told_and_contained(caplog: Any) -> None:
 
     asyncio.run(main())
     assert "secret detail" in caplog.text
+
+
+def test_a_stream_that_is_over_goes_at_once() -> None:
+    """Whatever ended it, it is gone with its wire's owner, and not when garbage is collected some day."""
+
+    async def gone(how: str) -> bool:
+        pipe, engine = Pipe(), Engine()
+        pipe.incoming.put_nowait(HELLO)
+        live = stream(pipe, engine)
+        serving = asyncio.create_task(served(pipe, live))
+        assert "welcome" in await pipe.sent.get()
+        if how == "bye":
+            pipe.incoming.put_nowait(({"bye": True}, []))
+        elif how == "told":
+            live.end(Draining("now"))
+        else:
+            for attachment in list(engine.session("s1").attachments.values()):
+                attachment.end(Draining("now"))
+        await serving
+        left = weakref.ref(live)
+        del live, serving
+        await asyncio.sleep(0)
+        return left() is None
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert {how: asyncio.run(gone(how)) for how in ("bye", "told", "ended")} == dict.fromkeys(
+            ("bye", "told", "ended"), True
+        )
+    finally:
+        gc.enable()
