@@ -3,8 +3,8 @@
 Law of this file: a module's tests run in one process, in their order, so that what they share is started once.
 Modules that need a real Ray (they name the fixture `ray_address` or the mark `ray`) all run in the same process:
 Ray is ten processes, and two of them side by side starve each other. What takes long begins first, so that no
-process is left with it at the end. Without `-n` only the order changes: Ray comes first. And no property is judged
-by the time an example takes: on a busy machine any may take long.
+process is left with it at the end. Without `-n` only the order changes: Ray comes first. And nothing is judged by
+the time it takes: on a busy machine any example of a property may take long, and a Ray minutes to come up.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["pytest_collection_modifyitems", "pytest_itemcollected", "pytest_xdist_make_scheduler"]
 
 _RAY = re.compile(r"\bray_address\b|\bmark\.ray\b")
+_RAY_TIMEOUT_S = 300
+"""For a test that needs a Ray, with the start of that Ray in it: on a machine of load 20 it takes a minute alone."""
 
 settings.register_profile("untimed", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
@@ -36,9 +38,11 @@ def _needs_ray(module: Path) -> bool:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Who asks for a Ray has its mark."""
+    """Who asks for a Ray has its mark; who has its mark has the time."""
     if "ray_address" in getattr(item, "fixturenames", ()):
         item.add_marker("ray")
+    if item.get_closest_marker("ray") and not item.get_closest_marker("timeout"):
+        item.add_marker(pytest.mark.timeout(_RAY_TIMEOUT_S))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

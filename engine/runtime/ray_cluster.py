@@ -29,6 +29,8 @@ __all__ = ["RayCluster"]
 _T = TypeVar("_T")
 _log: Final = logging.getLogger(__name__)
 _CALL_S: Final = 5.0
+_MADE_S: Final = 30.0
+"""A registry that was made just now has its process to start first, and on a busy machine that takes long."""
 _CONTROL_CALLS: Final = 32
 _STOPPED: Final = "the cluster was stopped by an operator"
 
@@ -72,7 +74,7 @@ class RayCluster:
             if create:
                 fresh = Terms(secrets.token_hex(32), self._config.beat_s, self._config.lost_s)
                 await self.registry.create(fresh)
-            self.terms = await self._admitted(self._config.ready_s if create else _CALL_S)
+            self.terms = await self._admitted(max(self._config.ready_s, _MADE_S) if create else _CALL_S)
         except BaseException:
             await self._connection.close()
             raise

@@ -26,7 +26,7 @@ _IPS: Final = ("127.0.0.11", "127.0.0.12", "127.0.0.13")
 _STORE_BYTES: Final = 80 * 2**20
 _CPUS: Final = 1
 """Ray starts a process for each in advance."""
-_COMMAND_S: Final = 60.0
+_COMMAND_S: Final = 120.0
 _ENVIRONMENT: Final = {
     "PYTHONPATH": str(_ROOT),
     "RAY_AUTH_MODE": "disabled",  # a local Ray in this process has switched it on for all that come after
@@ -76,7 +76,7 @@ class Nodes:
 
     def front(self, number: int, cluster: str, store: str, *options: str, model: str, **runtime: Any) -> Server:
         """`laneway serve` on a node, with further settings of section [runtime]."""
-        own = {"node_ip": _IPS[number], "cpus": 0.1, "beat_s": 0.2, "lost_s": 1.0, **runtime}
+        own = {"node_ip": _IPS[number], "cpus": 0.1, "beat_s": 0.2, "lost_s": 3.0, "ready_s": 120.0, **runtime}
         settings = {f"LANEWAY_RUNTIME__{name.upper()}": _plain(value) for name, value in own.items()}
         where = ("--runtime", "ray", "--ray-address", self.address, "--cluster", cluster)
         return Server(store, *where, *options, model=model, cwd=_ROOT, settings=settings)

@@ -28,7 +28,7 @@ from tests.e2e.serving import Server, logged
 from tests.redis_server import DURABLE, RedisServer, redis_server
 
 KINDS = KindTable([Kind(name, Lane.NORMAL, direction=IN) for name in ("WHERE", "KEYED")])
-WITHIN_S = 90.0
+WITHIN_S = 200.0
 pytestmark = pytest.mark.ray
 SHARED: dict[str, Any] = {
     "model": "tests.e2e.afar:Reciter",

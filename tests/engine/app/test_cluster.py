@@ -24,11 +24,13 @@ from tests.engine.app import hands
 from tests.engine.peer.stage import eventually
 
 pytestmark = pytest.mark.usefixtures("ray_address")
-WITHIN_S = 60.0
+WITHIN_S = 200.0
+"""Hosts come up slowly on a busy machine; nothing is asserted about how long it took."""
 
 
 def on_ray(cluster: str, **settings: Any) -> Config:
-    runtime = {"kind": "ray", "cluster": cluster, "beat_s": 0.2, "lost_s": 1.0, **settings}
+    """A front that waits for its hosts, and takes nobody for dead because the machine is busy."""
+    runtime = {"kind": "ray", "cluster": cluster, "beat_s": 0.2, "lost_s": 5.0, "ready_s": 120.0, **settings}
     return Config.model_validate({"runtime": runtime, "nlp": {"model": "tests.engine.app.hands:Talker"}})
 
 
@@ -213,7 +215,7 @@ def test_a_front_that_has_just_died_keeps_no_other_from_starting() -> None:
 
     async def main() -> None:
         placement = {"nlp": "driver", "tools": "driver"}
-        config = on_ray("ghost", placement=placement, ready_s=10.0)
+        config = on_ray("ghost", placement=placement, lost_s=2.0)
         left = RayCluster(config.runtime, owned=False)
         await left.open()
         ghost = Member("front/dead", new_incarnation(), FRONT, "127.0.0.1:1", version=laneway_version())

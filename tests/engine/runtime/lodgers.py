@@ -66,12 +66,24 @@ class Misconfigured(Lodger):
 
 
 class Busy(Lodger):
-    """Blocks its loop for a while, soon after it has started."""
+    """Holds its loop while the file is there that its spec names."""
 
     async def start(self, facts: HostFacts) -> Presence:
         presence = await super().start(facts)
-        asyncio.get_running_loop().call_later(0.3, time.sleep, 2.5)
+        self._look()
         return presence
+
+    def _look(self) -> None:
+        while os.path.exists(self.facts.spec):
+            time.sleep(0.01)
+        self._next = asyncio.get_running_loop().call_later(0.01, self._look)
+
+    async def drain(self, deadline_s: float) -> None:
+        self.drained = True
+
+    async def close(self) -> None:
+        self._next.cancel()
+        await super().close()
 
 
 class Dying(Lodger):

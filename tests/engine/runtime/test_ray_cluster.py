@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +28,8 @@ from laneway.routing.membership import FRONT, Member, View
 from tests.e2e.serving import COMMAND, clean_environment
 
 LODGER = "tests.engine.runtime.lodgers:Lodger"
-WITHIN_S = 30.0
+WITHIN_S = 150.0
+"""Hosts come up slowly on a busy machine; nothing is asserted about how long it took."""
 
 
 class Front:
@@ -60,8 +62,9 @@ class Front:
 
 @contextlib.asynccontextmanager
 async def joined(name: str, **settings: Any) -> AsyncIterator[tuple[RayCluster, Front]]:
-    """An owned cluster of its own name, with a front that beats."""
-    cluster = RayCluster(RuntimeConfig(kind="ray", cluster=name, beat_s=0.2, lost_s=1.0, **settings))
+    """An owned cluster of its own name, with a front that beats; a busy machine costs nobody."""
+    patient = {"beat_s": 0.2, "lost_s": 5.0, "ready_s": 120.0}
+    cluster = RayCluster(RuntimeConfig(kind="ray", cluster=name, **{**patient, **settings}))
     await cluster.open()
     front = Front(cluster)
     front.beats.start()
@@ -74,7 +77,7 @@ async def joined(name: str, **settings: Any) -> AsyncIterator[tuple[RayCluster, 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(200):
             await main
 
     asyncio.run(bounded())
@@ -82,11 +85,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 async def gone(pid: int) -> None:
     async with asyncio.timeout(WITHIN_S):
-        for _ in range(3_000):
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                return
+        while Path(f"/proc/{pid}").exists():  # noqa: ASYNC110, ASYNC240 - it tells nobody, and looking takes no time
             await asyncio.sleep(0.01)
 
 
@@ -146,7 +145,7 @@ def test_a_stopped_host_is_dropped_and_begins_anew() -> None:
     """A process that hung longer than lost_s takes a new incarnation in place, and its program starts again."""
 
     async def main() -> None:
-        async with joined("dropped") as (cluster, front):
+        async with joined("dropped", lost_s=2.0) as (cluster, front):
             (former,) = await cluster.ready(await cluster.spawn("nlp", 1, LODGER, b"0"))
             await front.until(lambda: front.member(former.name))
             os.kill(former.pid, signal.SIGSTOP)
@@ -244,7 +243,7 @@ def test_a_killed_registry_comes_back_with_its_secret_and_calls_nobody_lost() ->
     async def main() -> None:
         import ray
 
-        async with joined("registry") as (cluster, front):
+        async with joined("registry", lost_s=2.0) as (cluster, front):
             (host,) = await cluster.ready(await cluster.spawn("nlp", 1, LODGER, b"0"))
             await front.until(lambda: front.member(host.name) and front.beats.view.settled)
             handle = ray.get_actor(REGISTRY, namespace=namespace_of("registry"))
@@ -347,19 +346,22 @@ def test_every_host_is_drained_whatever_the_others_come_to(monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("ray_address")
-def test_control_calls_are_answered_while_the_program_keeps_its_loop_busy() -> None:
-    """What needs the loop says that it does not turn."""
+def test_control_calls_are_answered_while_the_program_keeps_its_loop_busy(tmp_path: Path) -> None:
+    """What needs the loop says that it does not turn, for as long as it does not."""
+    held = tmp_path / "held"
 
     async def main() -> None:
         async with joined("busy") as (cluster, _):
-            names = await cluster.spawn("nlp", 1, "tests.engine.runtime.lodgers:Busy", b"0")
-            await cluster.ready(names)
-            for _ in range(1_000):
-                if (await cluster.statistics(names[0]))["state"] == "busy":
-                    break
-                await asyncio.sleep(0.01)
-            else:
-                pytest.fail("a loop that does not turn was not told as busy")
+            (name,) = await cluster.spawn("nlp", 1, "tests.engine.runtime.lodgers:Busy", str(held).encode())
+            await cluster.ready([name])
+            held.touch()
+            try:
+                while (await cluster.statistics(name))["state"] != "busy":  # it looks for the file in its own time
+                    pass
+            finally:
+                held.unlink()
+            while (await cluster.statistics(name))["state"] == "busy":
+                pass
 
     run(main())
 
@@ -374,7 +376,7 @@ def test_an_operator_looks_scales_drains_and_stops(ray_address: str, monkeypatch
         return result.output
 
     async def main() -> None:
-        config = RuntimeConfig(kind="ray", cluster="operated", beat_s=0.2, lost_s=1.0)
+        config = RuntimeConfig(kind="ray", cluster="operated", beat_s=0.2, lost_s=5.0, ready_s=120.0)
         left = RayCluster(config, owned=False)
         await left.open()
         await left.ready(await left.spawn("nlp", 1, LODGER, b"0"))
