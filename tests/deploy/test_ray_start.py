@@ -22,7 +22,7 @@ from tests.e2e.serving import ANY_PORTS, clean_environment, listening
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 BIN = Path(sys.executable).parent
-WITHIN_S = 40.0
+WITHIN_S = 120.0
 pytestmark = pytest.mark.ray
 MEMORY = ("--object-store-memory=83886080",)
 PORTS = (

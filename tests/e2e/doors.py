@@ -18,7 +18,7 @@ from laneway.engine.edge.auth import Authenticate, JwtAuthenticator, JwtPolicy
 __all__ = ["SECRET", "Answer", "Door", "claims", "door", "hmac", "token"]
 
 SECRET = "0123456789abcdef0123456789abcdef"
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 
 
 class Answer(NamedTuple):

@@ -113,7 +113,7 @@ def test_a_bad_body_is_the_trouble_of_its_event_only(name: str, shared_server: s
     kind, body = BAD_BODIES[name]
 
     async def main() -> None:
-        async with asyncio.timeout(20), raw(shared_server) as session:
+        async with asyncio.timeout(60), raw(shared_server) as session:
             await session.hello(session="bad", client=f"c-{name.replace(' ', '-').replace(',', '')}")
             await session.send_frame(_framed(b"\x80", _item(kind=kind, body=body)))
             assert await _trouble(session)

@@ -30,7 +30,7 @@ def settings(directory: Path, authority: Authority, trusted: Authority, ready_s:
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(200):
             await main
 
     asyncio.run(bounded())
@@ -43,7 +43,7 @@ def test_hosts_speak_tls_when_the_settings_say_so(tmp_path: Path) -> None:
     ours, theirs = Authority(tmp_path / "ours"), Authority(tmp_path / "theirs", "theirs")
 
     async def main() -> None:
-        options = ("--config", str(settings(tmp_path, ours, ours, 60)), "--runtime", "ray")
+        options = ("--config", str(settings(tmp_path, ours, ours, 120)), "--runtime", "ray")
         async with Server("memory", *options) as server, Client(server.target, session="s") as client:
             receipt = await client.send("Hello")
             async for event in client:

@@ -14,7 +14,7 @@ from laneway.engine.models.synthetic import SyntheticModel
 from tests.engine.edge.driver import Call, Socket, scope
 
 STEPS = 40
-WITHIN_S = 10.0
+WITHIN_S = 60.0
 JSON = {"content-type": "application/json"}
 EVENTS = {**JSON, "accept": "text/event-stream"}
 MESSAGE = {"counter": 1, "kind": "USER_MESSAGE", "text": "hi"}

@@ -388,7 +388,7 @@ def test_servers_come_and_go_and_hosts_stay_until_an_operator_stops_them(
     """SIGTERM leaves the hosts, another server on another node finds them and the sessions; `stop` ends them."""
 
     async def main() -> None:
-        async with nodes.front(0, "left", redis.url, model="tests.e2e.afar:Reciter") as one:
+        async with nodes.front(0, "left", redis.url, "--drain-s", "60", model="tests.e2e.afar:Reciter") as one:
             async with Client(one.target, session="s") as client:
                 await heard(client, {(await client.send("3")).run})
             assert await readiness(one.http) == (200, "")
@@ -398,7 +398,7 @@ def test_servers_come_and_go_and_hosts_stay_until_an_operator_stops_them(
             assert {row["state"] for row in before.values()} == {"ready"}
             assert set(pids(before)) == {"host/nlp/0", "host/tools/0"}
             code, took_s = await one.stop()
-            assert (code, took_s < 20) == (0, True), one.errors
+            assert (code, took_s < 60) == (0, True), one.errors
             assert "Traceback" not in one.errors
             assert "SIGTERM received" not in one.errors
             assert redis.command("EXISTS", "laneway:{home/default/session/s}") == b":0\r\n"

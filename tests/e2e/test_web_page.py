@@ -20,7 +20,7 @@ from tests.outside import require
 
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "docs" / "images" / "streaming-page.png"
-_READY_S = 30.0
+_READY_S = 60.0
 
 
 @asynccontextmanager

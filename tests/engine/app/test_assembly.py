@@ -34,7 +34,7 @@ def test_a_handler_finds_who_is_behind_an_event() -> None:
             engine.pool("look", ["LOOK"], look)
             async with engine.session("s", user="ann") as session:
                 await session.send_event("LOOK")
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while not found:  # noqa: ASYNC110 - the handler has nobody to tell
                         await asyncio.sleep(0.01)
         assert found[0].subject == "ann"

@@ -14,7 +14,7 @@ from laneway.engine.codec import pack_envelope
 from laneway.routing.envelope import envelope
 from laneway.routing.errors import AccessError, PeerProtocolError, UnknownTool
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 
 
 async def weather(city: str) -> str:

@@ -20,7 +20,7 @@ from laneway.engine.stores.memory import MemoryStore
 from laneway.routing.errors import ConfigError, LocalProtocolError, PeerProtocolError, RuntimeUnavailable
 from tests.engine.app import shop
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 
 
 def quick() -> SyntheticModel:

@@ -48,7 +48,7 @@ def test_a_life_begins_connects_and_is_over() -> None:
         await two.close()
 
     async def bounded() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await main()
 
     asyncio.run(bounded())

@@ -14,7 +14,7 @@ from laneway.engine.app.outlet import CheckedOutlet
 from laneway.routing.envelope import ENTITY, Envelope, envelope
 from laneway.routing.errors import LocalProtocolError
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 
 
 class Sink:

@@ -18,7 +18,7 @@ from laneway.routing.classify import IN, Kind
 from laneway.routing.errors import Overloaded
 from laneway.routing.lanes import Lane
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 LEVELS = range(4)
 _KINDS = (
     Kind("MOVE", Lane.LOW, durable=False, droppable=True, direction=IN),

@@ -15,7 +15,7 @@ from laneway.engine.config import Config
 from laneway.engine.models.scripted import ScriptedModel
 from laneway.routing.errors import ConfigError
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 
 
 def test_every_engine_has_them() -> None:

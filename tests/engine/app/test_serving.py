@@ -120,7 +120,7 @@ def test_an_engine_mounted_into_another_application() -> None:
         call.feed(b"")
         assert (await call.next())["status"] == 200
         await engine.close(0.1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await call.task
         assert (await ask(outer, "GET", "/deep/engine/readyz")).status == 503
 

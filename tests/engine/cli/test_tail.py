@@ -21,7 +21,7 @@ WITHIN_S = 60.0
 
 
 async def _one_run(target: str, session: str = "tailed") -> str:
-    async with asyncio.timeout(20), Client(target, session=session) as client:
+    async with asyncio.timeout(60), Client(target, session=session) as client:
         receipt = await client.send("hello")
         async for event in client:
             if event.ends_run:

@@ -19,7 +19,7 @@ from laneway.routing.envelope import Envelope
 from laneway.routing.errors import LanewayError
 from tests.engine.edge.double import FRAMES, KINDS, Engine
 
-WITHIN_S = 10.0
+WITHIN_S = 60.0
 
 
 @asynccontextmanager

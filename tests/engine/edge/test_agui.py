@@ -87,7 +87,7 @@ def test_who_has_everything_of_a_run_is_told_its_end_again() -> None:
 
     async def test(application: Asgi, model: Counting) -> None:
         whole = parsed((await run_of(application)).body)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             again = parsed((await run_of(application, **{"last-event-id": whole[-1][0]})).body)
             await run_of(application, run="another")
             epoch, urgent, data = whole[-1][0].split(".")

@@ -23,7 +23,7 @@ from laneway.routing.errors import IdempotencyMismatch, RateLimited, ResumeFaile
 from laneway.routing.replay import Cursor
 from tests.engine.edge.agui_rules import check_run, parsed
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 ADA = Principal("ada", "t")
 
 

@@ -123,7 +123,7 @@ def test_who_leaves_cancels_nothing() -> None:
         while not session.handled:  # noqa: ASYNC110 (the double has no event for it)
             await asyncio.sleep(0)
         call.leave()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await call.task
         assert session.attachments == {}
         assert call.outgoing.empty()

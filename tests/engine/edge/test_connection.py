@@ -19,7 +19,7 @@ from laneway.engine.edge.http import HttpEdge, HttpPolicy
 from laneway.engine.edge.websocket import WebSocket
 from tests.engine.edge.driver import app
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 UPGRADE = (
     b"GET /s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"

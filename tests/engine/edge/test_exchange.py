@@ -85,7 +85,7 @@ def test_a_client_that_leaves_in_its_body_gets_no_answer() -> None:
         call = Call(echoing(), scope("POST", "/echo", JSON))
         call.feed(b"{", more=True)
         call.leave()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await call.task
         assert call.outgoing.empty()
 
@@ -124,7 +124,7 @@ def test_a_stream_learns_that_its_client_left() -> None:
         assert (await call.next())["status"] == 200
         assert (await call.next())["body"] == b"one"
         call.leave()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await call.task
         assert call.outgoing.empty()
 
@@ -145,7 +145,7 @@ def test_a_stream_that_nobody_reads_is_cut_off() -> None:
         await call.next()
         call.flowing.clear()
         call.leave()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await call.task
         assert aborted == [True]
 

@@ -22,7 +22,7 @@ def test_the_engine_is_a_gateway() -> None:
     """It opens a link whose first frame is the welcome; closed with an error, `frames` raises that error."""
 
     async def main() -> None:
-        async with Engine() as engine, asyncio.timeout(20):
+        async with Engine() as engine, asyncio.timeout(60):
             gateway: Gateway = EngineGateway(engine)
             link: Attachment = await gateway.attach(
                 Hello(versions=(1,), client="c1", session="s1"), Principal("ada", "acme")
@@ -42,7 +42,7 @@ def test_calls_answer_or_are_refused() -> None:
     """A known question gets its answer; an unknown one is a PeerProtocolError that names it."""
 
     async def main() -> None:
-        async with Engine() as engine, asyncio.timeout(20):
+        async with Engine() as engine, asyncio.timeout(60):
             gateway: Gateway = EngineGateway(engine)
             assert await gateway.call("tools", {}, (), Principal("ada", "acme")) == []
             with pytest.raises(PeerProtocolError, match="guess"):

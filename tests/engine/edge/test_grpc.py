@@ -65,7 +65,7 @@ async def still_serves(target: str, credential: str = "") -> None:
 
 async def nobody(server: GrpcEdge) -> None:
     """Wait until the last stream has left."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while server.streams:  # noqa: ASYNC110 (a peer's disconnect has no event on our side)
             await asyncio.sleep(0)
 
@@ -188,7 +188,8 @@ def test_a_burst_of_calls_is_not_refused_by_the_transport() -> None:
     """1,500 streams opened at once all get their welcome (the transport's default refuses some)."""
 
     async def main() -> None:
-        async with edge() as (server, _, target), channel(target) as opened:
+        policy = GrpcPolicy(stream=StreamPolicy(hello_s=60.0))  # a busy machine takes its time for so many
+        async with edge(policy=policy) as (server, _, target), channel(target) as opened:
             frame = FRAMES.encode
 
             async def one(index: int) -> Any:
@@ -262,7 +263,7 @@ def test_a13_credentials_that_end_during_a_stream() -> None:
     """
 
     async def main() -> None:
-        policy = GrpcPolicy(stream=StreamPolicy(expiry_grace_s=0.4))
+        policy = GrpcPolicy(stream=StreamPolicy(expiry_grace_s=2.0))
         async with edge(authenticate=jwt_hook(), policy=policy) as (_, _, target):
             async with raw(target, token(lifetime_s=0.3)) as session:
                 epoch = (await session.hello())["epoch"]
@@ -534,7 +535,7 @@ def test_t3_silent_tcp_is_closed() -> None:
     async def main() -> None:
         async with edge() as (server, _, target):
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while await reader.read(1024):
                     pass  # the server's own preface
             writer.close()
@@ -568,7 +569,7 @@ def test_t5_a_ping_flood_is_stopped() -> None:
             writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
             ping = bytes([0, 0, 8, 6, 0, 0, 0, 0, 0]) + bytes(8)
             answer = b""
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 try:
                     for _ in range(100):
                         writer.write(ping * 10)
@@ -594,7 +595,7 @@ def test_drain_tells_everybody_and_waits() -> None:
             async with channel(target) as opened:
                 check = health_pb2_grpc.HealthStub(opened).Check
                 await check(health_pb2.HealthCheckRequest())
-                draining = asyncio.create_task(server.drain(0.5))
+                draining = asyncio.create_task(server.drain(2.5))
                 told = (await leaves.until("notice"))["notice"]
                 assert (told["code"], told["fatal"], told["retry_after_ms"]) == ("DRAINING", False, 1000)
                 answer = await check(health_pb2.HealthCheckRequest())
@@ -621,7 +622,7 @@ def test_drain_ends_when_everybody_has_left() -> None:
             draining = asyncio.create_task(server.drain(3600))
             await session.until("notice")
             await session.send({"bye": True})
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await draining
 
     asyncio.run(main())

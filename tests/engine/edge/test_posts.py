@@ -94,7 +94,7 @@ def test_a_bad_request_is_the_trouble_of_itself_only(path: str, body: Any, statu
         assert (await post(stage, f"{link}/send", {"events": [message("still here", 9)]})).status == 202
         await events.until("RUN_FINISHED")
         assert (await post(stage, f"{link}/grant", {"bye": True})).status == 204
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await events.call.task
         assert (await post(stage, f"{link}/grant", {"grant": 1})).status == 404
         await stage.engine.close()

@@ -56,7 +56,7 @@ class Events:
 
     async def leave(self) -> None:
         self.call.leave()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await self.call.task
 
 
@@ -189,7 +189,7 @@ def test_comments_keep_it_alive_and_a_drain_says_when_to_come_back() -> None:
             raw = (await events.call.next())["body"]
         assert b"\nretry: " in raw
         await draining
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await events.call.task
         answer = await ask(stage.app, "GET", "/v1/stream?session=s1", {**ADA, "accept": "text/event-stream"})
         assert (answer.status, answer.json["code"]) == (503, "DRAINING")
@@ -208,7 +208,7 @@ def test_who_does_not_read_is_cut_off() -> None:
         await events.next()
         events.call.flowing.clear()
         await stage.engine.session("s1").emit("TEXT_MESSAGE_CONTENT", b"unread", "m")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await events.call.task
         assert aborted
         assert stage.engine.session("s1").attachments == {}
@@ -228,7 +228,7 @@ def test_the_newest_stream_of_a_client_wins() -> None:
         await second.begun()
         notice = (await first.next())["header"]["notice"]
         assert (notice["code"], notice["fatal"]) == ("SUPERSEDED", True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await first.call.task
         await second.leave()
 

@@ -44,7 +44,7 @@ def stream(pipe: Pipe, engine: Engine, **policy: Any) -> SessionStream:
 
 
 async def served(pipe: Pipe, served_stream: SessionStream) -> LanewayError | None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         reason = await served_stream.serve()
     pipe.incoming.put_nowait(None)
     assert served_stream.reader is not None

@@ -134,7 +134,7 @@ def test_leaving_a_reply_closes_the_connection() -> None:
         async with raw_server(b"HTTP/1.1 200 OK\r\n\r\nsome", hang=True) as (url, heard, gone):
             async with Endpoint(url, api_key="k", limits=LIMITS).request("POST", "/y", {"a": 1}) as reply:
                 assert await anext(reply.body()) == b"some"
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await gone.wait()
             assert heard[0].startswith(b"POST /v1/y HTTP/1.1\r\nHost: 127.0.0.1:")
             assert b"Authorization: Bearer k\r\n" in heard[0]

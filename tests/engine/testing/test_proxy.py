@@ -26,7 +26,7 @@ async def echoing() -> AsyncIterator[Proxy]:
             writer.close()
 
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    async with server, Proxy(server.sockets[0].getsockname()[1]) as proxy, asyncio.timeout(20):
+    async with server, Proxy(server.sockets[0].getsockname()[1]) as proxy, asyncio.timeout(60):
         yield proxy
 
 

@@ -16,7 +16,7 @@ from laneway.engine.testing.sink import Sink
 from laneway.routing.errors import DeadlineExceeded
 from tests.engine.testing.exporting import tracing
 
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 
 
 def _export(url: str) -> None:

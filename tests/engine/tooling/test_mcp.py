@@ -48,7 +48,7 @@ async def ask(tool: McpTool, **arguments: Any) -> Any:
 
 
 async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not happened():  # noqa: ASYNC110 - a process elsewhere sends no event
             await asyncio.sleep(0.01)
 
