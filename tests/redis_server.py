@@ -1,7 +1,8 @@
 """A real redis-server on loopback, in a directory of its own.
 
-Law of this file: it listens on a free port, is ended by its own process id, and keeps its files, so that a
-test may kill it and start it again on them. Nothing here waits by the clock: it says when it is ready.
+Law of this file: it listens on a port that is its own also while it is down, is ended by its own process id, and
+keeps its files, so that a test may kill it and start it again on them. Nothing here waits by the clock: it says when
+it is ready.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.outside import require
+from tests.ports import held_port
 
 __all__ = ["DURABLE", "RedisServer", "redis_server"]
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
-_READY_S = 20.0
-_STARTS = 5
+_READY_S = 60.0
 _READY = b"Ready to accept connections"
 
 
@@ -31,20 +32,19 @@ class RedisServer:
     """One server.
 
     Args:
-        directory: its files. options: its settings, as on the command line.
-        tls: listen with TLS alone.
+        directory: its files. port: where it listens, held by who gives it. options: its settings, as on the
+            command line. tls: listen with TLS alone.
 
     Attributes:
-        port: where it listens, the same after a restart.
         url: what a store is opened with.
     """
 
-    def __init__(self, directory: Path, *options: str, tls: bool = False) -> None:
+    def __init__(self, directory: Path, port: int, *options: str, tls: bool = False) -> None:
         directory.mkdir(exist_ok=True)
         self.directory = directory
         self._ports = ("--port", "0", "--tls-port") if tls else ("--port",)
         self.options = options
-        self.port = 0
+        self.port = port
         self._program = require("redis-server", package="redis-server")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -58,24 +58,19 @@ class RedisServer:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it and return once it takes connections; on the port it had, or a free one."""
-        for _ in range(_STARTS):
-            port = self.port or _free_port()
-            self._process = subprocess.Popen(
-                [
-                    self._program, "--bind", "127.0.0.1", *self._ports, str(port), "--dir", str(self.directory),
-                    "--save", "", "--logfile", "", *self.options,
-                ],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )  # fmt: skip
-            said = self._said_until_ready(self._process)
-            if _READY in said:
-                self.port = port
-                return
+        """Start it and return once it takes connections."""
+        self._process = subprocess.Popen(
+            [
+                self._program, "--bind", "127.0.0.1", *self._ports, str(self.port), "--dir", str(self.directory),
+                "--save", "", "--logfile", "", *self.options,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        said = self._said_until_ready(self._process)
+        if _READY not in said:
             self.kill()
-            assert b"Address already in use" in said, said.decode()
-        raise AssertionError("no free port was found for redis-server")
+            raise AssertionError(said.decode())
 
     def kill(self) -> None:
         """kill -9; its files stay."""
@@ -129,16 +124,10 @@ class RedisServer:
 @contextlib.contextmanager
 def redis_server(directory: Path, *options: str, tls: bool = False) -> Iterator[RedisServer]:
     """A server that ends with the block; durable unless told otherwise."""
-    server = RedisServer(directory, *(options or DURABLE), tls=tls)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    with held_port() as port:
+        server = RedisServer(directory, port, *(options or DURABLE), tls=tls)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()

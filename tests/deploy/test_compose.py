@@ -8,7 +8,6 @@ import os
 import re
 import runpy
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from laneway.engine.app.serving import _authenticate
 from laneway.engine.config import Config
 from laneway.engine.stores.redis import RedisStore
 from tests.outside import require
+from tests.ports import held_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 COMPOSE = DEPLOY / "compose.yaml"
@@ -178,8 +178,11 @@ def test_promtool_accepts_what_prometheus_reads(secrets: Path, tmp_path: Path) -
 @pytest.fixture
 def redis_port(services: dict[str, Any], secrets: Path, tmp_path: Path) -> Iterator[int]:
     """A Redis with the arguments of the file, on a free port of this machine."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with held_port() as port:
+        yield from _redis(services, secrets, tmp_path, port)
+
+
+def _redis(services: dict[str, Any], secrets: Path, tmp_path: Path, port: int) -> Iterator[int]:
     program, *arguments = (str(each).replace("/run/secrets", str(secrets)) for each in services["redis"]["command"])
     own = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path), "--save", ""]
     process = subprocess.Popen(

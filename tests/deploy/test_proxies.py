@@ -19,6 +19,7 @@ from tests.deploy.proxies import KINDS, ProxyProcess, checked
 from tests.e2e.serving import Server
 from tests.engine.edge.rawclient import ask
 from tests.outside import require
+from tests.ports import held_ports
 
 QUIET = {"LANEWAY_SESSION__HEARTBEAT_S": "300"}
 """No heartbeat pushes on what a proxy holds back: a test of buffering would pass by accident."""
@@ -59,8 +60,10 @@ async def engines(folder: Path) -> AsyncIterator[tuple[Server, Server]]:
 
 @asynccontextmanager
 async def staged(kind: str, folder: Path, servers: tuple[Server, Server]) -> AsyncIterator[Stage]:
-    async with ProxyProcess(kind, folder, [(each.target, each.http) for each in servers]) as proxy:
-        yield Stage(kind, proxy, servers)
+    fronts = [(each.target, each.http) for each in servers]
+    with held_ports(3) as ports:
+        async with ProxyProcess(kind, folder, fronts, ports) as proxy:
+            yield Stage(kind, proxy, servers)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Played:
 
     def run(self, play: Any) -> None:
         async def within() -> None:
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(100):
                 await play
 
         self.runner.run(within())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -22,6 +21,7 @@ from laneway.engine.testing.tree import faults, render, rows
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.lanes import Lane
 from tests.e2e.serving import Server, clean_environment
+from tests.ports import held_port
 
 BULK = Kind("BULK", Lane.NORMAL, direction=IN)
 TOGETHER = 8
@@ -205,13 +205,6 @@ def test_sampling_is_decided_once_at_the_door(setup: Path, ratio: str, flags: in
     asyncio.run(main())
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 def _said(server: Server, words: str) -> int:
     return sum(words in json.loads(line)["message"] for line in server.errors.splitlines())
 
@@ -219,9 +212,8 @@ def _said(server: Server, words: str) -> int:
 def test_a_receiver_that_is_away_costs_spans_not_answers(setup: Path) -> None:
     """The answer comes, the log says it once, the server drains and exits 0; later spans reach a receiver that came."""
     (setup / "t.toml").write_text("[telemetry]\nsample_ratio = 1\n")
-    port = _free_port()
 
-    async def main() -> None:
+    async def main(port: int) -> None:
         async with asyncio.timeout(WITHIN_S):
             async with _server(setup, f"http://127.0.0.1:{port}", "--config", "t.toml") as server:
                 async with Client(server.target, session="s1") as client:
@@ -231,15 +223,15 @@ def test_a_receiver_that_is_away_costs_spans_not_answers(setup: Path) -> None:
             assert _said(server, "spans cannot be sent") <= 1
             assert "Traceback" not in server.errors
 
-    asyncio.run(main())
+    with held_port() as port:
+        asyncio.run(main(port))
 
 
 def test_a_receiver_that_dies_and_comes_back_gets_what_comes_then(setup: Path) -> None:
     """Answers go on throughout."""
     (setup / "t.toml").write_text("[telemetry]\nsample_ratio = 1\n")
-    port = _free_port()
 
-    async def main() -> None:
+    async def main(port: int) -> None:
         async with (
             asyncio.timeout(WITHIN_S),
             _server(setup, f"http://127.0.0.1:{port}", "--config", "t.toml") as server,
@@ -254,7 +246,8 @@ def test_a_receiver_that_dies_and_comes_back_gets_what_comes_then(setup: Path) -
                     assert await _answer(client)
                 assert (await server.stop())[0] == 0
 
-    asyncio.run(main())
+    with held_port() as port:
+        asyncio.run(main(port))
 
 
 def test_a_receiver_that_hangs_holds_nothing_up(setup: Path) -> None:

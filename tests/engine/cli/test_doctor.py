@@ -14,6 +14,7 @@ from laneway.engine.cli.doctor import Finding, findings
 from laneway.engine.cli.root import app
 from laneway.engine.config import Config
 from tests.e2e.serving import COMMAND, Server, clean_environment
+from tests.ports import held_port
 from tests.redis_server import redis_server
 
 
@@ -105,9 +106,9 @@ def test_ray_is_looked_for_only_where_it_is_used() -> None:
     """A head that does not answer is wrong, with the fix; an engine without Ray is fine."""
     assert found("ray").state == "ok"
     assert found("ray", runtime={"kind": "ray"}).state == "ok"
-    with socket.create_server(("127.0.0.1", 0)) as head:
-        port = head.getsockname()[1]
-        assert found("ray", runtime={"kind": "ray", "address": f"127.0.0.1:{port}"}).state == "ok"
-    finding = found("ray", runtime={"kind": "ray", "address": f"127.0.0.1:{port}"})
+    with held_port() as port:
+        with socket.create_server(("127.0.0.1", port)):
+            assert found("ray", runtime={"kind": "ray", "address": f"127.0.0.1:{port}"}).state == "ok"
+        finding = found("ray", runtime={"kind": "ray", "address": f"127.0.0.1:{port}"})
     assert finding.state == "wrong"
     assert "ray start --head" in finding.fix

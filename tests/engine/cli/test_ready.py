@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from laneway.engine.cli.root import app
 from laneway.engine.config import Config
 from laneway.engine.edge.http import HttpEdge
 from tests.engine.edge.certificates import Authority
+from tests.ports import held_port
 
 
 def _asked(runner: CliRunner, port: int, **settings: str) -> Result:
@@ -59,8 +59,7 @@ def test_an_engine_that_does_not_serve_is_not_ready(runner: CliRunner) -> None:
 
 def test_nobody_there_is_not_ready(runner: CliRunner) -> None:
     """Exit code 1, and where nobody answered."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    result = _asked(runner, port)
+    with held_port() as port:
+        result = _asked(runner, port)
     assert result.exit_code == 1
     assert f"no answer from 127.0.0.1:{port}" in result.output
