@@ -30,6 +30,7 @@ from laneway import Client
 from laneway.engine.client_dial import CHANNEL_OPTIONS
 from laneway.engine.delivery import Event
 from laneway.routing.classify import KindTable
+from laneway.routing.errors import LanewayError
 from laneway.routing.lanes import Lane
 
 __all__ = ["CONNECTIONS", "SESSIONS", "USERS", "resident_bytes", "run", "serve_users", "weigh"]
@@ -45,7 +46,9 @@ _WARM: Final = 100
 _AT_ONCE: Final = 200
 _HEARTBEAT_S: Final = 300.0
 """What the weighed sessions wish for: no pings while they are counted."""
-_PATIENCE_S: Final = 60.0
+_PATIENCE_S: Final = 180.0
+_QUIET_S: Final = 1.0
+_TOLD: Final = 5
 _ESTABLISHED: Final = "01"
 
 
@@ -85,8 +88,7 @@ def serve_users(count: int, model_tokens: int = TOKENS) -> Stage:
 async def _user(wire: Wire, tokens: int) -> float:
     """Open, ask, read to the end of the run; return how long it took in seconds. Raises Lost."""
     reading = Reading()
-    if not await wire.hello():
-        raise Lost("a user's stream was ended instead of welcomed")
+    await _welcomed(USERS, wire)
     ask = json.dumps({"count": tokens, "gap_s": 0.0}).encode()
     await wire.send([Item("USER_MESSAGE", Lane.HIGH, ask)])
     over = False
@@ -138,7 +140,8 @@ def weigh(count: int) -> Stage:
             attached = (await Client(program.address).call("status"))["sessions"]["links"]
             watch.note(each_kb=held_bytes / (count - warm) / 1e3, connections=_connections(program.address))
             if attached != count or len(wires) != count:
-                raise Lost(f"{SESSIONS}: {len(wires)} were opened, and the engine has {attached}")
+                told = await _lost(wires)
+                raise Lost(f"{SESSIONS}: {len(wires)} were opened, and the engine has {attached}; {told}")
         return len(wires)
 
     return stage
@@ -149,11 +152,25 @@ async def _open(left: Iterator[Wire], opened: list[Wire]) -> None:
 
     async def some() -> None:
         for wire in left:
-            if not await wire.hello(_HEARTBEAT_S):
-                raise Lost(f"{SESSIONS}: a stream was ended instead of welcomed")
+            await _welcomed(SESSIONS, wire, _HEARTBEAT_S)
             opened.append(wire)
 
     await _all(SESSIONS, [some() for _ in range(_AT_ONCE)])
+
+
+async def _welcomed(row: str, wire: Wire, heartbeat_s: float = 0.0) -> None:
+    """Open a link. Raises Lost: which one was refused, and with which error."""
+    try:
+        await wire.hello(heartbeat_s)
+    except LanewayError as error:
+        raise Lost(f"{row}: {wire.session} was not welcomed: {error}") from error
+
+
+async def _lost(wires: Sequence[Wire]) -> str:
+    """Return which of the links that were welcomed are over, and why; at most so many as one reads."""
+    found = await asyncio.gather(*(wire.lost(_QUIET_S) for wire in wires))
+    over = [f"{wire.session}: {error}" for wire, error in zip(wires, found, strict=True) if error is not None]
+    return "; ".join(over[:_TOLD]) or "no link has ended"
 
 
 @asynccontextmanager

@@ -11,10 +11,12 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from laneway.engine.client_errors import error_of_notice
 from laneway.engine.frames import Frames
 from laneway.engine.proto.message import SESSION_METHOD, unwrap, wrap
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import NO_DEADLINE, Envelope
+from laneway.routing.errors import LanewayError, LinkClosed
 from laneway.routing.inbox import Given, Inbox
 
 __all__ = ["Item", "Wire"]
@@ -53,11 +55,22 @@ class Wire:
         self._pong: int | None = None
         self._writing = asyncio.Lock()  # a call takes one write at a time; acks come in between
 
-    async def hello(self, heartbeat_s: float = 0.0) -> bool:
-        """Open the link; False if the engine ended it instead. `heartbeat_s`: our wish, 0 = none."""
+    async def hello(self, heartbeat_s: float = 0.0) -> None:
+        """Open the link. `heartbeat_s`: our wish, 0 = none. Raises the LanewayError that the engine refused it with."""
         caps = {"grants": True, **({"heartbeat_ms": int(heartbeat_s * 1e3)} if heartbeat_s else {})}
         await self._write({"hello": {"v": [1], "client": self.producer, "session": self.session, "caps": caps}}, [])
-        return await self.receive() is not None
+        header, _ = await self.receive() or ({}, None)
+        if "welcome" not in header:
+            raise error_of_notice(header["notice"]) if "notice" in header else LinkClosed("ended instead of welcomed")
+
+    async def lost(self, patience_s: float) -> LanewayError | None:
+        """Wait for the end of a link from which nothing else is to come; return why, or None if it lives."""
+        try:
+            async with asyncio.timeout(patience_s):
+                header, _ = await self.receive() or ({}, None)
+        except TimeoutError:
+            return None
+        return error_of_notice(header["notice"]) if "notice" in header else LinkClosed("ended without a word")
 
     async def send(self, events: Sequence[Item]) -> None:
         """Send one frame."""

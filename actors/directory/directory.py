@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from laneway.actors.directory.burials import Burials
 from laneway.actors.directory.deliveries import DeliveryJournal
 from laneway.actors.directory.departures import Departures
+from laneway.actors.directory.openings import Openings
 from laneway.actors.directory.publications import Publications
 from laneway.actors.directory.recovery import UNREADABLE, Recovery
 from laneway.actors.directory.topics import Topics
@@ -35,10 +36,8 @@ from laneway.routing.errors import (
     Fenced,
     LanewayError,
     LinkLost,
-    Overloaded,
     PeerProtocolError,
     StoreError,
-    StoreUnavailable,
 )
 from laneway.routing.handshake import Hello
 from laneway.routing.lanes import Lane
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
 __all__ = ["SessionDirectory"]
 
 _MAX_SESSIONS: Final = 20_000
-_OPEN_DEADLINE_S: Final = 10.0
 
 
 class SessionDirectory:
@@ -95,7 +93,6 @@ class SessionDirectory:
         self._placed = homes
         self._clock = clock
         self._burials = Burials(store, packer, clock, wall)
-        self._max_sessions = max_sessions
         self._make_home = partial(
             SessionHome,
             store=store,
@@ -113,7 +110,7 @@ class SessionDirectory:
         self._shedding = shedding or Shedding()
         self._dispatcher: DispatchPort | None = None
         self._homes: dict[tuple[str, str], SessionHome] = {}
-        self._opening: dict[tuple[str, str], asyncio.Task[SessionHome]] = {}
+        self._openings = Openings[SessionHome](max_sessions, self._homes)
         self._closing: dict[tuple[str, str], asyncio.Future[None]] = {}
         self._departures, self._census = Departures(max_sessions), Census(max_sessions)
         self._publications = Publications(self.topics, kinds, clock, self.emit)
@@ -130,18 +127,7 @@ class SessionDirectory:
         """
         if (home := self._homes.get((tenant, session))) is not None:
             return home
-        if (task := self._opening.get((tenant, session))) is None:
-            if len(self._homes) + len(self._opening) >= self._max_sessions:
-                raise Overloaded(f"{self._max_sessions} sessions are awake already", retry_after_ms=5000)
-            task = asyncio.get_running_loop().create_task(self._open(tenant, session), name=f"open {tenant}/{session}")
-            self._opening[tenant, session] = task
-            task.add_done_callback(lambda _: self._opening.pop((tenant, session), None))
-        try:
-            async with asyncio.timeout(_OPEN_DEADLINE_S):
-                home = await asyncio.shield(task)
-        except TimeoutError:
-            late = f"session {session!r} could not be opened within {_OPEN_DEADLINE_S:g} s; the store is slow or away"
-            raise StoreUnavailable(late, retry_after_ms=1000) from None
+        home = await self._openings.wait((tenant, session), self._open)
         if self._homes.get((tenant, session)) is home:
             return home
         return await self.open(tenant, session)  # it was put to sleep, or lost, before it was this caller's turn
@@ -162,6 +148,7 @@ class SessionDirectory:
             raise Fenced("this session was lost to another front while it was opened; ask again")
         # what recovery queues finds its home: no await between the two
         self._homes[tenant, session] = home
+        self._openings.arrived((tenant, session))
         self._departures.back((tenant, session))
         home.recover()
         with contextlib.suppress(LanewayError):  # sweep tries again
@@ -345,9 +332,7 @@ class SessionDirectory:
     async def close(self) -> None:
         """Write everything, end all links, forget all homes; idempotent."""
         self._shut()
-        if opening := list(self._opening.values()):
-            for task in (await asyncio.wait(opening, timeout=_OPEN_DEADLINE_S))[1]:
-                task.cancel()
+        await self._openings.close()
         error = Draining("this engine has shut down; connect again", retry_after_ms=1000)
         await asyncio.gather(*(self._close(home, error) for home in self.homes()))
 
@@ -387,6 +372,7 @@ class SessionDirectory:
         if self._homes.get((home.tenant, home.name)) is not home:
             return False
         del self._homes[home.tenant, home.name]
+        self._openings.left((home.tenant, home.name))
         self._departures.left((home.tenant, home.name))
         self.topics.leave(home.tenant, home.name)
         self._census.gone(home.statistics())

@@ -36,14 +36,30 @@ def test_an_answer_that_lacks_a_token_leaves_no_figure() -> None:
 
 @pytest.mark.slow
 def test_a_session_that_is_not_there_leaves_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine's own count of sessions decides."""
+    """The engine's own count of sessions decides; the row says which link has ended since, and why."""
+    hello, close = Wire.hello, Wire.close
+
+    async def brief(self: Wire, heartbeat_s: float = 0.0) -> None:
+        await hello(self, heartbeat_s)
+        if self.session == "open7":
+            await close(self)
+
+    monkeypatch.setattr(Wire, "hello", brief)
+    with pytest.raises(Lost, match="20 were opened, and the engine has 19; open7: LINK_CLOSED: ended without a word"):
+        asyncio.run(_once(edge.weigh(20)))
+
+
+@pytest.mark.slow
+def test_a_link_that_is_refused_leaves_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row says which link was refused, and with which error."""
     hello = Wire.hello
 
-    async def forgetful(self: Wire, heartbeat_s: float = 0.0) -> bool:
-        return True if self.session == "open7" else await hello(self, heartbeat_s)
+    async def disguised(self: Wire, heartbeat_s: float = 0.0) -> None:
+        self.producer = "no id" if self.session == "open7" else self.producer
+        await hello(self, heartbeat_s)
 
-    monkeypatch.setattr(Wire, "hello", forgetful)
-    with pytest.raises(Lost, match="20 were opened, and the engine has 19"):
+    monkeypatch.setattr(Wire, "hello", disguised)
+    with pytest.raises(Lost, match="open7 was not welcomed: MALFORMED/BAD_ID"):
         asyncio.run(_once(edge.weigh(20)))
 
 

@@ -112,6 +112,27 @@ def test_sessions_awake_are_bounded() -> None:
     run(main())
 
 
+def test_the_last_place_is_given_while_the_opening_before_ends() -> None:
+    """Who asks in the very turn of the loop in which another's home came is not refused for counting it twice."""
+
+    async def main() -> None:
+        async with a_directory(Disk(), max_sessions=2) as (directory, _):
+
+            async def second() -> str:
+                for _ in range(20):
+                    if directory.find("t", "a") is not None:
+                        break
+                    await asyncio.sleep(0)
+                return (await directory.open("t", "b")).name
+
+            _, name = await asyncio.gather(directory.open("t", "a"), second())
+            assert name == "b"
+            with pytest.raises(Overloaded):
+                await directory.open("t", "c")
+
+    run(main())
+
+
 # -- attaching --------------------------------------------------------------------------------
 
 
