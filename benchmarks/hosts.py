@@ -28,7 +28,6 @@ BODY: Final = bytes(300)
 _WINDOW: Final = 64
 _BURST_WINDOW: Final = 8_192
 _ACK_EVERY: Final = 512
-_SECRET: Final = "of the benchmark"
 _METHOD: Final = "/bench.Hosts/Echo"
 _PATIENT: Final = PeerPolicy(lost_s=30)
 

@@ -87,11 +87,6 @@ class Admission:
         """Set the overload level. Raises LocalProtocolError outside 0 to 3."""
         self.shedding.set_level(level)
 
-    @property
-    def pressure(self) -> int:
-        """0 below the spill ratio of the process budget, 1 from there (spill to the log), 2 when refusing."""
-        return (self._accounts.bytes >= self._rows[3].budget) + (self._accounts.bytes >= self._rows[1].budget)
-
     def admit(self, env: Envelope, now: float, starts_run: bool = False) -> Envelope | LanewayError:
         """Reserve for one event: a batch of one."""
         return self.admit_batch((env,), (env[2],) if starts_run else (), now)[0]

@@ -46,7 +46,7 @@ class DispatchCore:
     def __init__(self, kinds: KindTable, policy: DispatchPolicy | None = None) -> None:
         self.policy = p = policy or DispatchPolicy()
         self.admission = Admission(p.admission, p.quotas)
-        """Accounts and overload level; for `set_level`, `pressure` and `forget`."""
+        """Accounts and overload level; for `set_level` and `forget`."""
         self._routes = RouteTable(
             kinds,
             p.text_kinds,
@@ -68,18 +68,6 @@ class DispatchCore:
     def add_pool(self, route: PoolRoute) -> None:
         """Route kinds to a pool. Raises ConfigError, see `RouteTable.add`."""
         self._routes.add(route)
-
-    def remove_pool(self, name: str) -> list[Envelope]:
-        """Forget a pool; returns the events that waited for it, which are over (counted as cancelled).
-
-        Events it was handed out stay in flight until `done`. Raises LocalProtocolError for an unknown name.
-        """
-        pool = self._routes.remove(name)
-        queued = [env for unit in pool.units() for env in (*unit.expired(), *unit.dropped(), *unit.clear())]
-        parked, _ = self._parking.remove(lambda chain, _: chain[4] == name)
-        ended = self._end(pool, queued) + self._end(None, parked)
-        self._cancelled += len(ended)
-        return ended
 
     def members(self, pool: str, cells: Sequence[str]) -> None:
         """Say which cells a keyed pool has; what waits moves with its keys. No effect on other pools."""
@@ -116,8 +104,8 @@ class DispatchCore:
     def enqueue(self, envs: Iterable[Envelope], now: float) -> list[str | PeerProtocolError]:
         """Queue admitted events, in order, or park them.
 
-        Returns per event the pool that has something to take, "" if it is parked, or UNKNOWN_KIND if its
-        pool was removed since: then it is still reserved.
+        Returns per event the pool that has something to take, "" if it is parked, or UNKNOWN_KIND if no
+        pool's condition takes it any more: then it is still reserved.
         """
         rows, parking, limit = self._rows, self._parking, self.policy.part_bytes
         pools: list[str | PeerProtocolError] = []

@@ -23,7 +23,7 @@ from laneway.routing.classify import BUILTIN_KINDS
 from laneway.routing.envelope import BODY, KIND, Envelope, with_body
 from laneway.routing.errors import LocalProtocolError
 
-__all__ = ["SEQ_COST_BYTES", "TOMBSTONE", "Cursor", "Eviction", "Numbered", "ReplayRing", "weight_bytes"]
+__all__ = ["SEQ_COST_BYTES", "TOMBSTONE", "Cursor", "Numbered", "ReplayRing", "weight_bytes"]
 
 SEQ_COST_BYTES: Final = 16
 """What a numbered event weighs beside its body, so that empty bodies are not free of credit."""
@@ -51,13 +51,6 @@ class Cursor(NamedTuple):
     skip: int = 0
 
 
-class Eviction(NamedTuple):
-    """What a ring let go since it was last asked: kind -> dropped bodies, and entries that left."""
-
-    dropped: dict[str, int]
-    left: int
-
-
 def weight_bytes(env: Envelope) -> int:
     """Return what a numbered event adds to the position of its stream."""
     return len(env[11]) + SEQ_COST_BYTES
@@ -82,10 +75,8 @@ class ReplayRing:
     __slots__ = (
         "_buried",
         "_droppable",
-        "_dropped",
         "_entries",
         "_floor",
-        "_left",
         "_limit",
         "_low",
         "_max_bytes",
@@ -113,8 +104,6 @@ class ReplayRing:
         self.head_position = 0
         self._floor = 0  # before the first entry
         self.committed = 0
-        self._dropped: dict[str, int] = {}
-        self._left = 0
 
     def append(self, env: Envelope) -> Numbered:
         """Number one event; returns (seq, position after it, event). O(1) amortised."""
@@ -227,12 +216,6 @@ class ReplayRing:
             return []
         return entries[start : min(start + limit, stop)]
 
-    def evicted(self) -> Eviction:
-        """Return and reset what was let go since the last call."""
-        eviction = Eviction(self._dropped, self._left)
-        self._dropped, self._left = {}, 0
-        return eviction
-
     def _may_go(self, seq: int) -> None:
         if self._low is None:
             self._low = deque()
@@ -272,7 +255,6 @@ class ReplayRing:
             self._buried = deque()
         self._buried.append((seq, len(env[BODY])))
         self._saved += len(env[BODY])
-        self._dropped[env[KIND]] = self._dropped.get(env[KIND], 0) + 1
 
     def _leave(self, count: int) -> None:
         """Let the `count` oldest entries go."""
@@ -280,7 +262,6 @@ class ReplayRing:
             return
         last, self._floor, _ = self._entries[count - 1]
         del self._entries[:count]
-        self._left += count
         while self._low and self._low[0] <= last:
             self._low.popleft()
         while self._buried and self._buried[0][0] <= last:

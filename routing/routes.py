@@ -345,18 +345,8 @@ class RouteTable:
                         "condition (accepts), or another kind"
                     )
         self.pools[route.name] = PoolQueues(route, self._make, self._limits)
-        self._changed()
-
-    def _changed(self) -> None:
         self.rows.clear()
         self.seated = [pool.seats for pool in self.pools.values() if pool.seats is not None]
-
-    def remove(self, name: str) -> PoolQueues:
-        """Unregister a pool and return it. Raises LocalProtocolError if there is none of that name."""
-        pool = self.pool(name)
-        del self.pools[name]
-        self._changed()
-        return pool
 
     def pool(self, name: str) -> PoolQueues:
         """Return a pool. Raises LocalProtocolError if there is none of that name."""

@@ -263,7 +263,7 @@ class Door:
                     self._journeys.enqueued(env, pool)
                 if pool not in pools or not env[7]:
                     pools[pool] = not env[7]
-            else:  # its pool was removed since it was admitted
+            else:  # its pool's condition takes it no more
                 self._core.release(env)
                 self._books.close([(env, failed(pool))], now)
         if pools:

@@ -16,7 +16,6 @@ from typing import Final, NamedTuple
 from laneway.actors.sync.lib0 import Reader, refuse, var_bytes, varuint
 
 __all__ = [
-    "EMPTY_UPDATE",
     "Message",
     "MessageType",
     "decode_message",
@@ -25,9 +24,6 @@ __all__ = [
     "encode_vector",
     "least",
 ]
-
-EMPTY_UPDATE = b"\x00\x00"
-"""No structs, no deletions."""
 
 
 class MessageType(IntEnum):

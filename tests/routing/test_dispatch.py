@@ -475,19 +475,18 @@ def test_a_cancel_finds_what_was_not_started() -> None:
     assert core.statistics().pending == 0
 
 
-def test_a_pool_that_leaves_gives_its_events_back() -> None:
-    """Queued and parked ones are over; what was only admitted cannot be queued any more and says so."""
-    core = _core(PoolRoute("p", ("WORK", "EDIT")))
-    core.offer([_event(1), _event(2, "EDIT"), _event(3, "EDIT", after="q:1")], 0.0)
-    (running,) = core.take("p", 1, 0.0)
-    waiting = _admitted(core, _event(4))
-    assert sorted([*_counters(core.remove_pool("p")), running[COUNTER]]) == [1, 2, 3]
+def test_what_no_condition_takes_any_more_is_told_and_stays_reserved() -> None:
+    """An embedder's condition that changes its mind between admission and queue loses nothing."""
+    mood = [True]
+    core = _core(PoolRoute("p", ("WORK",), accepts=lambda env: mood[0]))
+    waiting = _admitted(core, _event(1))
+    mood[0] = False
     assert isinstance(core.enqueue([waiting], 0.0)[0], PeerProtocolError)
+    assert core.statistics().pending == 1
     core.release(waiting)
-    core.done([running])
-    assert _books(core) == (4, 1, 0, 2, 1, 0)
+    assert _books(core) == (1, 0, 0, 0, 1, 0)
     with pytest.raises(LocalProtocolError):
-        core.take("p", 1, 0.0)
+        core.take("none", 1, 0.0)
 
 
 def test_what_is_given_back_waits_again_and_was_never_over() -> None:

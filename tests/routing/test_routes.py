@@ -32,7 +32,7 @@ def _row(table: RouteTable, kind: str) -> Row:
 
 
 def test_a_kind_is_one_row() -> None:
-    """Lane, flags and pool of a kind are resolved once, and anew when pools come or go."""
+    """Lane, flags and pool of a kind are resolved once, and anew when a pool comes."""
     table = _table()
     table.add(PoolRoute("nlp", ("USER_MESSAGE", "NOTE")))
     row = _row(table, "USER_MESSAGE")
@@ -40,10 +40,10 @@ def test_a_kind_is_one_row() -> None:
     assert table.rows["USER_MESSAGE"] is row
     note = _row(table, "NOTE")
     assert note.text
-    table.remove("nlp")
+    table.add(PoolRoute("rest", ("WORK",)))
     assert not table.rows
     with pytest.raises(LocalProtocolError):
-        table.pool("nlp")
+        table.pool("none")
 
 
 def test_what_is_not_routed_is_an_error_that_says_why() -> None:
@@ -59,19 +59,19 @@ def test_what_is_not_routed_is_an_error_that_says_why() -> None:
 def test_conditions_are_asked_in_order_then_the_pool_without_one() -> None:
     """Content decides among pools of one kind; a condition that raises is a no."""
     table = _table()
-    table.add(PoolRoute("rest", ("WORK",)))
     table.add(PoolRoute("broken", ("WORK",), accepts=lambda env: 1 // 0 > 0))
     table.add(PoolRoute("red", ("WORK",), accepts=lambda env: env[11].startswith(b"red")))
     table.add(PoolRoute("any-r", ("WORK",), accepts=lambda env: env[11].startswith(b"r")))
+    row = _row(table, "WORK")
+    assert row.choose(_event(body=b"blue")) is None
+    assert table.untaken(_event()).reason == "UNKNOWN_KIND"
+    table.add(PoolRoute("rest", ("WORK",)))
     row = _row(table, "WORK")
     names = []
     for body in (b"red", b"rose", b"blue"):
         pool = row.choose(_event(body=body))
         names.append(pool and pool.route.name)
     assert (row.pool, names) == (None, ["red", "any-r", "rest"])
-    table.remove("rest")
-    assert _row(table, "WORK").choose(_event(body=b"blue")) is None
-    assert table.untaken(_event()).reason == "UNKNOWN_KIND"
 
 
 def test_mistakes_in_the_set_up_are_named() -> None:

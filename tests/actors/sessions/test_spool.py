@@ -91,7 +91,7 @@ async def _said(lists: list[list[Envelope]], grants: list[int], level: int, *, t
     outbound.flush()
     await committer.flush()
     for stream, ring in enumerate(outbound.rings):
-        seen += [ring.head, ring.first, ring.read(ring.first, 1000), ring.evicted()]
+        seen += [ring.head, ring.first, ring.read(ring.first, 1000)]
         seen += await store.read("t/session/s", stream, 1)
     return [*seen, outbound.transcript.messages()]
 
