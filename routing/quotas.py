@@ -212,12 +212,15 @@ class Quotas:
 
     def _meters_of(self, tenant: str, session: str, producer: str, now: float) -> tuple[_Meter, ...]:
         """Return who pays for a producer's events."""
+        if len(self._meters) >= self._sweep_at:  # before those are looked up that are about to be charged
+            self._meters = {name: one for name, one in self._meters.items() if one.events or one.arrival > now}
+            self._sweep_at = max(_SWEEP_FROM, 2 * len(self._meters))
         introduced = self._subjects.get((tenant, session))
         subject = None if introduced is None else introduced.get(producer)
-        payer = self._meter(("tenant", tenant), self._of_tenant(tenant), now)
+        payer = self._meter(("tenant", tenant), self._of_tenant(tenant))
         if subject is None:
             return (payer,)
-        return payer, self._meter(("subject", tenant, subject), self._policy.principal, now)
+        return payer, self._meter(("subject", tenant, subject), self._policy.principal)
 
     def refused(self) -> LanewayError | None:
         """Return, once, why the last `charge` said no; None if it did not."""
@@ -238,11 +241,8 @@ class Quotas:
     def _of_tenant(self, tenant: str) -> Quota:
         return self._policy.tenants.get(tenant, self._policy.tenant)
 
-    def _meter(self, key: tuple[str, ...], quota: Quota, now: float) -> _Meter:
+    def _meter(self, key: tuple[str, ...], quota: Quota) -> _Meter:
         meter = self._meters.get(key)
         if meter is None:
-            if len(self._meters) >= self._sweep_at:
-                self._meters = {name: one for name, one in self._meters.items() if one.events or one.arrival > now}
-                self._sweep_at = max(_SWEEP_FROM, 2 * len(self._meters))
             meter = self._meters[key] = _Meter(key[0], quota)
         return meter

@@ -7,7 +7,8 @@ of a session is not remembered: it means what there is, not what comes.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from laneway.routing.envelope import ENTITY, KIND, RUN, SESSION, TENANT, Envelope, envelope_id
@@ -54,36 +55,41 @@ class RememberedCancels:
         keep_s: seconds a cancel is remembered. max_kept: cancels remembered at once.
     """
 
-    __slots__ = ("_keep_s", "_max_kept", "forgotten", "kept")
+    __slots__ = ("_keep_s", "_kept", "_max_kept", "_sessions", "forgotten")
 
     def __init__(self, keep_s: float = _KEEP_S, max_kept: int = _MAX_KEPT) -> None:
         self.forgotten = 0
         self._keep_s = keep_s
         self._max_kept = max_kept
-        self.kept: OrderedDict[tuple[str, str, str, str], tuple[float, Cancel]] = OrderedDict()
-        """(tenant, session, run, event id) -> until when, and what; for others to see whether it is empty."""
+        self._kept: OrderedDict[tuple[str, str, str, str], tuple[float, Cancel]] = OrderedDict()
+        self._sessions: Counter[tuple[str, str]] = Counter()  # (tenant, session) -> how many of those are theirs
 
     def alive(self, now: float) -> int:
         """Forget those whose time is over; returns how many are left."""
         self._expire(now)
-        return len(self.kept)
+        return len(self._kept)
 
     def add(self, cancel: Cancel, now: float) -> None:
         """Remember it, if it names a run or an event; counts in `forgotten` what had to make room."""
         if not (cancel.run or cancel.event_id):
             return
         key = (cancel.tenant, cancel.session, "" if cancel.event_id else cancel.run, cancel.event_id)
-        self.kept[key] = (now + self._keep_s, cancel)
-        self.kept.move_to_end(key)
+        self._sessions[key[:2]] += key not in self._kept
+        self._kept[key] = (now + self._keep_s, cancel)
+        self._kept.move_to_end(key)
         self._expire(now)
-        if len(self.kept) > self._max_kept:
-            self.kept.popitem(last=False)
+        if len(self._kept) > self._max_kept:
+            self._forget_oldest()
             self.forgotten += 1
+
+    def concern(self, envs: Iterable[Envelope]) -> bool:
+        """True if some are remembered for the session of one of these events. O(events)."""
+        return bool(self._kept) and not self._sessions.keys().isdisjoint([env[TENANT : SESSION + 1] for env in envs])
 
     def find(self, env: Envelope, now: float) -> Cancel | None:
         """Return the cancel that was meant for this event, or None."""
         self._expire(now)
-        if not self.kept:
+        if not self._kept:
             return None
         tenant, session, run = env[TENANT], env[SESSION], env[RUN]
         names = [envelope_id(env)]
@@ -93,11 +99,17 @@ class RememberedCancels:
         if run:
             keys.append((tenant, session, run, ""))
         for key in keys:
-            kept = self.kept.get(key)
+            kept = self._kept.get(key)
             if kept is not None and kept[1].meant_for(env):
                 return kept[1]
         return None
 
     def _expire(self, now: float) -> None:
-        while self.kept and next(iter(self.kept.values()))[0] <= now:
-            self.kept.popitem(last=False)
+        while self._kept and next(iter(self._kept.values()))[0] <= now:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        (tenant, session, *_), _ = self._kept.popitem(last=False)
+        self._sessions[tenant, session] -= 1
+        if not self._sessions[tenant, session]:
+            del self._sessions[tenant, session]

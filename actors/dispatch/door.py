@@ -221,7 +221,7 @@ class Door:
 
     def _frame_comes_in(self, frame: Frame, on_done: OnDone | None) -> None:
         """As `_come_in`."""
-        if self._doomed or self._cancels.kept or self.closed:
+        if self._doomed or self.closed or self._cancels.concern(frame[:1]):
             self._come_in(frame, on_done)
             return
         self._books.enter_frame(frame, on_done)
@@ -236,7 +236,8 @@ class Door:
     def _come_in(self, envs: Sequence[Envelope], on_done: OnDone | None) -> None:
         """From here on the events are in the books, and end exactly once."""
         now, control = self._clock.now(), self._control
-        if self._doomed or self._cancels.kept or self.closed or not control.isdisjoint([env[2] for env in envs]):
+        odd = self._doomed or self.closed or not control.isdisjoint([env[2] for env in envs])
+        if odd or self._cancels.concern(envs):
             for env in envs:  # a control event meets what came before it
                 self._books.enter((env,), on_done)
                 self._come_in_watched(env, now)

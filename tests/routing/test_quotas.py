@@ -146,6 +146,18 @@ def test_what_is_remembered_of_the_idle_is_bounded() -> None:
     assert quotas.meters <= 1024
 
 
+def test_the_idle_are_forgotten_beside_who_is_just_charged() -> None:
+    """A tenant whose first event makes the idle be forgotten keeps what that event has used."""
+    quotas = Quotas(QuotaPolicy(Quota(events=1), Quota(events=5)))
+    for number in range(1023):
+        env = _event(1, tenant=f"t{number}")
+        assert not quotas.charge(env, 200, False, 0.0)
+        quotas.refund((env,))
+    quotas.introduce("new", "s", "p", "subject")
+    assert not quotas.charge(_event(1, tenant="new"), 200, False, 0.0)
+    assert quotas.charge(_event(2, tenant="new"), 200, False, 0.0)
+
+
 def test_nobody_is_limited_unless_told() -> None:
     """Without a limit there is nothing to ask on the way of an event."""
     assert Admission().quotas is None

@@ -11,6 +11,7 @@ from laneway.actors.dispatch.journeys import Journeys
 from laneway.routing.classify import IN, Kind, KindTable
 from laneway.routing.dispatch import DispatchCore, DispatchPolicy, PoolRoute
 from laneway.routing.errors import Draining, LocalProtocolError, PeerProtocolError
+from laneway.routing.express import Express
 from laneway.routing.lanes import Lane
 
 
@@ -184,6 +185,22 @@ def test_a_cancel_meets_some_of_a_reserved_frame(rig):
         desk.door.enqueue(frame, desk.on_done)
         assert desk.told == [(3, "cancelled"), (6, "cancelled")]
         assert (len(desk.books), desk.core.statistics().pending, desk.core.backlog("p")) == (7, 7, 7)
+
+    rig.run(main())
+
+
+def test_a_cancel_in_one_session_leaves_the_frames_of_others_whole(rig, monkeypatch):
+    """What is remembered of one session is looked for in its own events only."""
+
+    async def main():
+        desk = Desk(rig)
+        desk.door.cancel(Cancel("t", "s", run="r1", reason="stop"))
+        whole, enqueue = [], Express.enqueue
+        monkeypatch.setattr(Express, "enqueue", lambda self, frame: whole.append(frame.session) or enqueue(self, frame))
+        for session in ("s", "other"):
+            desk.door.offer([desk.event(n, session=session, run="r1") for n in range(1, 9)], desk.on_done)
+        assert whole == ["other"]
+        assert (len(desk.told), len(desk.books)) == (8, 8)
 
     rig.run(main())
 
