@@ -173,7 +173,7 @@ class DispatchConfig(Section):
         process_bytes: of the whole process; low is refused from 80 %, all but critical from 90 %.
         low_share, normal_share, run_share: how much of these caps, and of the burst, may be in use for
             one more low, normal or run-starting event to be let in; the rest is left to more urgent ones.
-        age_s: an event that waited this long is lifted by one lane.
+        age_s: a lane that was passed over for so long, and by 32 events, gets a turn ahead of the others.
         target_wait_s: when events of a lane wait longer than this for a pool (median; low: four times),
             what may wait is limited to what the pool serves in that time; 0: never.
         low_target_s, low_interval_s: low events of a session that have all waited above the target for the
