@@ -222,10 +222,18 @@ def _soak(found: Found) -> str:
         f"handlers, tool calls and cut connections: {counts.get('sessions', 0):,} visits, "
         f"{counts.get('events', 0):,} events, {counts.get('tokens', 0):,} tokens, "
         f"{counts.get('cancels', 0):,} cancels, {counts.get('cuts', 0):,} cuts. The resident memory's slope "
-        f"(Theil and Sen, 95 %) is {low} to {high} MiB an hour, {extra['bytes_per_visit']:+,.0f} bytes a visit: "
-        f"{verdict}. Left over of sessions, links, events, tasks, descriptors and threads: {_left(left)}."
+        f"(Theil and Sen, 95 %) is {low} to {high} MiB an hour, {extra['bytes_per_visit']:+,.0f} bytes a visit"
+        f"{_at_rest(extra)}: {verdict}. Left over of sessions, links, events, tasks, descriptors and threads: "
+        f"{_left(left)}."
         "\n\n![Memory during the soak](images/soak-memory.svg)"
     )
+
+
+def _at_rest(extra: Mapping[str, Any]) -> str:
+    """How much more is held at rest than before, in the allocators' own units, as far as they tell."""
+    told = {"blocks": "of Python's blocks", "malloc_kib": "KiB of malloc"}
+    more = [f"{count - extra['rested'][name]:+,} {told[name]}" for name, count in extra.get("held", {}).items()]
+    return f", and at rest {' and '.join(more)}" if more else ""
 
 
 def _left(left: Mapping[str, float]) -> str:

@@ -39,6 +39,9 @@ _TOKENS: Final = 40
 _EVENTS: Final = 30
 _SLOWLY_S: Final = 0.02
 _LOOKS: Final = 25
+_CROWD_S: Final = 120.0
+_AT_THE_DOORS: Final = 20
+"""So many speak at once, where all are to be there."""
 
 Visit = Callable[["People", Client], Awaitable[None]]
 
@@ -62,7 +65,8 @@ class People:
         self._leaving = asyncio.Event()
 
     async def stay(self, seconds: float) -> None:
-        """Come and go for so long; returns when the last has left. Raises Lost."""
+        """Come and go for so long; returns when the last has left. May be asked again: sessions go on. Raises Lost."""
+        self._leaving.clear()
         try:
             async with asyncio.TaskGroup() as group:
                 for name, (visit, count) in _CROWD.items():
@@ -75,6 +79,35 @@ class People:
         except BaseExceptionGroup as errors:
             raise leaves(errors)[0] from errors
 
+    async def be_there(self, count: int) -> None:
+        """Have so many sessions awake at once, each with an answer: nobody leaves before all have come. Raises Lost."""
+        here, all_there = set[int](), asyncio.Event()
+        doors = asyncio.Semaphore(_AT_THE_DOORS)
+
+        def arrived(number: int) -> None:
+            here.add(number)
+            if len(here) == count:
+                all_there.set()
+
+        async def come(number: int) -> None:
+            async def talk_and_wait(people: People, client: Client) -> None:
+                async with doors:
+                    await people.talk(client)
+                arrived(number)
+                await all_there.wait()
+
+            try:
+                await self._visit(f"{self._crowd}there-{number}", talk_and_wait, self._target, _CROWD_S)
+            finally:
+                arrived(number)  # who was turned away is not waited for
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(count):
+                    group.create_task(come(number))
+        except BaseExceptionGroup as errors:
+            raise leaves(errors)[0] from errors
+
     async def _come_and_go(self, name: str, visit: Visit) -> None:
         """Visit after visit, in one session after the other, round and round."""
         for number in itertools.cycle(range(_SESSIONS_EACH)):
@@ -83,10 +116,10 @@ class People:
             await self._visit(f"{self._crowd}{name}-{number}", visit, self._target)
             await asyncio.sleep(_PAUSE_S)
 
-    async def _visit(self, session: str, visit: Visit, target: str) -> None:
+    async def _visit(self, session: str, visit: Visit, target: str, within_s: float = _VISIT_S) -> None:
         """One visit; who is turned away for now, as an engine under load may, comes again later."""
         try:
-            async with asyncio.timeout(_VISIT_S), self._client(session, target) as client:
+            async with asyncio.timeout(within_s), self._client(session, target) as client:
                 try:
                     await visit(self, client)
                 finally:

@@ -2,13 +2,18 @@
 
 Law of this file: gauges are read beside the engine's own doors, on a socket of their own, so that looking
 at them is not work of the engine; sessions fall asleep after a second, and what they leave is on disk.
+What is held is counted by who gives it out, Python's allocator and the C library's, after a collection: unlike
+resident memory it falls again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import gc
 import json
 import logging
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -22,7 +27,7 @@ from laneway import Config, Context, Engine, EnvelopeView, Kind, Lane, Out
 from laneway.engine.sections import SessionConfig
 from laneway.routing.classify import IN, OUT
 
-__all__ = ["FILL_BYTES", "KINDS", "gauges", "serving", "tasks"]
+__all__ = ["FILL_BYTES", "KINDS", "gauges", "held", "serving", "tasks"]
 
 _SESSION: Final = SessionConfig(idle_s=1.0, ring_events=64, ring_bytes=16_384, retention_bytes=16_384, runs=8)
 """Small, so that what a session may keep is reached in the warm-up and not in an hour."""
@@ -87,7 +92,7 @@ async def _telling(engine: Engine) -> AsyncIterator[int]:
     """Tell the gauges, one line to whoever connects."""
 
     async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        told = {"gauges": gauges(engine), "tasks": tasks()}
+        told = {"gauges": gauges(engine), "tasks": tasks(), "held": held()}
         writer.write(json.dumps(told).encode() + b"\n")
         await writer.drain()
         writer.close()
@@ -124,6 +129,29 @@ def gauges(engine: Engine) -> Mapping[str, float]:
         "tool calls": sum(tool.in_flight + tool.waiting for tool in tools),
         "connections": sum(row.active for row in engine.telemetry.traffic.values()),
     }
+
+
+class _Mallinfo2(ctypes.Structure):
+    """What glibc 2.33 and later tell of malloc, of all its arenas together (mallinfo(3)): ten numbers."""
+
+    _fields_ = (("told", ctypes.c_size_t * 10),)  # type: ignore[mutable-override] # how ctypes is told
+
+
+_MAPPED, _USED = 4, 7
+"""Places of hblkhd and uordblks, in bytes."""
+
+
+def held() -> Mapping[str, int]:
+    """Return what this process holds, garbage not counted: Python's blocks, and KiB of malloc if its library tells."""
+    gc.collect()
+    found = {"blocks": sys.getallocatedblocks()}
+    try:
+        mallinfo2 = ctypes.CDLL(None).mallinfo2
+    except (OSError, AttributeError):
+        return found
+    mallinfo2.restype = _Mallinfo2
+    told = mallinfo2().told
+    return {**found, "malloc_kib": (told[_MAPPED] + told[_USED]) // 1024}
 
 
 def tasks() -> Mapping[str, int]:

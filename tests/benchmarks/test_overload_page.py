@@ -28,7 +28,9 @@ def _records() -> list[dict[str, Any]]:
     for case in goodput.CASES:
         for load, useful in zip(goodput.LOADS, (1_900.0, 2_000.0, 1_800.0, 1_000.0), strict=True):
             found.append(_record("goodput", f"{case.row} @{load}", useful, {"low_per_s": 150.0, "low_pause_ms": 40.0}))
-    flat = soak.row(soak.Soaked(60.0, [(at / 4, 90_000.0) for at in range(240)], {"sessions": 3_000}, {"links": 1.0}))
+    flat = soak.row(
+        soak.Soaked(60.0, [(at / 4, 90_000.0) for at in range(240)], {"sessions": 3_000}, {"links": 1.0}, {}, {})
+    )
     return [*found, flat.record()]
 
 

@@ -69,3 +69,24 @@ def test_a_group_of_errors_is_taken_apart() -> None:
     inner = ValueError("x")
     assert leaves(ExceptionGroup("a", [ExceptionGroup("b", [inner])])) == [inner]
     assert leaves(inner) == [inner]
+
+
+def test_a_crowd_is_all_there_at_once() -> None:
+    """Nobody leaves before the last has come, each has its answer; answers that lack a token are seen."""
+
+    async def main(model: Any) -> tuple[int, int, int]:
+        most = 0
+        async with Engine(kinds=KINDS) as engine:
+            engine.nlp.use(model)
+            edge = await engine.serve_grpc(port=0)
+            people = People(f"127.0.0.1:{edge.port}")
+            crowd = asyncio.create_task(people.be_there(5))
+            while not crowd.done():
+                most = max(most, engine.statistics()[1].links)
+                await asyncio.sleep(0)
+            await crowd
+        return most, people.counts["sessions"], people.counts["tokens"]
+
+    assert asyncio.run(main(TokenModel())) == (5, 5, 200)
+    with pytest.raises(Lost, match="had 39 tokens, not 40"):
+        asyncio.run(main(Forgetful()))
