@@ -127,7 +127,7 @@ class KindTable:
         extra: users' kinds; a name already taken raises ConfigError.
     """
 
-    __slots__ = ("_by_name", "_by_number", "plain", "volatile")
+    __slots__ = ("_by_name", "_by_number", "plain", "text", "volatile")
 
     def __init__(self, extra: Iterable[Kind] = ()) -> None:
         self._by_name = {kind.name: kind for kind in BUILTIN_KINDS}
@@ -136,6 +136,8 @@ class KindTable:
         """Names of kinds that a client may send and that wait their turn: neither critical nor control."""
         self.volatile = {name for name in self.plain if not self._by_name[name].durable}
         """Those of them that are not written down."""
+        self.text = frozenset(kind.name for kind in BUILTIN_KINDS if kind.text)
+        """Names of kinds whose bodies are text deltas; one set for all who look at it."""
         for kind in extra:
             self.add(kind)
 
@@ -148,6 +150,8 @@ class KindTable:
         if kind.detail and kind.lane is Lane.CRITICAL:
             raise ConfigError(f"kind {kind.name!r} is critical and detail; what is critical is never left out")
         self._by_name[kind.name] = kind
+        if kind.text:
+            self.text |= {kind.name}
         if _is_plain(kind):
             self.plain.add(kind.name)
             if not kind.durable:

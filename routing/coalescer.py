@@ -29,6 +29,7 @@ _TEXT: Final = frozenset(kind.name for kind in BUILTIN_KINDS if kind.text)
 _MAX_RUNS: Final = 1024
 """Runs whose last entity is remembered; a forgotten one passes its next delta at once, no more."""
 _RUN_ENDS: Final = frozenset(("RUN_FINISHED", "RUN_ERROR"))
+_SHAPED: Final = _TEXT | _RUN_ENDS
 _FAST_BYTES: Final = 50
 _FILL_S: Final = 0.020
 """What has gathered so much when its time is over waits on, so long in all, as an item is soon full: 5,000
@@ -123,7 +124,7 @@ class Coalescer:
         self._near_s = self.wait_s = near_s
         """How long deltas that come close together gather; may be changed at any time."""
         self._text_kinds = text_kinds
-        self.shaped = text_kinds | _RUN_ENDS
+        self.shaped = _SHAPED if text_kinds is _TEXT else text_kinds | _RUN_ENDS
         """Kinds that must be offered; all others would only pass, as long as nothing is held."""
         self._held: dict[str, _Flow] = {}  # run -> what waits, in order of arrival
         self._flows: OrderedDict[str, _Flow] = OrderedDict()  # run -> its last entity

@@ -99,7 +99,7 @@ class Link:
         start = self._data.start
         self._window = CreditWindow(0, 0) if start is None else CreditWindow(start)
         self._untold_position = start is None
-        self._text_kinds = frozenset(kind.name for kind in kinds if kind.text)
+        self._text_kinds = kinds.text
         self._chunk_chars, self._cutter = plan.chunk_chars, Cutter(plan.segmenter)
         self._state = "OPEN"
         self._error: LanewayError | None = None

@@ -72,7 +72,7 @@ class Committer:
         self._added = 0
         self._written = 0
         self._bytes = 0
-        self._flushes: set[asyncio.Future[None]] = set()
+        self._flushes: dict[asyncio.Future[None], None] = {}  # an empty set is three times as large
         self._soon: asyncio.Handle | None = None
         self._task: asyncio.Task[None] | None = None
         self._writing = False
@@ -117,14 +117,14 @@ class Committer:
         """
         if self._writing:
             reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._flushes.add(reached)
+            self._flushes[reached] = None
             if not self.keeps:
                 self._queue(self._gathered())
             self._then.append((self._added, partial(_resolve, reached)))
             try:
                 await reached
             finally:
-                self._flushes.discard(reached)
+                self._flushes.pop(reached, None)
         return not self._given_up
 
     async def holds(self) -> bool:

@@ -86,25 +86,24 @@ class Streams:
         """Count `stream` as live while it is served, and say how it ended. Raises as `check_room`."""
         with self._connection() as connection:
             self.check_room(principal)
-            with self._counted(stream, (principal.tenant, principal.subject)):
+            key = (principal.tenant, principal.subject)
+            self._live.add(stream)
+            self._of_principal[key] += 1
+            try:
                 yield connection
+            finally:
+                self._leave(stream, key)
 
     def _connection(self) -> AbstractContextManager[Connection]:
         return nullcontext(Connection()) if self._traffic is None else self._traffic.connection()
 
-    @contextmanager
-    def _counted(self, stream: Live, key: tuple[str, str]) -> Iterator[None]:
-        self._live.add(stream)
-        self._of_principal[key] += 1
-        try:
-            yield
-        finally:
-            self._live.discard(stream)
-            self._of_principal[key] -= 1
-            if not self._of_principal[key]:
-                del self._of_principal[key]
-            if not self._live:
-                self._empty.set()
+    def _leave(self, stream: Live, key: tuple[str, str]) -> None:
+        self._live.discard(stream)
+        self._of_principal[key] -= 1
+        if not self._of_principal[key]:
+            del self._of_principal[key]
+        if not self._live:
+            self._empty.set()
 
     def going_away(self) -> Draining:
         """Return what a client is told at a drain, each with another delay."""

@@ -68,6 +68,15 @@ def test_plain_kinds_are_what_needs_no_care_at_the_door() -> None:
     assert not {"INTERRUPT", "TEXT_MESSAGE_CONTENT"} & table.plain
 
 
+def test_kinds_of_text_are_one_set_for_all() -> None:
+    """Whoever looked before a kind was added keeps what there was then."""
+    table = KindTable([Kind("CAPTION", Lane.NORMAL, text=True)])
+    before = table.text
+    table.add(Kind("NOTE", Lane.NORMAL, text=True))
+    assert (before - KindTable().text, table.text - before) == ({"CAPTION"}, {"NOTE"})
+    assert table.text == {kind.name for kind in table if kind.text}
+
+
 def test_users_add_kinds() -> None:
     """A kind of one's own is known by name; a taken name and a droppable kind above low are refused."""
     table = KindTable([Kind("PAINT", Lane.HIGH, direction=IN)])

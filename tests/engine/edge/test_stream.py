@@ -186,3 +186,48 @@ def test_a_stream_that_is_over_goes_at_once() -> None:
         )
     finally:
         gc.enable()
+
+
+class _Header(dict[str, Any]):
+    """A header of which can be said whether it is still there."""
+
+
+class _Watching(Pipe):
+    """A wire that remembers, weakly, what passed through it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passed: list[weakref.ref[Any]] = []
+
+    async def read(self) -> Frame | None:
+        frame = await super().read()
+        if frame is None:
+            return None
+        header = _Header(frame[0])
+        self.passed.append(weakref.ref(header))
+        return header, frame[1]
+
+    async def write(self, header: Mapping[str, Any], envelopes: Sequence[Envelope]) -> None:
+        await super().write(header, envelopes)
+        self.passed += [weakref.ref(each) for each in header.values() if isinstance(each, _Header)]
+
+
+def test_a_stream_that_waits_holds_no_frame() -> None:
+    """Neither the last one read nor the last one written is kept by who waits for the next."""
+
+    async def main() -> None:
+        pipe, engine = _Watching(), Engine()
+        serving = asyncio.create_task(served(pipe, stream(pipe, engine)))
+        pipe.incoming.put_nowait(HELLO)
+        async with asyncio.timeout(10):
+            await pipe.sent.get()
+            (session,) = engine.sessions.values()
+            session.attachments["c1"].tell(notice=_Header({"code": "X"}))
+            await pipe.sent.get()
+            pipe.incoming.put_nowait(({"ping": 1}, []))
+            assert "pong" in await pipe.sent.get()
+        assert [seen() for seen in pipe.passed] == [None] * 3
+        pipe.incoming.put_nowait(({"bye": True}, []))
+        assert await serving is None
+
+    asyncio.run(main())
