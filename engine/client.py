@@ -30,7 +30,7 @@ from laneway.engine.client_errors import OnFailure, log_failure, worth_a_reconne
 from laneway.engine.client_events import EventQueue
 from laneway.engine.client_outbox import Outbox, Receipt
 from laneway.engine.client_spans import ClientSpans
-from laneway.engine.codec import valid_id
+from laneway.engine.codec import check_event, valid_id
 from laneway.engine.delivery import Event
 from laneway.engine.limits import DEFAULT_LIMITS
 from laneway.routing.backoff import Backoff
@@ -40,7 +40,6 @@ from laneway.routing.errors import (
     ConfigError,
     LanewayError,
     LinkClosed,
-    LocalProtocolError,
     RuntimeUnavailable,
     SlowConsumer,
 )
@@ -236,13 +235,14 @@ class Client:
             after: `Receipt.id` of an event that must be handled first.
             trace: a traceparent to go on with instead of the current span's.
 
-        Raises a LanewayError: the refusal, or what ended the client.
+        Raises a LanewayError: LocalProtocolError for what cannot be sent (see `check_event`), the refusal, or what
+        ended the client.
         """
-        if len(body) > _MAX_BODY_BYTES:
-            raise LocalProtocolError(f"a body of {len(body)} bytes; one event holds at most {_MAX_BODY_BYTES}")
+        left_s = NO_DEADLINE if deadline_s is None else deadline_s
+        check_event(body, run=run, entity=entity, after=after, left_s=left_s, trace=trace, body_bytes=_MAX_BODY_BYTES)
         counter, at = self._next_counter, int(self._kinds.lane(kind, lane))
         self._next_counter += 1
-        deadline = NO_DEADLINE if deadline_s is None else time.monotonic() + deadline_s
+        deadline = time.monotonic() + left_s
         env = (self.client_id, counter, kind, "", "", run, entity, at, deadline, trace, after, body, 0.0)
         if self._spans is None:
             return await self._outbox.put(env)
@@ -257,12 +257,11 @@ class Client:
         Returns a receipt or the refusal for each, in order: one that fails fails no other. Else as
         `send_event`; one span stands for all of them.
 
-        Raises LocalProtocolError for a body that is too large, or what ended the client.
+        Raises LocalProtocolError for what cannot be sent, or what ended the client.
         """
         if not bodies:
             return []
-        if (longest := max(map(len, bodies))) > _MAX_BODY_BYTES:
-            raise LocalProtocolError(f"a body of {longest} bytes; one event holds at most {_MAX_BODY_BYTES}")
+        check_event(*bodies, run=run, entity=entity, body_bytes=_MAX_BODY_BYTES)
         us, at, first = self.client_id, int(self._kinds.lane(kind, lane)), self._next_counter
         self._next_counter += len(bodies)
         envs: list[Envelope] = [

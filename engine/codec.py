@@ -23,7 +23,15 @@ from typing import Any, Final, NoReturn
 import msgpack
 
 from laneway.engine.limits import DEFAULT_LIMITS, Limits
-from laneway.engine.values import check_values, from_json_error, from_msgpack_error, refuse, scan
+from laneway.engine.values import (
+    check_values,
+    from_json_error,
+    from_msgpack_error,
+    refuse,
+    refuse_extension,
+    refuse_id,
+    scan,
+)
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import NO_DEADLINE, Envelope
 from laneway.routing.errors import LocalProtocolError, PeerProtocolError
@@ -33,6 +41,7 @@ from laneway.routing.traceparent import parse
 __all__ = [
     "ADDRESS",
     "EnvelopePacker",
+    "check_event",
     "decode_json",
     "decode_text",
     "pack_body",
@@ -44,6 +53,9 @@ __all__ = [
 ]
 
 _INT64_MAX: Final = 2**63 - 1
+_MOST_S: Final = 9e15
+"""Its milliseconds are a number of 64 bits."""
+_ENTITY_CHARS: Final = 128
 
 _ID: Final = re.compile(r"(?!\.+\Z)[A-Za-z0-9_.:-]+\Z")
 ADDRESS: Final = re.compile(
@@ -73,6 +85,46 @@ def valid_id(text: str, limit_chars: int = 64) -> bool:
     Entities (messages, calls, topics, documents) may be 128 characters long.
     """
     return len(text) <= limit_chars and _ID.match(text) is not None
+
+
+def check_event(
+    *bodies: bytes,
+    run: str = "",
+    entity: str = "",
+    after: str = "",
+    left_s: float = NO_DEADLINE,
+    trace: str = "",
+    body_bytes: int = DEFAULT_LIMITS.body_bytes,
+) -> None:
+    """Look at what an application says of an event, or of several, before it is numbered.
+
+    What is refused here has gone nowhere. On a wire it would end the connection of all that is sent beside it, and
+    in a log it could not be read again.
+
+    Args:
+        left_s: until its deadline; infinity: it has none. body_bytes: what one event holds at most.
+
+    Raises LocalProtocolError: a run, an entity or an `after` that is no id, a time that is no number or of no use,
+    a trace that is not ASCII, a body that is too large or not bytes.
+    """
+    if (
+        (run and not valid_id(run))
+        or (entity and not valid_id(entity, _ENTITY_CHARS))
+        or (after and not valid_id(after, _ENTITY_CHARS))
+    ):
+        raise LocalProtocolError(
+            f"run {run[:80]!r}, entity {entity[:80]!r} and after {after[:80]!r} must be ids or empty: "
+            f"1 to 64 of A-Z a-z 0-9 _ . : - (entity and after: up to {_ENTITY_CHARS})"
+        )
+    if left_s != NO_DEADLINE and not -_MOST_S < left_s < _MOST_S:
+        raise LocalProtocolError(f"a deadline in {left_s} s; give seconds from now, or none")
+    if not trace.isascii():
+        raise LocalProtocolError(f"trace {trace[:80]!r} is no traceparent")
+    for body in bodies:
+        if not isinstance(body, bytes):
+            raise LocalProtocolError(f"a body of type {type(body).__name__}; a body is bytes")
+        if len(body) > body_bytes:
+            raise LocalProtocolError(f"a body of {len(body)} bytes; one event holds {body_bytes}")
 
 
 # ---- envelopes ------------------------------------------------------------------------------
@@ -136,7 +188,7 @@ def read_event(row: Sequence[Any], now: float, kinds: KindTable, limits: Limits 
     except TypeError:
         _refuse_fields()
     if ADDRESS.match(address) is None:
-        refuse("BAD_ID", "an id is 1 to 64 of A-Z a-z 0-9 _ . : - (entity and after: up to 128) and not only dots")
+        refuse_id()
     if not (1 <= counter <= _INT64_MAX and 0 <= lane < LANE_COUNT):
         refuse("NUMBER_RANGE", f"counter is 1 to 2^63-1 and lane 0 to {LANE_COUNT - 1}")
     if remaining is None:
@@ -161,7 +213,7 @@ def _unpack_row(data: bytes) -> Any:
             data,
             use_list=False,
             list_hook=None if len(data) <= _SMALL_BYTES else _envelope_row,
-            ext_hook=_no_extension,
+            ext_hook=refuse_extension,
             max_array_len=_ENVELOPE_FIELDS,
             max_map_len=0,
             max_ext_len=0,
@@ -264,10 +316,6 @@ def _build(data: bytes, limits: Limits) -> Any:
         return msgpack.unpackb(data, strict_map_key=True, max_array_len=limits.elements, max_map_len=limits.elements)
     except ValueError as error:
         raise from_msgpack_error(error) from error
-
-
-def _no_extension(code: int, data: bytes) -> NoReturn:
-    refuse("EXT_REFUSED", "msgpack extension types (timestamps too) are not used here")
 
 
 def _pack(value: object) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 
 from laneway.engine.codec import ADDRESS, read_event
 from laneway.engine.limits import DEFAULT_LIMITS, Limits
-from laneway.engine.values import refuse
+from laneway.engine.values import refuse, refuse_id
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import NO_DEADLINE, Envelope
 from laneway.routing.lanes import LANE_COUNT
@@ -146,7 +146,7 @@ class Columns:
         except TypeError:
             _refuse()
         if not good:
-            _refuse_id()
+            refuse_id()
         return list(
             zip(
                 _either(producer),
@@ -220,7 +220,7 @@ def _ids(column: list[Any], index: int, count: int) -> str:
     except TypeError:
         _refuse()
     if _OF[index].match(joined) is None or joined.count("\n") != len(distinct) - 1:
-        _refuse_id()
+        refuse_id()
     return str(column[0])
 
 
@@ -275,7 +275,3 @@ def _traces(column: Any, count: int) -> Iterable[str]:
 
 def _refuse() -> NoReturn:
     refuse("BAD_TYPE", f"items are {COLUMNS} columns of fixed types, one value or one for each; see docs/protocol.md")
-
-
-def _refuse_id() -> NoReturn:
-    refuse("BAD_ID", "an id is 1 to 64 of A-Z a-z 0-9 _ . : - (entity and after: up to 128) and not only dots")

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgpack
 
 from laneway.engine.columns import COLUMNS, Columns
 from laneway.engine.limits import DEFAULT_LIMITS, Limits
-from laneway.engine.values import check_values, from_msgpack_error, refuse, scan
+from laneway.engine.values import check_values, from_msgpack_error, refuse, refuse_extension, scan
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import Envelope
 from laneway.routing.errors import LocalProtocolError, PeerProtocolError
@@ -115,7 +115,11 @@ def _small(data: bytes, limits: Limits) -> tuple[dict[str, Any], list[Any]] | No
         return None
     try:
         _, header, columns = msgpack.unpackb(
-            data, max_array_len=max(limits.items, COLUMNS), max_map_len=COLUMNS, max_ext_len=0, ext_hook=_no_extension
+            data,
+            max_array_len=max(limits.items, COLUMNS),
+            max_map_len=COLUMNS,
+            max_ext_len=0,
+            ext_hook=refuse_extension,
         )
     except (ValueError, PeerProtocolError):
         return None
@@ -172,7 +176,7 @@ def _unpacked(data: bytes, start: int, limits: Limits, most_arrays: int) -> Any:
         return msgpack.unpackb(
             memoryview(data)[start:],
             list_hook=count,
-            ext_hook=_no_extension,
+            ext_hook=refuse_extension,
             max_array_len=max(limits.items, COLUMNS),
             max_map_len=0,
             max_ext_len=0,
@@ -181,10 +185,6 @@ def _unpacked(data: bytes, start: int, limits: Limits, most_arrays: int) -> Any:
         raise
     except ValueError as error:
         raise from_msgpack_error(error) from error
-
-
-def _no_extension(code: int, data: bytes) -> NoReturn:
-    refuse("EXT_REFUSED", "msgpack extension types (timestamps too) are not used here")
 
 
 def _unpackable(error: Exception) -> LocalProtocolError:

@@ -18,7 +18,15 @@ import msgpack
 from laneway.engine.limits import DEFAULT_LIMITS, Limits
 from laneway.routing.errors import PeerProtocolError
 
-__all__ = ["check_values", "from_json_error", "from_msgpack_error", "refuse", "scan"]
+__all__ = [
+    "check_values",
+    "from_json_error",
+    "from_msgpack_error",
+    "refuse",
+    "refuse_extension",
+    "refuse_id",
+    "scan",
+]
 
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
@@ -39,6 +47,16 @@ _COUNTED: Final = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
 def refuse(reason: str, message: str) -> NoReturn:
     """Raise PeerProtocolError with this reason."""
     raise PeerProtocolError(message, reason=reason)
+
+
+def refuse_extension(*_: object) -> NoReturn:
+    """Raise for an extension type of msgpack; also the hook of a decoder."""
+    refuse("EXT_REFUSED", "msgpack extension types (timestamps too) are not used here")
+
+
+def refuse_id() -> NoReturn:
+    """Raise for an id of an event that is none."""
+    refuse("BAD_ID", "an id is 1 to 64 of A-Z a-z 0-9 _ . : - (entity and after: up to 128) and not only dots")
 
 
 def scan(data: bytes, start: int, limits: Limits) -> int:
@@ -93,7 +111,7 @@ def _scan_container(data: bytes, position: int, first: int) -> tuple[int, int, i
     if row is None:
         if first == 0xC1:
             refuse("BAD_TYPE", "0xc1 is not a msgpack type")
-        refuse("EXT_REFUSED", "msgpack extension types (timestamps too) are not used here")
+        refuse_extension()
     width, each = row
     after = position + 1 + width
     return after, int.from_bytes(data[position + 1 : after], "big"), each

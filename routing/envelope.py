@@ -33,14 +33,18 @@ __all__ = [
     "TRACE",
     "Envelope",
     "EnvelopeView",
+    "Key",
     "cost_bytes",
     "envelope",
     "envelope_id",
+    "key_of",
     "with_body",
     "with_trace",
 ]
 
 Envelope: TypeAlias = tuple[str, int, str, str, str, str, str, int, float, str, str, bytes, float]
+Key: TypeAlias = tuple[str, str, str, int]
+"""Tenant, session, producer and counter: which event of this process it is."""
 
 PRODUCER: Final = 0
 """Who made it: a client id, or the engine part that emitted it. With COUNTER it is the event's id."""
@@ -97,6 +101,11 @@ def envelope(
 def envelope_id(env: Envelope) -> str:
     """Return the id that `after` and cancels refer to: ``producer:counter``."""
     return f"{env[0]}:{env[1]}"
+
+
+def key_of(env: Envelope) -> Key:
+    """Return what identifies an event in this process: tenant, session, producer, counter."""
+    return (env[TENANT], env[SESSION], env[PRODUCER], env[COUNTER])
 
 
 def cost_bytes(env: Envelope) -> int:

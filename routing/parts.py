@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from laneway.routing.envelope import AFTER, BODY, COUNTER, PRODUCER, SESSION, TENANT, Envelope
+from laneway.routing.envelope import AFTER, BODY, Envelope, envelope_id, key_of
 from laneway.routing.errors import LocalProtocolError
 
 __all__ = ["PART_BYTES", "Reassembler", "cut", "is_last", "part_of"]
@@ -101,11 +101,11 @@ class Reassembler:
         if mark is None:
             return env
         index, count = mark
-        key = _key(env)
+        key = key_of(env)
         parts = self._partial.setdefault(key, [])
         if index != len(parts) + 1:
             raise LocalProtocolError(
-                f"part {index} of {count} of event {env[PRODUCER]}:{env[COUNTER]} came after {len(parts)}; "
+                f"part {index} of {count} of event {envelope_id(env)} came after {len(parts)}; "
                 "deliver the parts of one event in order and to one place"
             )
         parts.append(env)
@@ -116,8 +116,4 @@ class Reassembler:
 
     def drop(self, env: Envelope) -> None:
         """Forget the parts of the event with this id; none is fine."""
-        self._partial.pop(_key(env), None)
-
-
-def _key(env: Envelope) -> tuple[str, str, str, int]:
-    return env[TENANT], env[SESSION], env[PRODUCER], env[COUNTER]
+        self._partial.pop(key_of(env), None)

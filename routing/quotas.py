@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Final
 
-from laneway.routing.envelope import COUNTER, LANE, PRODUCER, SESSION, TENANT, Envelope, cost_bytes
+from laneway.routing.envelope import COUNTER, LANE, PRODUCER, SESSION, TENANT, Envelope, Key, cost_bytes, key_of
 from laneway.routing.errors import ConfigError, LaneFull, LanewayError, RateLimited
 from laneway.routing.frame import Frame
 from laneway.routing.shaper import SLACK_S, Gcra
@@ -30,8 +30,6 @@ _RUNS_RETRY_MS: Final = 1000
 """A run takes seconds: to come back sooner would only be refused again."""
 _SWEEP_FROM: Final = 1024
 _MAX_PRODUCERS: Final = 65_536
-
-_Key = tuple[str, str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +139,7 @@ class Quotas:
     def __init__(self, policy: QuotaPolicy) -> None:
         self._policy = policy
         self._meters: dict[tuple[str, ...], _Meter] = {}
-        self._held: dict[_Key, tuple[int, bool, tuple[_Meter, ...]]] = {}
+        self._held: dict[Key, tuple[int, bool, tuple[_Meter, ...]]] = {}
         self._subjects: OrderedDict[tuple[str, str], dict[str, str]] = OrderedDict()
         """(tenant, session) -> producer -> subject; who spoke last is forgotten last."""
         self._introduced = 0
@@ -195,7 +193,7 @@ class Quotas:
                 return True
         for meter in meters:
             meter.charge(cost, starts_run, now)
-        self._held[env[TENANT], env[SESSION], env[PRODUCER], env[COUNTER]] = (cost, starts_run, meters)
+        self._held[key_of(env)] = (cost, starts_run, meters)
         return False
 
     def charge_frame(self, frame: Frame, now: float) -> bool:
@@ -230,7 +228,7 @@ class Quotas:
     def refund(self, envs: Iterable[Envelope]) -> None:
         """Give back what these were charged for; without effect for those that were not, or are over already."""
         for env in envs:
-            held = self._held.pop((env[TENANT], env[SESSION], env[PRODUCER], env[COUNTER]), None)
+            held = self._held.pop(key_of(env), None)
             if held is not None:
                 cost, starts_run, meters = held
                 for meter in meters:

@@ -15,15 +15,13 @@ from collections.abc import Iterable
 from math import inf
 from typing import Final
 
-from laneway.routing.envelope import COUNTER, PRODUCER, SESSION, TENANT, Envelope
+from laneway.routing.envelope import TENANT, Envelope, Key, key_of
 
 __all__ = ["LATELY_S", "Seats"]
 
 LATELY_S: Final = 60.0
 """So long after its last event a tenant counts as one that others must leave room for."""
 _SWEEP_FROM: Final = 1024
-
-_Key = tuple[str, str, str, int]
 
 
 class Seats:
@@ -41,7 +39,7 @@ class Seats:
     def __init__(self, share: float) -> None:
         self._share = share
         self.slots: float = inf
-        self._seats: dict[_Key, str] = {}
+        self._seats: dict[Key, str] = {}
         self._held: dict[str, int] = {}
         self._seen: dict[str, float] = {}
         self._sweep_at = _SWEEP_FROM
@@ -77,7 +75,7 @@ class Seats:
 
     def sit(self, env: Envelope, now: float) -> None:
         """This event is handed out."""
-        key, tenant = (env[TENANT], env[SESSION], env[PRODUCER], env[COUNTER]), env[TENANT]
+        key, tenant = key_of(env), env[TENANT]
         if key not in self._seats:
             self._seats[key] = tenant
             self._held[tenant] = self.held(tenant) + 1
@@ -86,7 +84,7 @@ class Seats:
     def rise(self, envs: Iterable[Envelope]) -> None:
         """These are over, or wait again; without effect for those that have no seat."""
         for env in envs:
-            tenant = self._seats.pop((env[TENANT], env[SESSION], env[PRODUCER], env[COUNTER]), None)
+            tenant = self._seats.pop(key_of(env), None)
             if tenant is not None:
                 self._held[tenant] -= 1
                 if not self._held[tenant]:

@@ -18,12 +18,12 @@ from typing import Final, TypeAlias, TypeVar
 
 from laneway.actors.meters import by_lane
 from laneway.actors.ports import Observe, Outcome
-from laneway.routing.envelope import ACCEPTED, COUNTER, LANE, PRODUCER, SESSION, TENANT, TRACE, Envelope
+from laneway.routing.envelope import ACCEPTED, LANE, PRODUCER, SESSION, TENANT, TRACE, Envelope, Key, key_of
 from laneway.routing.frame import FEWEST, Frame
 from laneway.routing.lanes import LANE_COUNT
 from laneway.routing.parts import part_of
 
-__all__ = ["ENDINGS", "Books", "Ended", "Key", "OnDone", "key_of"]
+__all__ = ["ENDINGS", "Books", "Ended", "OnDone"]
 
 ENDINGS: Final = ("handled", "expired", "dropped", "cancelled", "failed", "dead")
 """How an accepted event can end."""
@@ -32,15 +32,9 @@ Ended: TypeAlias = tuple[Envelope, Outcome]
 OnDone: TypeAlias = Callable[[Sequence[Ended]], None]
 """Told how events ended, each of them exactly once, several at a time. Hashable; the same object for
 events that may be told together."""
-Key: TypeAlias = tuple[str, str, str, int]
 
 _T = TypeVar("_T")
 _ACCEPTED, _LANE, _STATUS, _TRACE = map(itemgetter, (ACCEPTED, LANE, 0, TRACE))
-
-
-def key_of(env: Envelope) -> Key:
-    """Return what identifies an event in this process: tenant, session, producer, counter."""
-    return (env[TENANT], env[SESSION], env[PRODUCER], env[COUNTER])
 
 
 class _Line:

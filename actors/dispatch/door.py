@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from laneway.actors.dispatch.books import Books, Key, OnDone, key_of
+from laneway.actors.dispatch.books import Books, OnDone
 from laneway.actors.dispatch.cancels import Cancel, RememberedCancels
 from laneway.actors.dispatch.journeys import Journeys
 from laneway.actors.dispatch.reservations import Reservations
 from laneway.actors.endings import cancelled, drained, failed
 from laneway.actors.ports import Clock, Outcome
 from laneway.routing.dispatch import DispatchCore, Verdict
-from laneway.routing.envelope import KIND, LANE, TRACE, Envelope, envelope_id
+from laneway.routing.envelope import KIND, LANE, TRACE, Envelope, Key, envelope_id, key_of
 from laneway.routing.errors import Draining, LanewayError, LocalProtocolError
 from laneway.routing.frame import FEWEST, Frame, frame_of
 

@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from laneway.actors.dispatch.books import Key, key_of
 from laneway.actors.ports import Clock, Outcome
 from laneway.actors.spans import SILENT, Span, SpanValue, Tracer
 from laneway.routing.classify import KindTable
 from laneway.routing.dispatch import DispatchPolicy
-from laneway.routing.envelope import BODY, KIND, LANE, RUN, SESSION, TRACE, Envelope, envelope_id
+from laneway.routing.envelope import BODY, KIND, LANE, RUN, SESSION, TRACE, Envelope, Key, envelope_id, key_of
 from laneway.routing.errors import LanewayError
 from laneway.routing.lanes import Lane
 from laneway.routing.parts import cut

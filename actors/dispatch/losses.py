@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Final
 
-from laneway.actors.dispatch.books import Key, key_of
-from laneway.routing.envelope import Envelope
+from laneway.routing.envelope import Envelope, Key, key_of
 
 __all__ = ["Losses"]
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from laneway.actors.dispatch.books import Key, key_of
-from laneway.routing.envelope import Envelope
+from laneway.routing.envelope import Envelope, Key, key_of
 from laneway.routing.frame import Frame
 
 __all__ = ["Reservations"]

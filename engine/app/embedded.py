@@ -20,10 +20,9 @@ from laneway.engine.client_calls import CallDesk
 from laneway.engine.client_errors import OnFailure, error_of_notice, log_failure, tell_failure
 from laneway.engine.client_outbox import Receipt
 from laneway.engine.client_spans import ClientSpans
-from laneway.engine.codec import valid_id
+from laneway.engine.codec import check_event, valid_id
 from laneway.engine.delivery import Event
 from laneway.engine.edge.traffic import Traffic
-from laneway.engine.limits import DEFAULT_LIMITS
 from laneway.routing.classify import KindTable
 from laneway.routing.envelope import COUNTER, KIND, NO_DEADLINE, Envelope, envelope
 from laneway.routing.errors import DeadlineExceeded, Draining, LanewayError, LinkClosed, LocalProtocolError
@@ -129,12 +128,9 @@ class EmbeddedSession:
     ) -> Receipt:
         """Send any inbound event; see `send`. `timeout_s` is its deadline, 0 = none.
 
-        Raises LocalProtocolError for a run or entity that is no id, or a body above 1 MiB.
+        Raises LocalProtocolError for what cannot be sent, see `check_event`, or the refusal.
         """
-        if (run and not valid_id(run)) or (entity and not valid_id(entity, 128)):
-            raise LocalProtocolError(f"run {run[:80]!r} and entity {entity[:80]!r} must be ids or empty")
-        if len(body) > DEFAULT_LIMITS.body_bytes:
-            raise LocalProtocolError(f"a body of {len(body)} bytes; one event holds {DEFAULT_LIMITS.body_bytes}")
+        check_event(body, run=run, entity=entity, after=after, left_s=timeout_s)
         self._counter += 1
         counter = self._counter
         lane = self._kinds.require(kind).lane

@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from math import nan
 from typing import Any
 
 import jwt
@@ -102,6 +103,22 @@ def test_a_conversation() -> None:
             with pytest.raises(LinkClosed):
                 await ada.send("too late")
             assert [event async for event in ada] == []
+
+    asyncio.run(main())
+
+
+def test_what_cannot_be_sent_ends_nothing() -> None:
+    """It is refused where it is said; the client, and what others send by it, goes on over the same connection."""
+
+    async def main() -> None:
+        async with edge() as (_, _, target), client(target, client_id="ada") as ada:
+            for wrong in ({"run": "two words"}, {"entity": "x" * 129}, {"after": "\ud800:1"}, {"deadline_s": nan}):
+                with pytest.raises(LocalProtocolError):
+                    await ada.send_event("USER_MESSAGE", b"hello", **wrong)  # type: ignore[arg-type]
+            with pytest.raises(LocalProtocolError):
+                await ada.send_events("USER_MESSAGE", [b"hello"], run="two words")
+            receipt = await ada.send("hello to you")
+            assert (receipt.id, ada.reconnects) == ("ada:1", 0)
 
     asyncio.run(main())
 

@@ -7,8 +7,9 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laneway.actors.dispatch.books import Books, key_of
+from laneway.actors.dispatch.books import Books
 from laneway.actors.ports import Outcome
+from laneway.routing.envelope import key_of
 from laneway.routing.frame import frame_of
 
 STATUSES = ["handled", "expired", "dropped", "cancelled", "failed", "dead"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from laneway.actors.dispatch.books import key_of
 from laneway.actors.dispatch.losses import Losses
+from laneway.routing.envelope import key_of
 
 
 def test_an_event_may_lose_two_hosts(rig):

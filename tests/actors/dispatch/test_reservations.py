@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from laneway.actors.dispatch.books import key_of
 from laneway.actors.dispatch.reservations import Reservations
+from laneway.routing.envelope import key_of
 from laneway.routing.frame import frame_of
 
 

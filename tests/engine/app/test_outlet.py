@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,24 @@ def test_a_session_name_is_an_id(name: str) -> None:
     """It is refused before there is a log of that name."""
     with pytest.raises(LocalProtocolError, match="ids"):
         Engine().session(name)
+
+
+def test_what_cannot_be_sent_leaves_nothing_behind(tmp_path: Path) -> None:
+    """It is refused before it is admitted: no reservation, no record, and the session is read again after a restart."""
+
+    async def main() -> None:
+        async with Engine(store=str(tmp_path / "log.db")) as engine:
+            session = engine.session("s1")
+            for wrong in ({"after": "x" * 129}, {"after": "\ud800:1"}, {"timeout_s": nan}, {"timeout_s": 1e300}):
+                with pytest.raises(LocalProtocolError):
+                    await session.send_event("PUBLISH", b"x", entity="tenant", **wrong)  # type: ignore[arg-type]
+            assert (await session.send_event("PUBLISH", b"x", entity="tenant")).status == "durable"
+            core = engine.dispatcher.statistics().core
+            assert core.admitted - core.done == core.pending <= 1
+        async with Engine(store=str(tmp_path / "log.db")) as engine:
+            assert (await engine.session("s1").send_event("PUBLISH", b"x", entity="tenant")).status == "durable"
+
+    asyncio.run(main())
 
 
 def test_what_an_application_sends_is_checked_too() -> None:
