@@ -6,8 +6,9 @@ The engine is a process of its own, its log on disk. Visitors come and go in som
 (`soak_people`): they read answers, have events handled, call tools, cancel, fail, read slowly and leave,
 and are cut off. Memory is looked at in two ways, because one alone can be deceived:
 
-- Resident memory, four times a second from /proc. It is a high-water mark: how much is in use goes up and down by
-  megabytes with how many sessions are awake, and allocators keep what was once needed. So a warm-up goes before:
+- Resident memory, four times a second from /proc, in grains of 64 KiB. It is a high-water mark: how much is in use
+  goes up and down by megabytes with how many sessions are awake, and allocators keep what was once needed. So a warm-up
+  goes before:
   before a soak of a minute or more one minute, so that what is remembered for a minute (cancels) is, and then, on top
   of that, two thirds of the time with twice the visitors and a crowd of 400 sessions that are all awake at once, so
   that the most that is ever needed at once has been needed.
@@ -59,6 +60,9 @@ _AT_ONCE: Final = 400
 """Sessions awake at once at the end of the warm-up: on a fast machine some 220 are, between two looks for idle ones."""
 _EVERY_S: Final = 0.25
 _BLOCKS: Final = 24
+_GRAIN_KIB: Final = 64
+"""Memory is counted in so much: a page (4 KiB) for each of malloc's arenas (8 a core, two cores), which threads touch
+when they please. Two grains more in a minute are seen as growth."""
 _QUIET_S: Final = 30.0
 _RAMP_S: Final = 10.0
 """Until as many sessions as usual are awake again: twice what the engine takes to put idle ones to sleep."""
@@ -90,7 +94,7 @@ class Soaked:
     @property
     def slope(self) -> Trend:
         """Of the memory, in KiB an hour."""
-        return trend([(at / _HOUR_S, size) for at, size in blocks(self.memory, _BLOCKS)])
+        return trend([(at / _HOUR_S, size // _GRAIN_KIB * _GRAIN_KIB) for at, size in blocks(self.memory, _BLOCKS)])
 
     @property
     def settled(self) -> bool:

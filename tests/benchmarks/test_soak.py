@@ -53,6 +53,8 @@ def test_memory_that_grows_is_not_settled() -> None:
     assert found(FLAT).passed
     assert not found(GROWING).passed
     assert found([(at, 90_000.0 + 40 * (at > 25)) for at, _ in FLAT]).passed
+    assert found([(at, 90_002.0 + 4 * (at // 15)) for at, _ in FLAT]).passed  # a page now and then
+    assert not found([(at, 90_000.0 + 64 * (at // 20)) for at, _ in FLAT]).passed
     assert found([(at, 180_000.0 - size) for at, size in GROWING]).passed
     assert not found(FLAT, {"links": 1.0}).passed
 
@@ -69,7 +71,7 @@ def test_the_report_says_what_was_found(tmp_path: Path) -> None:
     """As a row, as a table, as a picture; whoever reads only one of them sees what is left."""
     row = soak.row(found(GROWING, {"links": 2.0}, blocks=12))
     assert (row.figure("left"), row.figure("settled"), row.extra["left_over"]) == (1.0, 0.0, {"links": 2.0})
-    assert row.median == pytest.approx(4 * 3_600, rel=0.01)
+    assert row.median == pytest.approx(4 * 3_600, rel=0.1)
     json.dumps(row.record(), allow_nan=False)
     text = StringIO()
     Console(file=text, width=120).print(soak.table([row]))
