@@ -1,16 +1,17 @@
 """When a link's data goes out: at once after silence, otherwise in company, never faster than agreed.
 
-Law of this file: the first event after silence is due at once. After that text, whose pieces merge,
-waits `flush_s` for company from when it was first seen; an event that merges with nothing goes a gap
-of `flush_s / 5` after the last data frame for each item that one had, `flush_s` at most: no wait when
-the link is idle, full company when it is busy. Answers ride on the next frame; one of their own goes
-half a gap after they were seen and a gap after the last frame; refusals that name a delay, and what comes with
-them, wait `flush_s`: whoever refuses has no time for frames. A full frame's worth goes at once. A
-declared bandwidth is a token bucket of a quarter second, kept as one time (GCRA). A link that asked
-for whole sentences may hold text back for half a second, no longer.
+Law of this file: the first event after silence is due at once, and so is the first text of a message,
+which somebody waits for. After that text, whose pieces merge, waits `flush_s` for company from when it
+was first seen; an event that merges with nothing goes a gap of `flush_s / 5` after the last data frame
+for each item that one had, `flush_s` at most: no wait when the link is idle, full company when it is
+busy. Answers ride on the next frame; one of their own goes half a gap after they were seen and a gap
+after the last frame; refusals that name a delay, and what comes with them, wait `flush_s`: whoever
+refuses has no time for frames. A full frame's worth goes at once. A declared bandwidth is a token bucket
+of a quarter second, kept as one time (GCRA). A link that asked for whole sentences may hold text back
+for half a second, no longer.
 
 While the engine is overloaded text that goes on waits longer, as with a network one or two grades
-worse: fewer frames, fewer writes. What begins (the first text of an entity), and every other event,
+worse: fewer frames, fewer writes. What begins (the first text of a message), and every other event,
 waits no longer than ever, and chunks stay as large as they are: smaller ones would be more items.
 """
 
@@ -90,10 +91,11 @@ class FlushTimer:
         gap_s = self.flush_s / _GAPS
         return max(now + (self.flush_s if refusing else gap_s / 2), self._frame_at + gap_s)
 
-    def due(self, now: float, pending: int, head: int, *, force: bool, alone: bool) -> bool:
+    def due(self, now: float, pending: int, head: int, *, force: bool, alone: bool, opens: bool = False) -> bool:
         """Return whether data goes now, with `pending` seqs waiting up to seq `head`.
 
-        `force` = a frame goes anyway; `alone` = an event that merges with nothing is among them.
+        `force` = a frame goes anyway; `alone` = an event that merges with nothing is among them; `opens` = it is
+        the first text of a message.
         """
         company_s = self._gap_s if alone else self.flush_s
         if self._paced_until > now:
@@ -108,7 +110,7 @@ class FlushTimer:
             wait_s = stretched_s(self.flush_s, self._shedding.level)
             self._due_at = now if now - self._sent_at >= wait_s else now + wait_s
         if alone:
-            self._due_at = min(self._due_at, max(now, self._sent_at + company_s))
+            self._due_at = min(self._due_at, now if opens else max(now, self._sent_at + company_s))
         return force or now >= self._due_at or pending >= self._full
 
     def nothing(self) -> None:

@@ -329,7 +329,8 @@ class Link:
             self._timer.nothing()
             return False
         reader, alone = self._data, self._data.alone(self._text_kinds)
-        return self._timer.due(now, reader.pending, reader.committed, force=force, alone=alone)
+        opens = alone and reader.opens
+        return self._timer.due(now, reader.pending, reader.committed, force=force, alone=alone, opens=opens)
 
     def _take_data(self, now: float) -> Batch | None:
         reader, timer = self._data, self._timer

@@ -43,6 +43,7 @@ class StreamReader:
     __slots__ = (
         "_alone",
         "_looked",
+        "_opened",
         "_page",
         "_ring",
         "acked",
@@ -59,6 +60,7 @@ class StreamReader:
         self._ring = ring
         self._page: Sequence[Numbered] = ()
         self._looked = self._alone = 0  # last seq looked at; last one found that merges with nothing
+        self._opened = 0  # last one found that is the first text of a message
         self.next = have + 1
         self.skip = skip
         self.position = self.start = ring.position_before(have + 1)
@@ -128,9 +130,16 @@ class StreamReader:
                 self._looked = seq
                 if (env[6] == opened and opened) if text else env[11] is not TOMBSTONE:
                     self._alone = seq
+                    if text:
+                        self._opened = seq
                     return True
             opened = "" if text else env[6]
         return False
+
+    @property
+    def opens(self) -> bool:
+        """True if what `alone` found is the first text of a message."""
+        return self._opened >= self.next
 
     def mend(self, env: Envelope, text_kinds: frozenset[str]) -> None:
         """Forget a `skip` that does not fit event `next` (a client's claim); it trims what it has."""

@@ -89,6 +89,11 @@ class Attachment:
         """True until the link is closed."""
         return not self._detached and self.link.closed is None
 
+    @property
+    def waits(self) -> bool:
+        """True while somebody waits for frames, and was not called."""
+        return self._waiter is not None and not self._waiter.done()
+
     def wake(self) -> None:
         """Something to send may have arrived."""
         self._awake = True

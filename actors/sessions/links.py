@@ -204,6 +204,12 @@ class Links:
             if attachment.link.stirs:
                 attachment.wake()
 
+    def rouse(self) -> None:
+        """There will be, when this turn of the loop is over: call those of them that wait. O(links)."""
+        for attachment in self._by_client.values():
+            if attachment.waits and attachment.link.stirs:
+                attachment.wake()
+
     def tell(self, **fields: object) -> None:
         """Put header content into every link's next frame."""
         for attachment in self._by_client.values():

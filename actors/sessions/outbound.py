@@ -56,7 +56,7 @@ class Outbound:
         stall_s: how long a producer waits for a session that nobody reads, before it is given up.
         budget_bytes: how far an unread session runs ahead of its last ack with no live link.
         spill_bytes: how far a run does that goes on unread; see `UnreadRuns`.
-        on_commit: called when links may have something new to send.
+        on_commit: called when links may have something new to send. on_stir: just before, see `Spool`.
         on_number: told of the events that got a number, before they are written.
         on_end: told of each run whose end got a number.
         stretches: told of sampled events, if they are traced.
@@ -93,6 +93,7 @@ class Outbound:
         stretches: Stretches | None = None,
         shedding: Shedding | None = None,
         kinds: KindTable | None = None,
+        on_stir: Callable[[], None] = lambda: None,
     ) -> None:
         meters = meters or SessionMeters()
         self._spool = spool = Spool(
@@ -105,6 +106,7 @@ class Outbound:
             on_number=on_number,
             meters=meters,
             stretches=stretches,
+            on_stir=on_stir,
         )
         self.rings, self.transcript, self.awaited = spool.rings, spool.transcript, spool.awaited
         self.acked_position = 0

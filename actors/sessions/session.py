@@ -182,6 +182,7 @@ class SessionHome:
             spill_bytes=policy.spill_bytes if self._store.durable or self._store.shared else 0,
             stall_s=policy.stall_s,
             on_commit=lambda: self.links.wake(),
+            on_stir=lambda: self.links.rouse(),
             on_number=self._numbered,
             on_end=lambda run: self.ingress.run_told(run),
             meters=self._meters,

@@ -36,7 +36,8 @@ class Spool:
         committer: writes the session's log; bound to this.
         pack: envelope -> bytes for the log.
         ring_events, ring_bytes: of each stream.
-        on_commit: called when links may have something new to send.
+        on_commit: called when links may have something new to send. on_stir: called when that will be so with the
+            next turn of the loop, before whoever is woken now has his: only where the log takes it at once.
         on_number: told of the events that got a number, before they are written.
         clock, meters: measure how long the first text of a run in `awaited` took.
         stretches: told of sampled events, if they are traced.
@@ -50,8 +51,8 @@ class Spool:
 
     __slots__ = (
         *("awaited", "gathered", "rings", "transcript", "untaken"),
-        *("_clock", "_committer", "_meters", "_on_commit", "_on_number", "_pack", "_restored", "_stretches"),
-        "_taken_to",
+        *("_clock", "_committer", "_meters", "_on_commit", "_on_number", "_on_stir", "_pack", "_restored"),
+        *("_stretches", "_taken_to"),
     )
 
     def __init__(
@@ -66,6 +67,7 @@ class Spool:
         on_number: Callable[[Sequence[Envelope]], None],
         meters: SessionMeters,
         stretches: Stretches | None = None,
+        on_stir: Callable[[], None] = lambda: None,
     ) -> None:
         self.rings = (ReplayRing(ring_events, ring_bytes), ReplayRing(ring_events, ring_bytes))
         self.transcript = Transcript()
@@ -77,6 +79,7 @@ class Spool:
         self._clock = clock
         self._on_commit = on_commit
         self._on_number = on_number
+        self._on_stir = on_stir
         self._meters = meters
         self._stretches = stretches
         self._restored = [0, 0]
@@ -98,7 +101,7 @@ class Spool:
         """Give an event its number. O(1)."""
         gathered = self.gathered
         if not gathered[URGENT] and not gathered[DATA]:
-            self._committer.stir()
+            self._stir()
         self.untaken = True
         gathered[stream].append(self.rings[stream].append(env))
         if env[9] and self._stretches is not None:
@@ -111,7 +114,7 @@ class Spool:
         urgent, data = self.gathered
         if not data:
             if not urgent:
-                self._committer.stir()
+                self._stir()
             self.untaken = True
         data += rows
         self.rings[DATA].extend(rows)
@@ -121,7 +124,13 @@ class Spool:
         for ring in self.rings:
             ring.release(ring.head + 1)
         self.transcript.clear()
-        self._on_commit = self._on_number = nobody
+        self._on_commit = self._on_number = self._on_stir = nobody
+
+    def _stir(self) -> None:
+        """There is something to write, which nothing was before."""
+        self._committer.stir()
+        if self._committer.keeps:
+            self._on_stir()
 
     # -- for the committer ----------------------------------------------------------------------
 

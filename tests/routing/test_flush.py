@@ -33,6 +33,21 @@ def test_what_merges_with_nothing_waits_only_a_gap_after_the_last_frame():
     assert timer.due(1.005, 1, 4, force=False, alone=True)
 
 
+def test_the_first_text_of_a_message_waits_for_nothing():
+    """Not even right behind a frame; the text after it waits for company again, and a paced link keeps its rate."""
+    timer = FlushTimer(0.010, 64, 0)
+    timer.sent(1.0, 10, 2, more=False)
+    assert not timer.due(1.001, 1, 2, force=False, alone=True)
+    assert timer.due(1.001, 1, 2, force=False, alone=True, opens=True)
+    timer.sent(1.001, 10, 1, more=False)
+    assert not timer.due(1.002, 1, 3, force=False, alone=False)
+    assert timer.due_at == 1.012
+    paced = FlushTimer(0.010, 64, 1_000)
+    paced.sent(1.0, 500, 1, more=False)
+    assert not paced.due(1.001, 1, 2, force=False, alone=True, opens=True)
+    assert paced.due_at == 1.25
+
+
 def test_a_busy_link_gathers_for_the_whole_window():
     """Each item of the last frame is a gap: above 500 events a second frames grow instead of becoming more."""
     timer = FlushTimer(0.010, 64, 0)

@@ -110,7 +110,7 @@ def test_the_first_text_of_a_message_is_alone_and_the_next_ones_are_not():
     ring = ReplayRing(100)
     reader = StreamReader(ring, 0)
     kinds = frozenset({"TEXT_MESSAGE_CONTENT"})
-    seen = []
+    seen, opening = [], []
     for kind, entity in (
         ("TEXT_MESSAGE_START", "m"), ("TEXT_MESSAGE_CONTENT", "m"), ("TEXT_MESSAGE_CONTENT", "m"),
         ("TEXT_MESSAGE_CONTENT", "n"), ("CUSTOM", ""), ("TEXT_MESSAGE_CONTENT", ""),
@@ -119,5 +119,7 @@ def test_the_first_text_of_a_message_is_alone_and_the_next_ones_are_not():
         seq, position, *_ = ring.append(env)
         ring.commit(seq)
         seen.append(reader.alone(kinds))
+        opening.append(reader.opens)
         move(reader, seq + 1, position)
     assert seen == [True, True, False, False, True, False]
+    assert opening == [False, True, False, False, False, False]

@@ -12,6 +12,7 @@ from laneway.routing.errors import AccessError, LaneFull, PeerProtocolError, Sup
 from laneway.routing.handshake import Hello
 from laneway.routing.inbox import Inbox
 from laneway.routing.replay import Cursor
+from tests.actors.sessions.stage import an_event
 from tests.simulation.loop import run
 from tests.simulation.stage import Stage, Viewer
 
@@ -45,6 +46,26 @@ def test_a_client_id_belongs_to_who_came_first() -> None:
         with pytest.raises(AccessError):
             await stage.directory.attach(Hello((1,), "c", "s"), Principal("another", "t"))
         assert mine.attachment.live
+        await stage.close()
+
+    run(main())
+
+
+def test_who_waits_has_it_with_the_next_turn_of_the_loop() -> None:
+    """In memory the log takes an event before its reader's turn comes, and the reader was called already."""
+
+    async def main() -> None:
+        stage = await Stage().start()
+        viewer = await stage.attach()
+        await viewer.read()
+        waiting = asyncio.create_task(viewer.attachment.frames())
+        await asyncio.sleep(1.0)
+        home = await stage.home()
+        assert home.outbound.emit_now(an_event(1, "CUSTOM"))
+        assert home.outbound.rings[1].committed == 0
+        await asyncio.sleep(0)
+        assert waiting.done(), "the write, then the reader, in one turn"
+        assert [env[2] for frame in waiting.result() for env in frame.envelopes] == ["CUSTOM"]
         await stage.close()
 
     run(main())

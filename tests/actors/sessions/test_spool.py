@@ -41,11 +41,13 @@ def test_what_is_numbered_together_is_written_once_and_released_together() -> No
 
     async def main() -> None:
         store, commits, told = MemoryStore(), list[int](), list[list[int]]()
+        stirred: list[int] = []
         committer = await _committer(store)
         spool = Spool(
             committer, lambda env: env[11], VirtualClock(asyncio.get_running_loop()), ring_events=100,
             ring_bytes=10_000, on_commit=lambda: commits.append(spool.rings[DATA].committed),
             on_number=lambda envs: told.append([env[1] for env in envs]), meters=SessionMeters(),
+            on_stir=lambda: stirred.append(spool.rings[DATA].committed),
         )  # fmt: skip
         spool.add(spool.rings[DATA].numbered([_event(1), _event(2)]))
         spool.number(_event(3), DATA)
@@ -54,6 +56,7 @@ def test_what_is_numbered_together_is_written_once_and_released_together() -> No
         assert (spool.waiting_bytes, committer.backlog_bytes, spool.rings[DATA].committed) == (116, 116, 0)
         await committer.flush()
         assert (spool.waiting_bytes, commits, told) == (0, [0, 4], [[9], [1, 2, 3, 4]])
+        assert stirred == [0], "once, with the first of them"
         rows = await store.read("t/session/s", DATA, 1)
         assert [(row.seq, row.position) for row in rows] == [(1, 21), (2, 42), (3, 63), (4, 84)]
         assert spool.issued == [1, 4]
