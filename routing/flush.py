@@ -107,7 +107,8 @@ class FlushTimer:
                 return now >= self._due_at
             self._due_at = min(self._held_at + _HOLD_S, max(self._held_at, self._sent_at + company_s))
         elif self._due_at is None:
-            wait_s = stretched_s(self.flush_s, self._shedding.level)
+            level = self._shedding.level
+            wait_s = stretched_s(self.flush_s, level) if level else self.flush_s
             self._due_at = now if now - self._sent_at >= wait_s else now + wait_s
         if alone:
             self._due_at = min(self._due_at, now if opens else max(now, self._sent_at + company_s))
@@ -130,7 +131,7 @@ class FlushTimer:
 
     def sent(self, now: float, size: int, items: int, *, more: bool) -> None:
         """A data frame of `items` with `size` bytes of bodies went; `more` = what is left is due as well."""
-        self._gap_s = self.flush_s * min(1.0, items / _GAPS)
+        self._gap_s = self.flush_s * (items / _GAPS) if items < _GAPS else self.flush_s
         if self._pace:
             self._paced_until = max(self._paced_until, now - _BURST_S) + size / self._pace
         self._sent_at = now

@@ -36,19 +36,17 @@ class HeaderQueue:
 
     Attributes:
         patient: nothing but lists of answers waits, which may wait for company.
-        refusing: refusals that name a delay wait, which may wait longer.
+        refusing: refusals that name a delay wait, which may wait longer. waiting: there is a header.
     """
 
-    __slots__ = ("_answers", "_headers", "_refused", "patient", "refusing")
+    __slots__ = ("_answers", "_headers", "_refused", "patient", "refusing", "waiting")
 
     def __init__(self) -> None:
         self._headers: list[dict[str, Any]] = []
         self._answers = self._refused = 0
         self.patient = True
         self.refusing = False
-
-    def __len__(self) -> int:
-        return len(self._headers)
+        self.waiting = False
 
     @property
     def overfull(self) -> bool:
@@ -57,6 +55,10 @@ class HeaderQueue:
 
     def add(self, name: str, value: object) -> None:
         """Add one field: to the last frame waiting if it is free there (lists join), else to a new one."""
+        self._put(name, value)
+        self.waiting = bool(self._headers)
+
+    def _put(self, name: str, value: object) -> None:
         if isinstance(value, list):
             if name == "refused":
                 for row in value:
@@ -83,7 +85,7 @@ class HeaderQueue:
         if not self._headers:
             self._answers = 0
             self.patient = True
-            self.refusing = False
+            self.refusing = self.waiting = False
         return header
 
     def _gather(self, name: str, rows: list[Any]) -> None:

@@ -24,11 +24,15 @@ class Heartbeat:
         now: monotonic seconds of the link's begin.
     """
 
-    __slots__ = ("_answered", "_awaited", "_dead_after_s", "_heard_at", "_late_at", "_number", "_pause_s", "_pinged_at")
+    __slots__ = (
+        *("_answered", "_awaited", "_dead_after_s", "_heard_at", "_late_at", "_number", "_pause_s", "_pinged_at"),
+        "_ride_s",
+    )
 
     def __init__(self, pause_s: float, dead_after_s: float, now: float) -> None:
         self._pause_s = pause_s
         self._dead_after_s = dead_after_s
+        self._ride_s = max(_RIDE_S, pause_s / _RIDES)
         self._heard_at = self._pinged_at = self._late_at = now
         self._answered = False  # it answers pings at all
         self._number = self._awaited = 0  # the last ping's number, and the one whose pong is to come
@@ -65,8 +69,7 @@ class Heartbeat:
 
     def ride(self, now: float) -> int:
         """Return the number of a ping to go with the data frame that is made now, or 0."""
-        pause_s = max(_RIDE_S, self._pause_s / _RIDES)
-        return self._send(now) if not self._awaited and now - self._pinged_at >= pause_s else 0
+        return self._send(now) if not self._awaited and now - self._pinged_at >= self._ride_s else 0
 
     def late_s(self, now: float) -> float:
         """Return how long a pong has been waited for, each time that is 150 ms longer, else 0."""

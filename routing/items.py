@@ -123,8 +123,10 @@ def plan_items(
         room_bytes: stop after about this many bytes; one item is always taken.
         hold: give text only up to a sentence end while nothing follows it. cutter: the link's.
     """
-    if not skip and (whole := _as_they_are(entries, position, text_kinds, grant, max_items, room_bytes)) is not None:
-        return whole
+    if not skip and entries[0][2][2] not in text_kinds:
+        whole = _as_they_are(entries, position, text_kinds, grant, max_items, room_bytes)
+        if whole is not None:
+            return whole
     cutter = Cutter() if cutter is None else cutter
     return _folded(entries, position, skip, text_kinds, grant, chunk_chars, max_items, room_bytes, hold, cutter)
 

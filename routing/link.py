@@ -1,15 +1,14 @@
 """The link: protocol state of one client of a session, without I/O.
 
-Law of this file: a link is two cursors over the session's rings and never a queue of its own. It
-sends nothing above `committed`, nothing that begins beyond the client's credit, and urgent before
-data. What is due is asked of it (`poll`), what came is told to it (`receive`), and time comes in as
-an argument, so that the same code runs on an event loop, in a simulation and in a property test.
+Law of this file: a link is two cursors over the session's rings and never a queue of its own. It sends nothing
+above `committed`, nothing that begins beyond the client's credit, and urgent before data. What is due is asked
+of it (`poll`), what came is told to it (`receive`), and time comes in as an argument, so that the same code
+runs on an event loop, in a simulation and in a property test.
 
-A frame goes out at once for urgent events, for header content but answers, and for the first data
-after silence; else when `flush.py` says so (batching divides the cost of a gRPC write by the batch:
-research of the edge, 19 us to 2 us an event).
-Urgent uses no credit: it has a reserve of 64 unacked events and 64 KiB, beyond which the link
-closes SLOW_CONSUMER and never drops. Replay of what was there before the link is exempt: it is
+A frame goes out at once for urgent events, for header content but answers, and for the first data after
+silence; else when `flush.py` says so (batching divides the cost of a gRPC write by the batch: research of the
+edge, 19 us to 2 us an event). Urgent uses no credit: it has a reserve of 64 unacked events and 64 KiB, beyond
+which the link closes SLOW_CONSUMER and never drops. Replay of what was there before the link is exempt: it is
 sent a reserve at a time, as acks come.
 """
 
@@ -245,7 +244,7 @@ class Link:
     @property
     def speaks(self) -> bool:
         """True if header content waits that may be due before `deadline`; else looking then is early enough."""
-        return len(self._headers) > 0 and not self._headers.patient
+        return self._headers.waiting and not self._headers.patient
 
     @property
     def idle(self) -> bool:
@@ -275,7 +274,8 @@ class Link:
         if self._error is not None:
             frames.append(LinkFrame({"notice": notice(self._error, fatal=True)}, []))
         self._tally.frames(len(frames))
-        self._step("poll")
+        if self._state != "LIVE":
+            self._step("poll")
         return frames
 
     def _step(self, event: str) -> None:
@@ -312,25 +312,23 @@ class Link:
             self._adapt(self.quality.sample(rtt_s=late_s))
 
     def _headers_due(self, now: float) -> bool:
-        return len(self._headers) > 0 and (not self._headers.patient or now >= (self._answers_at or 0.0))
+        return self._headers.waiting and (not self._headers.patient or now >= (self._answers_at or 0.0))
 
     def _take_urgent(self, now: float) -> Batch | None:
         room = self._urgent.reserve_room()
         return self._take(URGENT, now, room, RESERVE_BYTES, self._urgent.reserve_end()) if room else None
 
     def _sendable(self) -> bool:
-        reader = self._data
-        if not reader.pending or reader.position is None or reader.missing():
-            return False
-        return not self.plan.grants or self._window.can_send(reader.position)
+        position = self._data.ready()
+        return position is not None and (not self.plan.grants or self._window.can_send(position))
 
     def _data_due(self, now: float, force: bool) -> bool:
         if not self._sendable():
             self._timer.nothing()
             return False
         reader, alone = self._data, self._data.alone(self._text_kinds)
-        opens = alone and reader.opens
-        return self._timer.due(now, reader.pending, reader.committed, force=force, alone=alone, opens=opens)
+        head, opens = reader.committed, alone and reader.opens
+        return self._timer.due(now, head - reader.next + 1, head, force=force, alone=alone, opens=opens)
 
     def _take_data(self, now: float) -> Batch | None:
         reader, timer = self._data, self._timer
@@ -347,7 +345,7 @@ class Link:
             timer.sent(
                 now, batch.bytes, len(batch.envelopes), more=not batch.held and reader.pending > 0 and self._sendable()
             )
-            self.quality.sent(reader.sent, self.acked_position, now)
+            self.quality.sent(reader.next - 1, reader.acked_position, now)
             if self._heartbeat is not None and (number := self._heartbeat.ride(now)):
                 self._headers.add("ping", number)
         if batch.held:
@@ -360,7 +358,8 @@ class Link:
         entries = reader.entries(limit)
         if not entries or reader.position is None:
             return None
-        reader.mend(entries[0][2], self._text_kinds)
+        if reader.skip:
+            reader.mend(entries[0][2], self._text_kinds)
         batch = plan_items(
             entries,
             reader.position,
@@ -396,6 +395,6 @@ class Link:
                 header["position"] = batch.start
                 self._untold_position = False
             frames.append(LinkFrame(header, batch.envelopes))
-        while len(self._headers):
+        while self._headers.waiting:
             frames.append(LinkFrame(self._headers.take(), []))
         return frames

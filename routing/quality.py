@@ -43,6 +43,7 @@ PLANS: Final[Mapping[Grade, GradePlan]] = MappingProxyType(
 """Small chunks on a poor network, so that a loss or a stall holds little text back; longer waits for
 company, so that they do not cost more frames."""
 
+_GRADES: Final = tuple(Grade)
 _RTT_S: Final = (0.150, 0.400)
 """Up to the first: GOOD; up to the second: FAIR; beyond: POOR."""
 _ACK_LAG_S: Final = (0.300, 1.000)
@@ -160,7 +161,7 @@ class Quality:
             self._run = max(self._run, 0) + 1
             if self._run >= _WORSE_AFTER:
                 self.grade, self._run = Grade(self.grade + 1), 0
-        elif self._seen(_MARGIN) < self.grade:
+        elif self.grade and self._seen(_MARGIN) < self.grade:  # none is better than the best
             self._run = min(self._run, 0) - 1
             if -self._run >= _BETTER_AFTER:
                 self.grade, self._run = Grade(self.grade - 1), 0
@@ -171,12 +172,13 @@ class Quality:
     def _seen(self, margin: float) -> Grade:
         """Return the worst grade any measurement asks for, with thresholds tightened by `margin`."""
         worst = 0
-        for value, limits in ((self._rtt.value, _RTT_S), (self._lag.value, _ACK_LAG_S)):
-            if value is not None:
-                worst = max(worst, sum(value > limit * margin for limit in limits))
-        if self._goodput.value is not None:
-            worst = max(worst, sum(self._goodput.value * margin < limit for limit in _GOODPUT_BYTES_PER_S))
-        return Grade(worst)
+        for value, (fair, poor) in ((self._rtt.value, _RTT_S), (self._lag.value, _ACK_LAG_S)):
+            if value is not None and value > fair * margin:
+                worst = 2 if value > poor * margin else worst or 1
+        goodput = self._goodput.value
+        if goodput is not None and goodput * margin < _GOODPUT_BYTES_PER_S[0]:
+            worst = 2 if goodput * margin < _GOODPUT_BYTES_PER_S[1] else worst or 1
+        return _GRADES[worst]
 
 
 def within(grade: Grade, chunk_chars: int, flush_s: float) -> GradePlan:

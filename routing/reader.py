@@ -91,6 +91,12 @@ class StreamReader:
             return False
         return self.next < self._ring.first
 
+    def ready(self) -> int | None:
+        """Return where what can be sent now begins; None if nothing is committed, or it must be read first."""
+        if self.next > self._ring.committed or (self.next < self._ring.first and not self._paged()):
+            return None
+        return self.position
+
     def fill(self, entries: Sequence[Numbered]) -> None:
         """Take a page of the log that contains `next` (earlier entries are skipped).
 
@@ -110,7 +116,7 @@ class StreamReader:
         """Return up to `limit` committed entries from `next` on; none if they are missing."""
         if self.position is None:
             return ()
-        if self._paged():
+        if self._page and self._paged():
             start = self.next - self._page[0][0]
             stop = self._ring.committed + 1 - self._page[0][0]
             return self._page[start : min(start + limit, stop)]
@@ -122,9 +128,12 @@ class StreamReader:
         """
         if self._alone >= self.next:
             return True
-        first = max(self.next, self._looked + 1, self._ring.first)
+        oldest = self._ring.first
+        first = self.next if self.next > self._looked else self._looked + 1
+        if first < oldest:
+            first = oldest
         opened = ""  # what the event before opened, perhaps: no text, but of the same entity
-        for seq, _, env in self._ring.read(max(first - 1, self._ring.first), _LOOK_EVENTS + 1):
+        for seq, _, env in self._ring.read(first - 1 if first > oldest else oldest, _LOOK_EVENTS + 1):
             text = env[2] in text_kinds
             if seq >= first:
                 self._looked = seq

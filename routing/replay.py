@@ -214,7 +214,7 @@ class ReplayRing:
         stop = len(entries) - self.head + self.committed
         if start < 0 or stop <= start:
             return []
-        return entries[start : min(start + limit, stop)]
+        return entries[start : start + limit if start + limit < stop else stop]
 
     def _may_go(self, seq: int) -> None:
         if self._low is None:

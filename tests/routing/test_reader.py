@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from laneway.routing.envelope import Envelope, envelope
 from laneway.routing.errors import LocalProtocolError
@@ -41,6 +43,20 @@ def test_a_reader_goes_from_the_log_into_the_ring_without_a_seam():
     assert not reader.missing()
     assert list(reader.entries(9)) == log[8:]
     assert reader.pending == 2
+
+
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(1, 12), st.integers(0, 12))
+def test_what_is_ready_is_pending_and_here(count: int, committed: int, keep: int, have: int):
+    """It begins where the reader stands; nothing is ready that must be read from the log first."""
+    ring = ReplayRing(keep)
+    log = [ring.append(make(b"x")) for _ in range(count)]
+    ring.commit(min(committed, count))
+    reader = StreamReader(ring, min(have, ring.committed))
+    for _ in range(2):
+        here = reader.pending and not reader.missing()
+        assert reader.ready() == (reader.position if here else None)
+        if reader.missing():
+            reader.fill(log[reader.next - 1 :])
 
 
 def test_a_page_is_cut_off_at_the_commit():
