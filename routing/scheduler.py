@@ -189,7 +189,7 @@ class Scheduler:
         for index, lane in enumerate(self._lanes):
             if own := [env for env in envs if env[LANE] == index]:
                 lane.give_back(own)
-        self._soonest = min(self._soonest, *(env[DEADLINE] for env in envs))
+        self._soonest = min((self._soonest, *(env[DEADLINE] for env in envs)))
 
     def expire(self, now: float) -> None:
         """Find what is past its deadline without taking anything; see `expired`. O(waiting) if something may be."""

@@ -100,11 +100,6 @@ class Beats:
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def reachable(self) -> bool:
-        """False while the registry does not answer."""
-        return self._failures == 0
-
     def start(self) -> None:
         """Begin; the first view comes with the first answer."""
         if self._task is None:
