@@ -121,6 +121,7 @@ async def _queued(url: str, pieces: int) -> Row:
     reading = asyncio.create_task(read())
     await watch.until_still(lambda: held[0], reading.done)
     await reading
+    watch.held.append(held[0])  # all of it, however long ago the last look was
     text = "".join(queue.get_nowait() for _ in range(queue.qsize()))
     _check(text == told(pieces), BASELINE)
     return await watch.row(BASELINE, len(text), "whole")

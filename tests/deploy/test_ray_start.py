@@ -19,6 +19,7 @@ import pytest
 
 from laneway.engine.client import Client
 from tests.e2e.serving import ANY_PORTS, clean_environment, listening
+from tests.ports import held_ports
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 BIN = Path(sys.executable).parent
@@ -47,14 +48,6 @@ else:
 """
 
 
-def _free(names: tuple[str, ...]) -> dict[str, int]:
-    taken = [socket.create_server(("127.0.0.1", 0)) for _ in names]
-    ports = {name: each.getsockname()[1] for name, each in zip(names, taken, strict=True)}
-    for each in taken:
-        each.close()
-    return ports
-
-
 class Nodes:
     """Nodes of one cluster, each a process group of its own that is ended by its id."""
 
@@ -65,10 +58,15 @@ class Nodes:
         self.token.write_text("a-token-of-thirty-two-characters")
         self.address = ""
         self._front: subprocess.Popen[str] | None = None
+        self._ports = contextlib.ExitStack()
+
+    def ports(self, names: tuple[str, ...]) -> dict[str, int]:
+        """Return ports of their own for these, until all ends."""
+        return dict(zip(names, self._ports.enter_context(held_ports(len(names))), strict=True))
 
     def start(self, script: str, *more: str, **settings: str) -> subprocess.Popen[bytes]:
         """Run a script as it is, on free ports."""
-        ports = _free(PORTS if "head" in script else PORTS[2:])
+        ports = self.ports(PORTS if "head" in script else PORTS[2:])
         own = [f"--{name}={port}" for name, port in ports.items()]
         few = ["--min-worker-port=0", "--max-worker-port=0", *MEMORY]
         if "head" in script:
@@ -131,6 +129,7 @@ class Nodes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        self._ports.close()
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +188,7 @@ def test_without_a_token_nothing_starts(script: str, tmp_path: Path) -> None:
 
 def test_a_front_serves_from_hosts_on_another_node(nodes: Nodes) -> None:
     """The engine, with a node of its own that has no CPUs: pools are placed on the worker; SIGTERM drains."""
-    ports = [f"--{name}={port}" for name, port in _free(PORTS[2:]).items()]
+    ports = [f"--{name}={port}" for name, port in nodes.ports(PORTS[2:]).items()]
     front = nodes.front(" ".join([*ports, "--min-worker-port=0", "--max-worker-port=0", *MEMORY]))
 
     async def asked(target: str) -> str:
