@@ -24,7 +24,7 @@ from tests.chaos.stage import LOST_S, FrontProcess, Stage, until
 __all__ = ["FAULTS", "Fault", "Strike"]
 
 _AWAY_S: Final = 3.0
-_SEEN_S: Final = 40.0
+_SEEN_S: Final = 100.0
 
 
 @dataclass(slots=True)

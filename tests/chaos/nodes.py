@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final
 
+from tests.ray_patience import patient_ray
+
 __all__ = ["Nodes"]
 
 _ENVIRONMENT: Final = {
@@ -64,7 +66,8 @@ class Nodes:
 
     async def add(self) -> None:
         """Start the second node."""
-        self._second = await self._there(lambda: self._cluster.add_node(**_NODE, node_ip_address=_IPS[1]))
+        with patient_ray():
+            self._second = await self._there(lambda: self._cluster.add_node(**_NODE, node_ip_address=_IPS[1]))
 
     async def kill(self) -> int:
         """kill -9 of all processes of the second node, the raylet first; returns the raylet's pid."""
@@ -78,7 +81,8 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         head = {**_NODE, "include_dashboard": False, "temp_dir": self._folder, "node_ip_address": _IPS[0]}
-        self._cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=True)
+        with patient_ray():
+            self._cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=True)
         self.address = self._cluster.address
         self._cluster._shutdown_at_exit = False  # its signal handlers are for the main thread
 

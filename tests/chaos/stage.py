@@ -34,8 +34,8 @@ from tests.redis_server import DURABLE, RedisServer, redis_server
 __all__ = ["BEAT_S", "LOST_S", "FrontProcess", "Stage", "staged", "until"]
 
 BEAT_S: Final = 0.25
-LOST_S: Final = 1.5
-_READY_S: Final = 60.0
+LOST_S: Final = 2.5
+_READY_S: Final = 150.0
 _LOOK_S: Final = 0.05
 _SETTINGS: Final = """
 [runtime]
@@ -45,7 +45,7 @@ address = "{address}"
 beat_s = {beat_s}
 lost_s = {lost_s}
 cpus = 0.1
-ready_s = 60
+ready_s = 120
 [runtime.hosts]
 work = 2
 [nlp]
@@ -57,7 +57,7 @@ drain_s = 3
 """
 
 
-async def until(holds: Callable[[], object], what: str, within_s: float = 30.0) -> None:
+async def until(holds: Callable[[], object], what: str, within_s: float = 60.0) -> None:
     """Look again and again until something holds. Raises AssertionError that names it."""
     end = time.monotonic() + within_s
     while not holds():

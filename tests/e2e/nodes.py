@@ -18,6 +18,7 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.serving import COMMAND, Server, clean_environment
+from tests.ray_patience import patient_ray
 
 __all__ = ["Nodes", "three_nodes"]
 
@@ -125,7 +126,8 @@ def three_nodes() -> Iterator[Nodes]:
         for name, value in _ENVIRONMENT.items():
             patch.setenv(name, value)
         before = signal.getsignal(signal.SIGTERM)  # Ray sets its own
-        nodes = Nodes()
+        with patient_ray():
+            nodes = Nodes()
         try:
             yield nodes
         finally:

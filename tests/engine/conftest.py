@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from laneway.engine.runtime.ray_connection import RayConnection
+from tests.ray_patience import patient_ray
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,8 @@ def ray_address() -> Iterator[str]:
         loop = asyncio.new_event_loop()
         connection = RayConnection("")
         before = dict(os.environ), signal.getsignal(signal.SIGTERM)
-        loop.run_until_complete(connection.open("laneway/tests"))
+        with patient_ray():
+            loop.run_until_complete(connection.open("laneway/tests"))
         import ray
 
         assert connection.local
