@@ -142,8 +142,9 @@ def test_an_engine_whose_loop_is_held_sheds_and_recovers() -> None:
                 async with asyncio.timeout(60):
                     while engine.overload.level:  # noqa: ASYNC110
                         await asyncio.sleep(0.05)
-            metrics = engine.metrics()
-            assert 'laneway_overload_changes_total{level="3"} 1' in metrics
+                metrics = engine.metrics()  # now: a busy machine may raise it again
             assert "laneway_overload_level 0" in metrics
+            changes = metrics.partition('laneway_overload_changes_total{level="3"} ')[2]
+            assert int(changes.split()[0]) >= 1
 
     asyncio.run(main())

@@ -138,7 +138,7 @@ def test_a_drain_lets_answers_end() -> None:
         other, writing = await asyncio.open_connection("127.0.0.1", port)
         writing.write(REQUEST.replace(b"/healthz", b"/stuck"))
         await entered.wait()
-        await server.drain(1.0)
+        await server.drain(3.0)
         assert (await reader.read()).endswith(b"done")
         with contextlib.suppress(ConnectionResetError):
             assert b" 200 " not in await other.read()
