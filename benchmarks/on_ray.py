@@ -162,7 +162,13 @@ _Sessions = Callable[[Engine, str], AbstractAsyncContextManager[Sequence[Channel
 
 def _on_ray(config: Config, name: str, resources: Mapping[str, Any] | None = None, **placement: Any) -> Config:
     runtime = RuntimeConfig(
-        kind="ray", cluster=name, durability="volatile", placement=placement, resources=dict(resources or {})
+        kind="ray",
+        cluster=name,
+        durability="volatile",
+        placement=placement,
+        resources=dict(resources or {}),
+        lost_s=30.0,  # who is slow under such a load is not dead
+        ready_s=120.0,
     )
     return config.model_copy(update={"runtime": runtime})
 

@@ -28,8 +28,8 @@ from laneway.engine.tooling.mcp import MCPServer
 
 _MODELS = {"local-llm": "examples.demo.models:local_llm", "synthetic": "examples.demo.models:synthetic"}
 _CUT_AFTER_BYTES = 3000
-_READY_S = "60"
-"""Hosts of a busy little machine take long to import everything."""
+_PATIENCE = {"LANEWAY_RUNTIME__READY_S": "60", "LANEWAY_RUNTIME__LOST_S": "10"}
+"""Hosts of a busy little machine take long to import everything, and are not dead when they are slow to say so."""
 _WORDS = 3
 """An answer is going on when so much of it has been read."""
 _LOOK_S = 0.02
@@ -48,7 +48,7 @@ class Stage:
         self.model_name = model
         self.on_hosts = runtime == "ray"
         cluster = f"demo-{os.urandom(4).hex()}"  # a Ray that runs may have a cluster of somebody else's
-        environ = {"LANEWAY_RUNTIME__READY_S": _READY_S, **os.environ}
+        environ = {**_PATIENCE, **os.environ}
         settings = Config.load(environ=environ, overrides={"runtime": {"kind": runtime, "cluster": cluster}}).runtime
         self.engine = Engine(Config(runtime=settings), store=directory / "demo.db", kinds=WORK_KINDS)
         self.proxy: Proxy | None = None

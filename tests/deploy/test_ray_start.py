@@ -92,6 +92,7 @@ class Nodes:
             LANEWAY_RUNTIME__ADDRESS=self.address,
             LANEWAY_RUNTIME__DURABILITY="volatile",
             LANEWAY_RUNTIME__READY_S=str(WITHIN_S),
+            LANEWAY_RUNTIME__LOST_S="10",
         )
         with (self._folder / "front.log").open("wb") as log:
             self._front = subprocess.Popen(

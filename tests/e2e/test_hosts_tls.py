@@ -21,7 +21,7 @@ def settings(directory: Path, authority: Authority, trusted: Authority, ready_s:
     certificate, key = authority.leaf("hosts")
     path = directory / f"{trusted.root.parent.name}.toml"
     path.write_text(
-        f'[runtime]\nkind = "ray"\ncluster = "tls"\nready_s = {ready_s}\ntls_cert = "{certificate}"\n'
+        f'[runtime]\nkind = "ray"\ncluster = "tls"\nready_s = {ready_s}\nlost_s = 10\ntls_cert = "{certificate}"\n'
         f'tls_key = "{key}"\ntls_ca = "{trusted.root}"\n',
         encoding="utf-8",
     )

@@ -41,7 +41,8 @@ def environment(scratch: Path, **more: str) -> dict[str, str]:
     One that joins the Ray of these tests needs what that one left in this process: its token.
     """
     joins = {name: value for name, value in os.environ.items() if name.startswith("RAY_") and "RAY_ADDRESS" in more}
-    return {**clean_environment(), **joins, "TMPDIR": str(scratch), _MARK: uuid.uuid4().hex, **more}
+    patience = {"LANEWAY_RUNTIME__READY_S": "150"}
+    return {**clean_environment(), **patience, **joins, "TMPDIR": str(scratch), _MARK: uuid.uuid4().hex, **more}
 
 
 def alive(environ: dict[str, str]) -> list[str]:

@@ -27,7 +27,7 @@ def test_example_runs(name: str) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=250 if "ray" in name else 110,
         check=False,
     )
     assert result.returncode == 0, result.stderr
