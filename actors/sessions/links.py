@@ -70,7 +70,7 @@ class Links:
         self._stretches = stretches
         self._shedding = shedding
         self._thinned = (0, 0, 0)
-        self._attached: set[Attachment] = set()
+        self._attached: list[Attachment] = []
         self._by_client: dict[str, Attachment] = {}
         outbound.bind_grants(self._furthest_grant)
 
@@ -115,7 +115,7 @@ class Links:
             origin=origin,
         )
         self._by_client[hello.client] = attachment
-        self._attached.add(attachment)
+        self._attached.append(attachment)
         self._outbound.acked(link.acked_position)
         self._outbound.wake_producers()
         return attachment
@@ -172,7 +172,8 @@ class Links:
         """Forget a link that is over (a superseded one has been replaced already)."""
         if self._by_client.get(attachment.client) is attachment:
             del self._by_client[attachment.client]
-        self._attached.discard(attachment)
+        if attachment in self._attached:
+            self._attached.remove(attachment)
         self._outbound.forget_grants()
         self._thinned = self._thinned_with([attachment])
         self._outbound.wake_producers()

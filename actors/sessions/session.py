@@ -124,7 +124,7 @@ class SessionHome:
         self._touched = clock.now()
         self._floors = dict(claim.floors)
         self._made = claim.generation << _MADE_BITS  # no other home of this session gives the same ids
-        self._ended_runs: set[str] = set()
+        self._ended_runs: list[str] = []
         self._meters = meters or SessionMeters()
         self._committer = Committer(store, claim, clock=clock, on_fenced=self._fenced, meters=self._meters)
         journals = not self._committer.keeps
@@ -214,7 +214,7 @@ class SessionHome:
         if env[KIND] == "RUN_STARTED":
             self._intake.starts.begin(env[RUN], self.outbound.rings[URGENT].first - 1, seq - 1)
         if env[KIND] in RUN_ENDS:
-            self._ended_runs.add(env[RUN])
+            self._ended_runs.append(env[RUN])
         question = said.pop(env[RUN], None) if env[RUN] else None
         if question is not None:
             self.outbound.transcript.fold(question)
@@ -222,7 +222,7 @@ class SessionHome:
 
     def recover(self) -> None:
         """Take up what a former home left unfinished; `ingress.unburied` is then for the directory."""
-        ended, self._ended_runs = self._ended_runs, set()
+        ended, self._ended_runs = set(self._ended_runs), []
         for env in self._intake.pending.values():
             self._begin(env)
         self.ingress.recover(ended)

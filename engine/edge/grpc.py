@@ -252,16 +252,23 @@ class GrpcEdge:
             self._traffic.refused(error)
             _fail(context, error)
             return
+        stream = self._stream(context, principal)
         try:
-            reason = await self._serve(context, principal)
+            with self._streams.hold(stream, principal) as connection:
+                try:
+                    reason = await stream.serve()
+                    connection.established = stream.established
+                    connection.over(reason, goodbye=stream.goodbye)
+                finally:
+                    self._await_later(stream.reader)
         except LanewayError as error:
             reason = error
         if reason is not None:
             _fail(context, reason)
 
-    async def _serve(self, context: Any, principal: Principal) -> LanewayError | None:
+    def _stream(self, context: Any, principal: Principal) -> SessionStream:
         lifetime_s = float("inf") if principal.expires_at is None else principal.expires_at - self._wall()
-        stream = SessionStream(
+        return SessionStream(
             _GrpcWire(context, self._frames, self._traffic),
             self._gateway,
             principal,
@@ -270,14 +277,6 @@ class GrpcEdge:
             expires_at=self._clock.now() + lifetime_s,
             origin=_ORIGIN,
         )
-        with self._streams.hold(stream, principal) as connection:
-            try:
-                reason = await stream.serve()
-                connection.established = stream.established
-                connection.over(reason, goodbye=stream.goodbye)
-                return reason
-            finally:
-                self._await_later(stream.reader)
 
     def _await_later(self, reader: asyncio.Task[None] | None) -> None:
         """A read ends with its call, after the handler: `close` waits for it."""

@@ -230,7 +230,8 @@ class SessionStream:
 
     async def _send(self, header: Mapping[str, Any], envelopes: Sequence[Envelope]) -> None:
         async with self._write_lock:
-            self._writing_since = self._clock.now()
+            self._writing_since = now = self._clock.now()
+            self._alarm.set(now + self._policy.stall_s)
             try:
                 await self._wire.write(header, envelopes)
             finally:
@@ -285,7 +286,6 @@ class SessionStream:
             self._alarm.set(self._next_look(now))
 
     def _next_look(self, now: float) -> float:
-        """When something may be due next; a write may begin to stall at any time, hence the half."""
+        """When something may be due next, or infinity: who waits has no timer, and each write sets its own."""
         expiry = self._expires_at + (self._policy.expiry_grace_s if self._expiry_told else 0.0)
-        stall = min(self._writing_since + self._policy.stall_s, now + self._policy.stall_s / 2)
-        return max(now + 0.001, min(self._hello_by, expiry, stall))
+        return max(now + 0.001, min(self._hello_by, expiry, self._writing_since + self._policy.stall_s))
