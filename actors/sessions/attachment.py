@@ -97,8 +97,9 @@ class Attachment:
     def wake(self) -> None:
         """Something to send may have arrived."""
         self._awake = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def tell(self, **fields: object) -> None:
         """Put header content (ok, refused, notice) into the next frame."""
@@ -135,7 +136,7 @@ class Attachment:
             return opening
         while True:
             if not self._awake and self.link.idle:
-                await self._wait()
+                await self._call()
             self._awake = False
             due = self.link.poll(self._clock.now())
             if due:
@@ -146,8 +147,8 @@ class Attachment:
             if self.link.closed is not None:
                 self.leave()
                 raise self.link.closed.with_traceback(None)  # one error may end many links
-            if not await self._fill():
-                await self._wait()
+            if not await self._fill() and not self._awake:
+                await self._call()
 
     async def close(self, error: LanewayError | None = None) -> None:
         """Leave the session; idempotent. A disconnect is not a cancel: runs go on."""
@@ -195,15 +196,11 @@ class Attachment:
             self.link.fill(missing[0], entries)
         return True
 
-    async def _wait(self) -> None:
-        if self._awake:
-            return
+    def _call(self) -> asyncio.Future[None]:
+        """Return what `wake` will end; no coroutine, which would be 200 bytes of every link that waits."""
         self._plan()
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        self._waiter = waiter = asyncio.get_running_loop().create_future()
+        return waiter
 
     def _look(self) -> None:
         """Who waits for frames is woken only if some are due."""

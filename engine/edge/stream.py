@@ -25,6 +25,7 @@ from laneway.routing.errors import (
     HandlerFailed,
     LanewayError,
     LinkClosed,
+    LinkLost,
     PeerProtocolError,
     SessionExpired,
     SlowConsumer,
@@ -40,6 +41,9 @@ _log: Final = logging.getLogger(__name__)
 _READS: Final = "laneway stream reads"
 _WRITES: Final = "laneway stream writes"
 """One name for all: each of its own would be 57 bytes of every stream."""
+_LATE_S: Final = 0.25
+_AGAIN_S: Final = 1.0
+"""A look that comes so late means that this process stood still, and what came meanwhile is read first."""
 _FAREWELL_S: Final = 1.0
 """How long the last frames may take; a peer that does not read them gets the status only."""
 
@@ -268,8 +272,10 @@ class SessionStream:
     def _look(self) -> None:
         """End the stream if something takes too long, and look again when something may."""
         policy, now = self._policy, self._clock.now()
-        if now >= self._hello_by:
-            self.end(PeerProtocolError(f"no hello within {policy.hello_s:g} s", reason="HELLO_TIMEOUT"))
+        if now >= self._hello_by + _LATE_S:
+            self._hello_by = now + _AGAIN_S  # it is we who were late: its hello may lie here unread
+        elif now >= self._hello_by:
+            self.end(LinkLost(f"no hello within {policy.hello_s:g} s; connect again", reason="HELLO_TIMEOUT"))
         elif now >= self._writing_since + policy.stall_s:
             self.end(SlowConsumer(f"nothing was read for {policy.stall_s:g} s; reconnect and resume"))
         elif now >= self._expires_at + policy.expiry_grace_s:

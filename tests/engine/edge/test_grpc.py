@@ -28,6 +28,7 @@ from laneway.routing.errors import (
     Draining,
     HandlerFailed,
     LanewayError,
+    LinkLost,
     Overloaded,
     PeerProtocolError,
     RateLimited,
@@ -522,7 +523,7 @@ def test_a_stream_without_a_hello_is_closed() -> None:
         policy = GrpcPolicy(stream=StreamPolicy(hello_s=0.2))
         async with edge(policy=policy) as (_, engine, target), raw(target) as session:
             _, error = await session.end()
-            assert isinstance(error, PeerProtocolError)
+            assert isinstance(error, LinkLost)
             assert error.reason == "HELLO_TIMEOUT"
             assert engine.attached == 0
 

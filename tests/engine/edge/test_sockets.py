@@ -116,7 +116,7 @@ def test_who_says_nothing_is_closed() -> None:
         stage = Stage(hello_s=0.1)
         socket = Socket(stage.app, "/v1/stream", ADA)
         await socket.next()
-        assert await closed(socket) == 1002
+        assert await closed(socket) == 4408
 
     asyncio.run(main())
 

@@ -13,7 +13,7 @@ from laneway.actors.ports import Principal
 from laneway.engine.edge.stream import SessionStream, StreamPolicy, notice
 from laneway.engine.frames import Frame
 from laneway.routing.envelope import Envelope
-from laneway.routing.errors import Draining, LanewayError, PeerProtocolError, SlowConsumer
+from laneway.routing.errors import Draining, LanewayError, LinkLost, PeerProtocolError, SlowConsumer
 from tests.engine.edge.double import Engine
 
 HELLO: Frame = ({"hello": {"v": [1], "client": "c1", "session": "s1"}}, [])
@@ -229,5 +229,42 @@ def test_a_stream_that_waits_holds_no_frame() -> None:
         assert [seen() for seen in pipe.passed] == [None] * 3
         pipe.incoming.put_nowait(({"bye": True}, []))
         assert await serving is None
+
+    asyncio.run(main())
+
+
+class _Jumping:
+    """A clock that stands where it is put, as after a pause of the whole process."""
+
+    def __init__(self) -> None:
+        self.at = 100.0
+
+    def now(self) -> float:
+        return self.at
+
+
+def test_an_engine_that_was_late_looks_again_before_it_blames_a_client() -> None:
+    """After a pause of the process a hello that lay unread is still welcome; who is silent is told to come again."""
+
+    async def main() -> None:
+        clock = _Jumping()
+        pipe, engine = Pipe(), Engine()
+        slow = SessionStream(pipe, engine, Principal("ada"), clock=clock, policy=StreamPolicy())
+        serving = asyncio.create_task(served(pipe, slow))
+        clock.at += 60.0
+        slow._look()  # as its timer does
+        async with asyncio.timeout(10):
+            pipe.incoming.put_nowait(HELLO)
+            assert "welcome" in await pipe.sent.get()
+        pipe.incoming.put_nowait(({"bye": True}, []))
+        assert await serving is None
+
+        nothing = Pipe()
+        reason = await served(nothing, stream(nothing, engine, hello_s=0.01))
+        assert (type(reason), reason and reason.reason, reason and reason.retryable) == (
+            LinkLost,
+            "HELLO_TIMEOUT",
+            True,
+        )
 
     asyncio.run(main())
