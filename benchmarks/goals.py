@@ -298,7 +298,7 @@ GOALS: Final[Sequence[Goal]] = (
     ),
     Goal(
         "soak",
-        "60 s of everything: memory's slope includes zero, and no more is held at rest",
+        "60 s of everything: memory's growth, in 64 KiB, includes zero, and no more is held at rest",
         1.0,
         _at(soak.WORKLOAD, soak.ENGINE, "settled"),
     ),

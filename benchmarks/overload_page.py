@@ -216,13 +216,15 @@ def _soak(found: Found) -> str:
     extra = row["extra"]
     counts, left = extra["counts"], extra["left_over"]
     low, high = (f"{extra[name] / 1024:+,.1f}" for name in ("low_kib_per_h", "high_kib_per_h"))
+    grown = soak.growth(extra["memory_kib"])
     verdict = "settled" if extra["settled"] else "NOT settled"
     return (
         f"{extra['seconds']:g} s of visitors over real gRPC, with session churn, slow readers, cancels, failing "
         f"handlers, tool calls and cut connections: {counts.get('sessions', 0):,} visits, "
         f"{counts.get('events', 0):,} events, {counts.get('tokens', 0):,} tokens, "
         f"{counts.get('cancels', 0):,} cancels, {counts.get('cuts', 0):,} cuts. The resident memory's slope "
-        f"(Theil and Sen, 95 %) is {low} to {high} MiB an hour, {extra['bytes_per_visit']:+,.0f} bytes a visit"
+        f"(Theil and Sen, 95 %) is {low} to {high} MiB an hour, {extra['bytes_per_visit']:+,.0f} bytes a visit; "
+        f"in grains of 64 KiB it grows by {grown.low / 1024:+,.1f} to {grown.high / 1024:+,.1f}"
         f"{_at_rest(extra)}: {verdict}. Left over of sessions, links, events, tasks, descriptors and threads: "
         f"{_left(left)}."
         "\n\n![Memory during the soak](images/soak-memory.svg)"

@@ -6,16 +6,16 @@ The engine is a process of its own, its log on disk. Visitors come and go in som
 (`soak_people`): they read answers, have events handled, call tools, cancel, fail, read slowly and leave,
 and are cut off. Memory is looked at in two ways, because one alone can be deceived:
 
-- Resident memory, four times a second from /proc, in grains of 64 KiB. It is a high-water mark: how much is in use
-  goes up and down by megabytes with how many sessions are awake, and allocators keep what was once needed. So a warm-up
-  goes before:
+- Resident memory, four times a second from /proc: its slope, and its growth in grains of 64 KiB. It is a high-water
+  mark: how much is in use goes up and down by megabytes with how many sessions are awake, and allocators keep what was
+  once needed. So a warm-up goes before:
   before a soak of a minute or more one minute, so that what is remembered for a minute (cancels) is, and then, on top
   of that, two thirds of the time with twice the visitors and a crowd of 400 sessions that are all awake at once, so
   that the most that is ever needed at once has been needed.
 - What is held at rest, when all have left before and after the minute (`soak_served.held`): what each visit left
   behind, however small, is in it, also where it still fits into memory that is resident anyway.
 
-Law of this file: memory has settled if the 95 % interval of the resident memory's slope (`trend`) includes zero, and
+Law of this file: memory has settled if the 95 % interval of the resident memory's growth (`trend`) includes zero, and
 at rest no more is held than before, but for what is bounded and not full yet; nothing is left if every gauge is zero
 again, and there are no more tasks, descriptors and threads in both processes than before (up to 16 threads of gRPC's
 own pool aside). Else, or if a visitor was served wrongly, the exit status is 1.
@@ -46,7 +46,7 @@ from benchmarks.soak_people import People, leaves
 from benchmarks.soak_plot import draw
 from benchmarks.trend import Trend, blocks, trend
 
-__all__ = ["ENGINE", "WORKLOAD", "Soaked", "left_over", "main", "row", "run", "soak", "table", "threads_of"]
+__all__ = ["ENGINE", "WORKLOAD", "Soaked", "growth", "left_over", "main", "row", "run", "soak", "table", "threads_of"]
 
 WORKLOAD: Final = "soak"
 ENGINE: Final = "engine's process"
@@ -94,12 +94,12 @@ class Soaked:
     @property
     def slope(self) -> Trend:
         """Of the memory, in KiB an hour."""
-        return trend([(at / _HOUR_S, size // _GRAIN_KIB * _GRAIN_KIB) for at, size in blocks(self.memory, _BLOCKS)])
+        return trend([(at / _HOUR_S, size) for at, size in blocks(self.memory, _BLOCKS)])
 
     @property
     def settled(self) -> bool:
         """Whether memory does not grow, as far as can be told."""
-        return self.slope.low <= 0.0 and all(more <= HELD_MORE[name] for name, more in self.kept.items())
+        return growth(self.memory).low <= 0.0 and all(more <= HELD_MORE[name] for name, more in self.kept.items())
 
     @property
     def kept(self) -> Mapping[str, int]:
@@ -110,6 +110,11 @@ class Soaked:
     def passed(self) -> bool:
         """Whether memory settled and nothing is left."""
         return self.settled and not self.left
+
+
+def growth(memory: Sequence[tuple[float, float]]) -> Trend:
+    """Of (seconds, KiB), counted in whole grains, in KiB an hour."""
+    return trend([(at / _HOUR_S, size // _GRAIN_KIB * _GRAIN_KIB) for at, size in blocks(memory, _BLOCKS)])
 
 
 async def soak(seconds: float, status: Callable[[str], None] = lambda _: None) -> Soaked:
@@ -264,7 +269,11 @@ def table(rows: Sequence[Row]) -> Table:
     made.add_column("figure", justify="right")
     made.add_row("resident memory, first and last", f"{sizes[0] / 1024:.2f} MiB, {sizes[-1] / 1024:.2f} MiB")
     interval = f"{extra['low_kib_per_h'] / 1024:+,.1f} to {extra['high_kib_per_h'] / 1024:+,.1f}"
+    grown = growth(extra["memory_kib"])
     made.add_row("its slope, 95 % interval", f"{rows[0].median / 1024:+,.1f} MiB/h, {interval}")
+    made.add_row(
+        f"its growth in grains of {_GRAIN_KIB} KiB", f"{grown.low / 1024:+,.1f} to {grown.high / 1024:+,.1f} MiB/h"
+    )
     made.add_row("of each visit", f"{extra['bytes_per_visit']:+,.0f} bytes")
     for name, count in extra["held"].items():
         made.add_row(f"held at rest, {name}", f"{extra['rested'][name]:,}, then {count:,}")
