@@ -111,7 +111,7 @@ class Transcript:
             self._call_arguments(env)
         elif kind == "USER_MESSAGE":
             text = env[BODY].decode("utf-8", "replace")
-            self._add(_Message({"id": envelope_id(env), "role": "user"}, [text]), len(env[BODY]))
+            self._add(_Message({"id": env[ENTITY] or envelope_id(env), "role": "user"}, [text]), len(env[BODY]))
         elif kind == "TEXT_MESSAGE_START":
             self._add(_Message({"id": env[ENTITY], "role": _unpacked(env).get("role", "assistant")}), 0)
         elif kind == "TOOL_CALL_START":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgpack
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,12 +42,13 @@ def test_a_turn_becomes_messages() -> None:
     ]
 
 
-def test_a_run_brings_its_question() -> None:
-    """What RUN_STARTED says was asked is folded once, whether the asking event was seen or not."""
-    question = {"id": "p:7", "role": "user", "content": "Hi"}
+@pytest.mark.parametrize("named", ["", "m-1"])
+def test_a_run_brings_its_question(named: str) -> None:
+    """What RUN_STARTED says was asked is folded once, whether the asking event was seen or not, and named or not."""
+    question = {"id": named or "p:7", "role": "user", "content": "Hi"}
     started = _event("RUN_STARTED", body={"threadId": "s", "runId": "r", "input": {"messages": [question]}})
     rebuilt, live = Transcript(), Transcript()
-    live.fold(_event("USER_MESSAGE", body=b"Hi", counter=7))
+    live.fold(_event("USER_MESSAGE", named, body=b"Hi", counter=7))
     for transcript in (rebuilt, live):
         transcript.fold(started)
         assert transcript.messages() == [question]
