@@ -9,6 +9,7 @@ the time it takes: on a busy machine any example of a property may take long, an
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,10 @@ __all__ = ["pytest_collection_modifyitems", "pytest_itemcollected", "pytest_xdis
 _RAY = re.compile(r"\bray_address\b|\bmark\.ray\b")
 _RAY_TIMEOUT_S = 300
 """For a test that needs a Ray, with the start of that Ray in it: on a machine of load 20 it takes a minute alone."""
+
+# Ray starts its programs by fork: with gRPC's own fork handlers one ends before it is a program, now and then.
+# Read when gRPC is imported, which is later.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 settings.register_profile("untimed", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

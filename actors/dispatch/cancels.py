@@ -82,9 +82,12 @@ class RememberedCancels:
             self._forget_oldest()
             self.forgotten += 1
 
-    def concern(self, envs: Iterable[Envelope]) -> bool:
-        """True if some are remembered for the session of one of these events. O(events)."""
-        return bool(self._kept) and not self._sessions.keys().isdisjoint([env[TENANT : SESSION + 1] for env in envs])
+    def concern(self, envs: Iterable[Envelope], now: float) -> bool:
+        """True if some are remembered for the session of one of these events. O(events), amortised."""
+        if not self._kept:
+            return False
+        self._expire(now)
+        return not self._sessions.keys().isdisjoint([env[TENANT : SESSION + 1] for env in envs])
 
     def find(self, env: Envelope, now: float) -> Cancel | None:
         """Return the cancel that was meant for this event, or None."""

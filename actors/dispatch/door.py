@@ -221,13 +221,14 @@ class Door:
 
     def _frame_comes_in(self, frame: Frame, on_done: OnDone | None) -> None:
         """As `_come_in`."""
-        if self._doomed or self.closed or self._cancels.concern(frame[:1]):
+        now = self._clock.now()
+        if self._doomed or self.closed or self._cancels.concern(frame[:1], now):
             self._come_in(frame, on_done)
             return
         self._books.enter_frame(frame, on_done)
         pools = self._core.express.enqueue(frame)
         if pools is None:
-            self._queue(frame, self._clock.now())
+            self._queue(frame, now)
             return
         for env in frame.traced:
             self._journeys.enqueued(env, self._core.express.pool_of(env[KIND]))
@@ -237,7 +238,7 @@ class Door:
         """From here on the events are in the books, and end exactly once."""
         now, control = self._clock.now(), self._control
         odd = self._doomed or self.closed or not control.isdisjoint([env[2] for env in envs])
-        if odd or self._cancels.concern(envs):
+        if odd or self._cancels.concern(envs, now):
             for env in envs:  # a control event meets what came before it
                 self._books.enter((env,), on_done)
                 self._come_in_watched(env, now)

@@ -154,5 +154,6 @@ class HttpEdge:
         if self._book.connections:
             self._book.empty.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._book.empty.wait(), _STOP_S)
+                async with asyncio.timeout(_STOP_S):
+                    await self._book.empty.wait()
         await server.wait_closed()

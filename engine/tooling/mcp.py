@@ -214,7 +214,8 @@ class MCPServer:
             attempt = 0 if time.monotonic() - began >= _HEALTHY_S else attempt + 1
             pause_s = full_jitter(attempt, _BACKOFF_BASE_S, _BACKOFF_CAP_S, random.random)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await self._closing.wait()
 
     async def _stay_connected(self, command: ServerCommand, first: asyncio.Future[None]) -> None:
         from mcp import Client
@@ -302,7 +303,8 @@ class MCPServer:
     async def _borrow(self, wait_s: float) -> Client:
         if self._client is None and not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._connected.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._connected.wait()
         if self._client is None:
             raise ToolUnavailable(self._gone_message(), reason="SERVER_GONE", retry_after_ms=1000)
         return self._client

@@ -52,17 +52,17 @@ def test_whom_they_concern(rig):
     """The sessions that some are remembered for, as long as they are; nobody else is looked at."""
     kept = RememberedCancels(max_kept=2)
     mine, other, stranger = rig.event(1), rig.event(1, session="other"), rig.event(1, tenant="other")
-    assert not kept.concern([mine])
+    assert not kept.concern([mine], 0.0)
     for at, (session, run) in enumerate((("s", "r1"), ("s", "r1"), ("other", "r2"))):
         kept.add(Cancel("t", session, run=run), float(at))
-    assert [kept.concern([env]) for env in (mine, other, stranger)] == [True, True, False]
-    assert kept.concern([stranger, mine])
+    assert [kept.concern([env], 3.0) for env in (mine, other, stranger)] == [True, True, False]
+    assert kept.concern([stranger, mine], 3.0)
     kept.add(Cancel("t", "other", run="r3"), 3.0)
-    assert [kept.concern([env]) for env in (mine, other)] == [False, True], "the oldest has made room"
+    assert [kept.concern([env], 3.0) for env in (mine, other)] == [False, True], "the oldest has made room"
+    assert kept.concern([other], 62.5)
     assert kept.alive(62.5) == 1
-    assert kept.concern([other])
-    assert kept.alive(63.0) == 0
-    assert not kept.concern([other])
+    assert not kept.concern([stranger], 63.0)
+    assert (kept.alive(0.0), kept.concern([other], 63.0)) == (0, False), "who asks for others forgets as well"
 
 
 def test_a_cancel_of_everything_is_not_remembered():
