@@ -4,7 +4,7 @@ PYTHON ?= python3
 MODEL ?= local-llm
 RUNTIME ?= local
 WORKERS ?= 3
-SEEDS ?= 1000
+SEEDS ?= 1100
 JOBS ?= 2
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -51,7 +51,7 @@ bench: $(VENV)/.dev
 	$(PY) -m benchmarks
 
 simulate: $(VENV)/.dev
-	$(PY) -m tests.simulation --seeds $(SEEDS) --jobs $(JOBS) --events $$(( $(SEEDS) * 1000 ))
+	$(PY) -m tests.simulation --seeds $(SEEDS) --jobs $(JOBS) --events $$(( $(SEEDS) * 910 ))
 
 simulate-hour: $(VENV)/.dev
 	$(PY) -m tests.simulation --hour

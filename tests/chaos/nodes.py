@@ -78,8 +78,10 @@ class Nodes:
         return pid
 
     def _start(self) -> None:
+        from ray._common.utils import get_default_ray_temp_dir, try_to_create_directory
         from ray.cluster_utils import Cluster
 
+        try_to_create_directory(get_default_ray_temp_dir())  # the address is noted there, wherever the rest goes
         head = {**_NODE, "include_dashboard": False, "temp_dir": self._folder, "node_ip_address": _IPS[0]}
         with patient_ray():
             self._cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=True)
